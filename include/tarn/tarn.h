@@ -1,0 +1,390 @@
+/* tarn.h: the C interface of Tarn.
+ *
+ * A program defines its tasks, calls tarn_init, and submits tasks that run in worker processes; the
+ * workers are the same executable started again, and enter at tarn_init. Data is shared through
+ * objects: immutable byte ranges in memory that every process maps, so a get is a pointer.
+ *
+ * Conventions, valid for every function here unless it says otherwise:
+ *   - The result is 0 or a negative TARN_E_* code, whose number keeps its meaning for ever.
+ *     tarn_strerror(code) says what a code means; tarn_last_error() says what happened in this
+ *     thread's last failed call, to what, and what to do about it.
+ *   - Outputs come last and are untouched on failure.
+ *   - Time is int64_t nanoseconds; a timeout of -1 waits for ever, 0 does not wait. Sizes are bytes.
+ *   - Structs that begin with `size` are set to sizeof by the caller and may grow in later releases.
+ *   - Functions that take a client may be called from any thread of the process that made it. After
+ *     fork() only the parent may use a client; the child gets TARN_E_FORKED.
+ */
+#ifndef TARN_TARN_H
+#define TARN_TARN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <tarn/tarn_version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define TARN_API __attribute__((visibility("default")))
+#define TARN_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
+#else
+#define TARN_API
+#define TARN_PRINTF(format_index, first)
+#endif
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+/* Each line reads NAME = number, then "meaning | what the user can do". docs/errors.md, the text of
+ * tarn_strerror and the exceptions of the other languages are generated from this list. */
+enum tarn_error {
+  TARN_OK = 0,                    /* Success | Nothing to do. */
+  TARN_E_NOT_INITIALISED = -1,    /* The client is NULL or was closed | Call tarn_init first and pass its client. */
+  TARN_E_ARGUMENT = -2,           /* An argument is not allowed | Read tarn_last_error(): it names the argument and the values allowed. */
+  TARN_E_NO_TASK = -3,            /* No task of that name is defined | Call tarn_task_define with that name before tarn_init, in every program that is started as a worker. */
+  TARN_E_NO_OBJECT = -4,          /* No such object | It was released by its last holder, or the handle was not made by this session. */
+  TARN_E_NO_FUTURE = -5,          /* No such future | It was released, or the handle was not made by this client. */
+  TARN_E_TYPE = -6,               /* Types do not match | Compare the argument and result types of the caller with those of the task. */
+  TARN_E_TASK_FAILED = -7,        /* The task reported an error | tarn_future_error() has the task's own error. */
+  TARN_E_WORKER_CRASHED = -8,     /* The worker process died while it ran the task | Look at the signal or exit status in tarn_future_error(); the retries were used up. */
+  TARN_E_CANCELLED = -9,          /* The task was cancelled | Nothing to do. */
+  TARN_E_TIMED_OUT = -10,         /* The time given for waiting passed | Wait again, or longer: nothing was lost. */
+  TARN_E_GONE = -11,              /* The object was freed | Keep a reference for as long as the object is needed. */
+  TARN_E_STORE_FULL = -12,        /* The object store has no room | Release objects, or raise the memory limit; `tarn objects` says who holds what. */
+  TARN_E_QUOTA = -13,             /* A limit set for this tenant or client is reached | docs/limits.md names the limit and where it is set. */
+  TARN_E_NO_MEMORY = -14,         /* The system has no memory left | Free memory or raise the limit of the cgroup. */
+  TARN_E_TOO_LARGE = -15,         /* Larger than the documented limit | docs/limits.md names the bound and its reason. */
+  TARN_E_DAEMON_GONE = -16,       /* The daemon has left | Close the client and call tarn_init again; results that had arrived can still be read. */
+  TARN_E_VERSION = -17,           /* Versions or builds do not match | Use the same release, and the same build, on both sides. */
+  TARN_E_DENIED = -18,            /* Permission denied | The other side belongs to another user, or the file may not be read. */
+  TARN_E_NOT_IN_TASK = -19,       /* Not permitted inside a task | Do it in the client. */
+  TARN_E_UNSATISFIABLE = -20,     /* What was asked for exists nowhere on this host | tarn_last_error() says what was asked and what there is. */
+  TARN_E_NO_DAEMON = -21,         /* No daemon answers at that address | Start tarnd, or use the address `auto` or `private`. */
+  TARN_E_STATE = -22,             /* Not allowed in this state | tarn_last_error() names the state, for example an object that is sealed already. */
+  TARN_E_SYSTEM = -23,            /* The operating system refused | tarn_last_error() has the call, the object and the reason. */
+  TARN_E_FORKED = -24,            /* The client belongs to the parent of this process | Call tarn_init again in the child. */
+  TARN_E_FILE = -25,              /* A file cannot be used | tarn_last_error() names the file and the reason. */
+  TARN_E_FILE_CHANGED = -26,      /* A mapped file shrank while it was read | Map files that nobody truncates, or use TARN_FILE_COPY. */
+  TARN_E_LIMIT = -27,             /* Too many of something at once | docs/limits.md names the bound; finish or release some first. */
+  TARN_E_DEPENDENCY = -28,        /* A task this one depends on failed | tarn_future_error() has the first cause. */
+  TARN_E_PROTOCOL = -29           /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
+};
+
+/* Returns what `code` means, as a static string; never NULL. Thread-safe. Since 0.1. */
+TARN_API const char *tarn_strerror(int code);
+
+/* Returns the name of `code`, such as "TARN_E_TIMED_OUT", as a static string; never NULL. Since 0.1. */
+TARN_API const char *tarn_error_name(int code);
+
+/* Returns the text of this thread's last failed call: what happened, to what, and what to do.
+ * Valid until the next failing call of this thread; "" if none failed. Since 0.1. */
+TARN_API const char *tarn_last_error(void);
+
+/* Writes "tarn: <last error>" and a newline to `stream`. Since 0.1. */
+TARN_API void tarn_print_error(FILE *stream);
+
+/* ---- Clients --------------------------------------------------------------------------------- */
+
+typedef struct tarn_client tarn_client; /* one session of this process with a daemon */
+typedef struct tarn_call tarn_call;     /* one run of a task, inside its worker */
+
+typedef struct tarn_bytes { /* a borrowed, read-only range; whoever handed it out says how long it lives */
+  const void *data;
+  size_t size;
+} tarn_bytes;
+
+/* Options for tarn_init. Zero means the default, everywhere. Since 0.1. */
+typedef struct tarn_options {
+  size_t size;           /* sizeof(tarn_options) */
+  const char *address;   /* "auto" (the default), "private", "unix:PATH"; NULL: $TARN_ADDRESS or "auto" */
+  const char *name;      /* shown by the tools; NULL: the program's name */
+  uint32_t workers;      /* worker processes; 0: $TARN_WORKERS or one per slot; more than the slots is refused */
+  uint32_t flags;        /* TARN_INIT_* */
+  int64_t timeout_ns;    /* for connecting and starting; 0: 10 s */
+  uint64_t reserved[8];  /* zero */
+} tarn_options;
+
+enum {
+  TARN_INIT_NO_WORKERS = 1u /* join without workers of one's own, to look or to share objects */
+};
+
+/* In the program as the user started it: connects to a daemon (starting a private one when none
+ * answers and the address allows it), starts workers, and sets `*client`. The private daemon, its
+ * workers and all memory end with this process, however it ends.
+ * In a worker process: serves tasks and does not return.
+ * `argc` and `argv` are those of main; both may be NULL. They are what workers are started with.
+ * Every task must have been defined before. `options` may be NULL. Blocks until connected, not until
+ * the workers are up. Not to be called twice at the same time from two threads.
+ * Errors: TARN_E_NO_DAEMON, TARN_E_VERSION, TARN_E_DENIED, TARN_E_LIMIT, TARN_E_UNSATISFIABLE,
+ * TARN_E_TIMED_OUT, TARN_E_ARGUMENT, TARN_E_SYSTEM. Since 0.1. */
+TARN_API int tarn_init(tarn_client **client, int *argc, char ***argv, const tarn_options *options);
+
+/* Ends the session: tasks that have not finished are dropped, objects and futures are freed, and all
+ * pointers handed out by this client become invalid. NULL is allowed. No other thread may be using the
+ * client. Since 0.1. */
+TARN_API void tarn_close(tarn_client *client);
+
+/* A descriptor that becomes readable (poll, epoll, select) when tarn_client_dispatch has something to
+ * do. It stays owned by the client; do not read or close it. Returns the descriptor or a negative
+ * code. Since 0.1. */
+TARN_API int tarn_client_fd(tarn_client *client);
+
+/* Runs the callbacks of futures that finished (tarn_future_then) in this thread and arms the
+ * descriptor again. Does not block. Call it once before the first poll. Returns the number of
+ * callbacks run, or a negative code. Since 0.1. */
+TARN_API int tarn_client_dispatch(tarn_client *client);
+
+typedef struct tarn_client_info {
+  size_t size;         /* sizeof(tarn_client_info) */
+  uint32_t workers;    /* worker processes of this session */
+  uint32_t is_private; /* 1 if the daemon was started for this client */
+  int32_t daemon_pid;
+  uint32_t session;    /* as the tools show it */
+  uint64_t reserved[6];
+} tarn_client_info;
+
+/* Fills `*info` (whose size is set by the caller). Since 0.1. */
+TARN_API int tarn_client_get_info(tarn_client *client, tarn_client_info *info);
+
+typedef struct tarn_slot_info { /* a worker and where it runs */
+  size_t size;         /* sizeof(tarn_slot_info) */
+  uint32_t slot;       /* from 0, as `tarn slots` shows it */
+  int32_t pid;
+  int32_t core;        /* first core of the slot */
+  int32_t node;        /* its NUMA node */
+  uint64_t tasks_done; /* by this worker process, since it started */
+  uint64_t reserved[4];
+} tarn_slot_info;
+
+/* Fills `*info` for worker `index` of this session, 0 <= index < workers. Since 0.1. */
+TARN_API int tarn_client_get_slot(tarn_client *client, uint32_t index, tarn_slot_info *info);
+
+/* ---- Tasks ----------------------------------------------------------------------------------- */
+
+typedef uint32_t tarn_task; /* a task's number: a hash of its name, the same in every process */
+
+/* The body of a task. Runs in a worker; returns 0, or a negative code which then is the task's error.
+ * What it got from `call` is valid until it returns. */
+typedef int (*tarn_task_fn)(tarn_call *call);
+
+/* Defines a task under `name` (at most 255 bytes, copied). Before tarn_init, in every process.
+ * TARN_E_ARGUMENT if the name is empty or too long, or is or collides with that of another task;
+ * TARN_E_LIMIT beyond 65 536 tasks. Since 0.1. */
+TARN_API int tarn_task_define(const char *name, tarn_task_fn fn);
+
+/* The same for language bindings: `signature` is a number made from the argument and result types;
+ * a submission with another non-zero signature fails with TARN_E_TYPE. `context` comes back from
+ * tarn_call_context. Since 0.1. */
+TARN_API int tarn_task_define_typed(const char *name, tarn_task_fn fn, uint32_t signature, void *context);
+
+/* The number of the task called `name`, whether or not it is defined here. Since 0.1. */
+TARN_API tarn_task tarn_task_id(const char *name);
+
+typedef struct tarn_future { /* the result of a task that may still run; a value, copy it freely */
+  uint64_t id;
+} tarn_future;
+
+typedef struct tarn_object { /* an object or a range of one; a value, copy it freely */
+  uint64_t origin;           /* host and session */
+  uint64_t id;               /* member, index and generation */
+  uint64_t offset;           /* of this range in the object */
+  uint64_t size;             /* of this range */
+} tarn_object;
+
+enum tarn_arg_kind { TARN_ARG_VALUE = 0, TARN_ARG_OBJECT = 1, TARN_ARG_FUTURE = 2 };
+
+typedef struct tarn_arg {
+  uint32_t kind; /* enum tarn_arg_kind */
+  uint32_t reserved;
+  union {
+    tarn_bytes value;   /* copied when the task is submitted; at most 1 MiB in all, use objects beyond */
+    tarn_object object; /* held for the task until it is done */
+    tarn_future future; /* the task runs after it; its result is the argument */
+  } u;
+} tarn_arg;
+
+typedef struct tarn_submit_options {
+  size_t size;          /* sizeof(tarn_submit_options) */
+  uint32_t signature;   /* see tarn_task_define_typed; 0: not checked */
+  int32_t retries;      /* after a crash of the worker; -1: never, 0: the default of 3, at most 200 */
+  uint64_t reserved[6]; /* zero */
+} tarn_submit_options;
+
+/* Submits one run of `task` with `count` arguments (at most 65 535) and sets `*future`, to be released
+ * with tarn_future_release. `options` may be NULL. Does not block. Tasks are started in about the order
+ * they are submitted once their future arguments are done; if such an argument failed, the task fails
+ * with TARN_E_DEPENDENCY and its cause. A task whose worker dies is run again, so its effects may
+ * happen more than once; its result is delivered once.
+ * Errors: TARN_E_NO_TASK, TARN_E_ARGUMENT, TARN_E_NO_OBJECT, TARN_E_NO_FUTURE, TARN_E_TOO_LARGE,
+ * TARN_E_LIMIT (too many in flight), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK. Since 0.1. */
+TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *args, size_t count,
+                         const tarn_submit_options *options, tarn_future *future);
+
+/* Waits until at least `want` of the `count` futures are done (succeeded or failed) or the time passes.
+ * Sets done[i] to 1 or 0 for each future (`done` may be NULL) and `*done_count` (may be NULL) to how
+ * many are, also when the time passed. Blocks without using the processor after a short spin. A future
+ * may stand there more than once and counts each time.
+ * Errors: TARN_E_TIMED_OUT, TARN_E_NO_FUTURE, TARN_E_ARGUMENT (want > count), TARN_E_DAEMON_GONE (fewer
+ * than `want` are done and the rest never will be). Since 0.1. */
+TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t count, size_t want,
+                       int64_t timeout_ns, uint8_t *done, size_t *done_count);
+
+/* Waits for `future` and sets `*bytes` to its result, in place: valid until the future is released.
+ * Errors: TARN_E_TIMED_OUT; TARN_E_TASK_FAILED, TARN_E_WORKER_CRASHED, TARN_E_DEPENDENCY, TARN_E_TYPE,
+ * TARN_E_NO_TASK, TARN_E_FILE_CHANGED from the task (see tarn_future_error); TARN_E_DAEMON_GONE.
+ * Since 0.1. */
+TARN_API int tarn_result(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_bytes *bytes);
+
+/* Waits for `future` and makes its result an object, with one reference, to be released with
+ * tarn_release. No copy if the result is larger than 32 bytes. Errors as tarn_result. Since 0.1. */
+TARN_API int tarn_future_object(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_object *object);
+
+typedef struct tarn_task_error {
+  size_t size;            /* sizeof(tarn_task_error) */
+  int32_t code;           /* TARN_E_*, or the task's own negative result */
+  int32_t signal;         /* that killed the worker, or 0 */
+  int32_t exit_status;    /* of a worker that exited in the task, or 0 */
+  uint32_t attempts;      /* how often the task was started */
+  const char *type;       /* of the error, such as "std::runtime_error"; "" if it has none */
+  const char *message;    /* the task's own words; "" if it has none */
+  const char *task;       /* name of the task that failed: for TARN_E_DEPENDENCY, the first cause */
+  uint64_t reserved[4];
+} tarn_task_error;
+
+/* Fills `*error` for a future that failed; strings live until the future is released. Does not block.
+ * TARN_E_STATE if it is not done or did not fail. Since 0.1. */
+TARN_API int tarn_future_error(tarn_client *client, tarn_future future, tarn_task_error *error);
+
+/* Gives the future back; its result becomes invalid. A task that has not run yet still runs. Since 0.1. */
+TARN_API int tarn_future_release(tarn_client *client, tarn_future future);
+
+typedef void (*tarn_future_fn)(tarn_client *client, tarn_future future, void *context);
+
+/* Has `fn` called by tarn_client_dispatch once `future` is done, also when it is done already. At most
+ * one callback a future: TARN_E_STATE for a second. The future stays the caller's. Since 0.1. */
+TARN_API int tarn_future_then(tarn_client *client, tarn_future future, tarn_future_fn fn, void *context);
+
+/* ---- Inside a task --------------------------------------------------------------------------- */
+
+/* How many arguments the call has. Since 0.1. */
+TARN_API size_t tarn_call_arg_count(const tarn_call *call);
+
+/* Argument `index`, in place and aligned to 8 bytes; {NULL, 0} if there is none. Since 0.1. */
+TARN_API tarn_bytes tarn_call_arg(const tarn_call *call, size_t index);
+
+/* The context given to tarn_task_define_typed. Since 0.1. */
+TARN_API void *tarn_call_context(const tarn_call *call);
+
+/* Which attempt at this task this is, from 1. Since 0.1. */
+TARN_API uint32_t tarn_call_attempt(const tarn_call *call);
+
+/* Fills `*info` with the worker this call runs in. Since 0.1. */
+TARN_API int tarn_call_get_slot(const tarn_call *call, tarn_slot_info *info);
+
+/* Sets the result to a copy of `size` bytes. The last of the tarn_call_return* calls counts. A task that
+ * sets no result has one of 0 bytes. Errors: TARN_E_STORE_FULL, TARN_E_TOO_LARGE. Since 0.1. */
+TARN_API int tarn_call_return(tarn_call *call, const void *data, size_t size);
+
+/* Sets the result to `size` bytes that the task fills in place before it returns: no copy if it is
+ * larger than 32 bytes. Aligned to 64 bytes then, to 8 otherwise. Errors as above. Since 0.1. */
+TARN_API int tarn_call_return_buffer(tarn_call *call, size_t size, void **data);
+
+/* Describes the error with which the task is about to return: `type` (such as the exception's, may be
+ * NULL) and a message (printf, cut at 4 096 bytes). Returns `code`, so that a task can end with
+ * `return tarn_call_fail(...)`. `code` is negative; 0 or more is replaced by TARN_E_TASK_FAILED. Since 0.1. */
+TARN_API int tarn_call_fail(tarn_call *call, int code, const char *type, const char *format, ...) TARN_PRINTF(4, 5);
+
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+/* Copies `size` bytes into a new object, with one reference for the caller. Aligned to 64 bytes.
+ * Errors: TARN_E_STORE_FULL, TARN_E_TOO_LARGE, TARN_E_LIMIT, TARN_E_DAEMON_GONE, TARN_E_NOT_IN_TASK. Since 0.1. */
+TARN_API int tarn_put(tarn_client *client, const void *data, size_t size, tarn_object *object);
+
+/* Makes an object of `size` bytes (0 is allowed) that only the caller can see and write, at `*data`,
+ * until tarn_object_seal. Errors as tarn_put. Since 0.1. */
+TARN_API int tarn_object_create(tarn_client *client, size_t size, tarn_object *object, void **data);
+
+/* Makes the object readable by all and writable by nobody: `data` must not be written from now on.
+ * Does not block, whatever the size. TARN_E_STATE if it is sealed already. Since 0.1. */
+TARN_API int tarn_object_seal(tarn_client *client, tarn_object object);
+
+enum {
+  TARN_FILE_MAP = 0u, /* map it: no copy, nothing read ahead of need. The bytes change if someone writes
+                         the file; if it shrinks, a task that reads beyond the end fails with
+                         TARN_E_FILE_CHANGED, and so do later calls with the object. */
+  TARN_FILE_COPY = 1u /* copy it into the store: immutable from then on, as a put */
+};
+
+/* Makes an object of the regular file at `path`, with one reference. An empty file is an object of 0
+ * bytes. Errors: TARN_E_FILE (no such file, a directory, not regular, too large), TARN_E_DENIED, and
+ * those of tarn_put. Since 0.1. */
+TARN_API int tarn_object_from_file(tarn_client *client, const char *path, uint32_t flags, tarn_object *object);
+
+/* Sets `*slice` to `size` bytes of `object` from `offset`, with a reference of its own. No copy.
+ * TARN_E_ARGUMENT if the range does not lie inside `object`. Since 0.1. */
+TARN_API int tarn_object_slice(tarn_client *client, tarn_object object, uint64_t offset, uint64_t size,
+                               tarn_object *slice);
+
+/* Sets `*bytes` to the object's bytes, in place and read-only: valid while the caller keeps a reference.
+ * Does not block. Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED. Since 0.1. */
+TARN_API int tarn_get(tarn_client *client, tarn_object object, tarn_bytes *bytes);
+
+/* Takes one more reference. Since 0.1. */
+TARN_API int tarn_object_ref(tarn_client *client, tarn_object object);
+
+/* Gives one reference back; the object is freed with its last one, anywhere. An unsealed object is
+ * dropped. Since 0.1. */
+TARN_API int tarn_release(tarn_client *client, tarn_object object);
+
+typedef struct tarn_object_details {
+  size_t size;         /* sizeof(tarn_object_details) */
+  uint64_t bytes;      /* of the whole object */
+  uint32_t is_sealed;
+  uint32_t is_file;    /* mapped from a file */
+  int32_t node;        /* NUMA node, -1 if it has none */
+  uint32_t owner;      /* member of the session whose memory it lies in */
+  uint32_t references; /* of this process */
+  uint32_t holders;    /* processes that hold it */
+  uint64_t reserved[4];
+} tarn_object_details;
+
+/* Fills `*details`. Since 0.1. */
+TARN_API int tarn_object_info(tarn_client *client, tarn_object object, tarn_object_details *details);
+
+/* ---- Building arguments ---------------------------------------------------------------------- */
+
+static inline tarn_arg tarn_arg_value(const void *data, size_t size)
+{
+  tarn_arg arg;
+  arg.kind = TARN_ARG_VALUE;
+  arg.reserved = 0;
+  arg.u.value.data = data;
+  arg.u.value.size = size;
+  return arg;
+}
+
+static inline tarn_arg tarn_arg_object(tarn_object object)
+{
+  tarn_arg arg;
+  arg.kind = TARN_ARG_OBJECT;
+  arg.reserved = 0;
+  arg.u.object = object;
+  return arg;
+}
+
+static inline tarn_arg tarn_arg_future(tarn_future future)
+{
+  tarn_arg arg;
+  arg.kind = TARN_ARG_FUTURE;
+  arg.reserved = 0;
+  arg.u.future = future;
+  return arg;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TARN_TARN_H */

@@ -1,0 +1,108 @@
+#include "os/memory.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "base/error.hpp"
+#include "tarn/tarn.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace tarn::os {
+
+int memfd_create(const char* name, uint64_t size, Fd& out) {
+  Fd fd{::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (!fd.valid()) return fail_errno(code_of_errno(errno), "cannot make shared memory '%s'", name);
+  // Another user who is handed a descriptor must not re-open it through /proc with other rights.
+  if (fchmod(fd.get(), 0600) < 0 || ftruncate(fd.get(), static_cast<off_t>(size)) < 0)
+    return fail_errno(code_of_errno(errno), "cannot size shared memory '%s' to %llu bytes", name,
+                      static_cast<unsigned long long>(size));
+  out = std::move(fd);
+  return 0;
+}
+
+int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size) {
+  int r;
+  do {
+    r = fallocate(fd.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size));
+  } while (r < 0 && errno == EINTR);
+  if (r < 0)
+    return fail_errno(code_of_errno(errno), "cannot back %llu bytes of shared memory",
+                      static_cast<unsigned long long>(size));
+  return 0;
+}
+
+int memfd_seal_single_writer(const Fd& fd) {
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+  if (fcntl(fd.get(), F_ADD_SEALS,
+            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot seal a slab");
+  return 0;
+}
+
+int memfd_seal_size(const Fd& fd) {
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot seal shared memory");
+  return 0;
+}
+
+int Mapping::map(const Fd& fd, uint64_t size, Access access, Mapping& out) {
+  uint64_t real_size = 0;
+  if (int r = file_size(fd, real_size); r < 0) return r;
+  if (size == 0 || real_size < size)
+    return fail(TARN_E_PROTOCOL, "cannot map %llu bytes of a file of %llu",
+                static_cast<unsigned long long>(size), static_cast<unsigned long long>(real_size));
+  int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data = mmap(nullptr, size, protection, MAP_SHARED, fd.get(), 0);
+  if (data == MAP_FAILED)
+    return fail_errno(code_of_errno(errno), "cannot map %llu bytes",
+                      static_cast<unsigned long long>(size));
+  out.reset();
+  out.data_ = static_cast<std::byte*>(data);
+  out.size_ = size;
+  return 0;
+}
+
+int Mapping::reserve(uint64_t size, Mapping& out) {
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED)
+    return fail_errno(code_of_errno(errno), "cannot reserve %llu bytes of address space",
+                      static_cast<unsigned long long>(size));
+  out.reset();
+  out.data_ = static_cast<std::byte*>(data);
+  out.size_ = size;
+  return 0;
+}
+
+void Mapping::reset() {
+  if (data_ != nullptr) munmap(data_, size_);
+  data_ = nullptr;
+  size_ = 0;
+}
+
+void prefault(std::byte* data, uint64_t size, Access access) {
+  int advice = access == Access::kRead ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+  if (madvise(data, size, advice) == 0) return;
+  for (uint64_t at = 0; at < size; at += kPageSize) {
+    auto* page = reinterpret_cast<volatile unsigned char*>(data + at);
+    unsigned char value = *page;
+    if (access == Access::kReadWrite) *page = value;
+  }
+}
+
+int file_size(const Fd& fd, uint64_t& out) {
+  struct stat status;
+  if (fstat(fd.get(), &status) < 0) return fail_errno(TARN_E_SYSTEM, "cannot read the size of a file");
+  out = static_cast<uint64_t>(status.st_size);
+  return 0;
+}
+
+}  // namespace tarn::os

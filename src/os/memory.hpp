@@ -1,0 +1,74 @@
+// Memory that processes share: anonymous files and their mappings.
+//
+// memfd only: a name in /dev/shm outlives a killed process, a memfd cannot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "base/fd.hpp"
+
+namespace tarn::os {
+
+// Makes an anonymous file of `size` bytes that is backed by no memory yet; mode 0600, close-on-exec.
+[[nodiscard]] int memfd_create(const char* name, uint64_t size, Fd& out);
+
+// Backs [offset, offset + size) with memory, or fails with TARN_E_NO_MEMORY: without it, a later
+// touch could raise SIGBUS when memory is short. Does not fault pages in.
+[[nodiscard]] int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size);
+
+// From now on the file keeps its size, gets no further seal, and can be mapped writable or written
+// by nobody; writable mappings that exist stay.
+[[nodiscard]] int memfd_seal_single_writer(const Fd& fd);
+
+// From now on the file keeps its size.
+[[nodiscard]] int memfd_seal_size(const Fd& fd);
+
+enum class Access { kRead, kReadWrite };
+
+// Mapping: owns one mapping of a file. Move-only; unmapped in the destructor.
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(Mapping&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    if (this != &other) {
+      reset();
+      data_ = std::exchange(other.data_, nullptr);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+  ~Mapping() { reset(); }
+
+  // Maps all of `fd` (at least `size` bytes, checked by fstat before) at an address of the kernel's
+  // choice. size > 0.
+  [[nodiscard]] static int map(const Fd& fd, uint64_t size, Access access, Mapping& out);
+
+  // Address space only, all zero, that costs memory where it is touched: private tables.
+  [[nodiscard]] static int reserve(uint64_t size, Mapping& out);
+
+  [[nodiscard]] std::byte* data() const { return data_; }
+  [[nodiscard]] uint64_t size() const { return size_; }
+  [[nodiscard]] bool valid() const { return data_ != nullptr; }
+  void reset();
+
+ private:
+  std::byte* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+// Faults the pages of [data, data + size) in for writing (or reading) now, rather than one by one.
+// Best effort; a kernel without MADV_POPULATE touches them instead.
+void prefault(std::byte* data, uint64_t size, Access access);
+
+// Size of the file behind `fd`.
+[[nodiscard]] int file_size(const Fd& fd, uint64_t& out);
+
+inline constexpr uint64_t kPageSize = 4096;
+
+constexpr uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace tarn::os

@@ -1,0 +1,38 @@
+#include "os/process.hpp"
+
+#include <linux/membarrier.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+
+namespace tarn::os {
+
+int pidfd_open(pid_t pid, Fd& out) {
+  long fd = syscall(SYS_pidfd_open, pid, 0u);
+  if (fd < 0) return fail_errno(code_of_errno(errno), "cannot watch process %d", static_cast<int>(pid));
+  out = Fd{static_cast<int>(fd)};
+  return 0;
+}
+
+void pidfd_kill(const Fd& pidfd, int signal) { syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0u); }
+
+bool pidfd_ended(const Fd& pidfd) {
+  pollfd entry{pidfd.get(), POLLIN, 0};
+  return poll(&entry, 1, 0) > 0;
+}
+
+bool membarrier_register() {
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+void membarrier() {
+  long r = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+  TARN_ASSERT(r == 0);  // registering succeeded, so this cannot fail
+}
+
+}  // namespace tarn::os

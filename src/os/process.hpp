@@ -1,0 +1,28 @@
+// Processes: watching them by descriptor, where they may run, and the barrier across them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "base/fd.hpp"
+
+namespace tarn::os {
+
+// A descriptor that becomes readable when `pid` ends. The pid must be known to be alive and not yet
+// reaped, or the descriptor may watch a stranger.
+[[nodiscard]] int pidfd_open(pid_t pid, Fd& out);
+
+// Sends `signal` to the process behind `pidfd`; nothing happens if it has ended.
+void pidfd_kill(const Fd& pidfd, int signal);
+
+// True once the process behind `pidfd` has ended.
+[[nodiscard]] bool pidfd_ended(const Fd& pidfd);
+
+// Makes this process take part in the membarriers of others. False if the kernel has none.
+[[nodiscard]] bool membarrier_register();
+
+// Every running process that registered executes a full memory fence before this returns.
+void membarrier();
+
+}  // namespace tarn::os

@@ -1,0 +1,206 @@
+#include "os/socket.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::os {
+namespace {
+
+int make_address(std::string_view path, sockaddr_un& address, socklen_t& length) {
+  address = {};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path)
+    return fail(TARN_E_ARGUMENT, "the socket path '%.*s' must have 1 to %zu bytes",
+                static_cast<int>(path.size()), path.data(), sizeof address.sun_path - 1);
+  memcpy(address.sun_path, path.data(), path.size());
+  length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
+  if (path[0] == '@') {
+    address.sun_path[0] = '\0';
+    length -= 1;  // the length of an abstract name ends it, not a NUL
+  }
+  return 0;
+}
+
+int make_socket(Fd& out) {
+  Fd fd{socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+  if (!fd.valid()) return fail_errno(code_of_errno(errno), "cannot make a socket");
+  out = std::move(fd);
+  return 0;
+}
+
+// Waits for `events`; 0 when they are there, TARN_E_TIMED_OUT, or kWouldBlock for a deadline of 0.
+int wait_for(const Fd& socket, short events, int64_t deadline_ns) {
+  if (deadline_ns == 0) return kWouldBlock;
+  for (;;) {
+    timespec left{};
+    timespec* limit = nullptr;
+    if (deadline_ns != kForever) {
+      int64_t ns = deadline_ns - now_ns();
+      if (ns < 0) return fail(TARN_E_TIMED_OUT, "no answer from the daemon in the time given");
+      left = {ns / 1'000'000'000, ns % 1'000'000'000};
+      limit = &left;
+    }
+    pollfd entry{socket.get(), events, 0};
+    int r = ppoll(&entry, 1, limit, nullptr);
+    if (r > 0) return 0;
+    if (r < 0 && errno != EINTR) return fail_errno(TARN_E_SYSTEM, "cannot wait for a socket");
+  }
+}
+
+// Takes the descriptors out of a received message; false if some were cut off or too many.
+bool take_descriptors(msghdr& message, Received& out) {
+  bool complete = (message.msg_flags & MSG_CTRUNC) == 0;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+      if (out.descriptor_count < kSocketDescriptorsMax) {
+        out.descriptors[out.descriptor_count++] = Fd{fd};
+      } else {
+        close(fd);
+        complete = false;
+      }
+    }
+  }
+  return complete;
+}
+
+}  // namespace
+
+int socket_pair(Fd& left, Fd& right) {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+    return fail_errno(code_of_errno(errno), "cannot make a pair of sockets");
+  left = Fd{fds[0]};
+  right = Fd{fds[1]};
+  return 0;
+}
+
+int socket_connect(std::string_view path, Fd& out) {
+  sockaddr_un address;
+  socklen_t length = 0;
+  if (int r = make_address(path, address, length); r < 0) return r;
+  Fd fd;
+  if (int r = make_socket(fd); r < 0) return r;
+  int r;
+  do {
+    r = connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length);
+  } while (r < 0 && errno == EINTR);
+  if (r < 0) {
+    int code = errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR ? TARN_E_NO_DAEMON
+                                                                            : code_of_errno(errno);
+    return fail_errno(code, "cannot connect to %.*s", static_cast<int>(path.size()), path.data());
+  }
+  out = std::move(fd);
+  return 0;
+}
+
+int socket_listen(std::string_view path, unsigned mode, Fd& out) {
+  sockaddr_un address;
+  socklen_t length = 0;
+  if (int r = make_address(path, address, length); r < 0) return r;
+  bool is_file = address.sun_path[0] != '\0';
+  if (is_file) {
+    // A socket file that nobody answers on was left by a daemon that was killed.
+    Fd probe;
+    if (socket_connect(path, probe) == 0)
+      return fail(TARN_E_STATE, "another daemon listens at %s; stop it or choose another socket",
+                  address.sun_path);
+    struct stat status;
+    if (lstat(address.sun_path, &status) == 0 && S_ISSOCK(status.st_mode)) unlink(address.sun_path);
+  }
+  Fd fd;
+  if (int r = make_socket(fd); r < 0) return r;
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) < 0)
+    return fail_errno(code_of_errno(errno), "cannot bind %.*s", static_cast<int>(path.size()), path.data());
+  if (is_file && chmod(address.sun_path, mode) < 0)
+    return fail_errno(code_of_errno(errno), "cannot set the mode of %s", address.sun_path);
+  if (listen(fd.get(), 128) < 0) return fail_errno(TARN_E_SYSTEM, "cannot listen");
+  out = std::move(fd);
+  return 0;
+}
+
+int socket_send(const Fd& socket, std::span<const std::byte> packet, std::span<const int> descriptors,
+                int64_t deadline_ns) {
+  iovec part{const_cast<std::byte*>(packet.data()), packet.size()};
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kSocketDescriptorsMax)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    if (descriptors.size() > kSocketDescriptorsMax)
+      return fail(TARN_E_ARGUMENT, "%zu descriptors in one message", descriptors.size());
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
+  }
+  for (;;) {
+    ssize_t sent = sendmsg(socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return 0;
+    if (errno == EINTR) continue;
+    // ETOOMANYREFS: too many descriptors are in flight; they go once the other side takes some.
+    if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS) {
+      if (int r = wait_for(socket, POLLOUT, deadline_ns); r != 0) return r;
+      continue;
+    }
+    int code = errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN ? TARN_E_DAEMON_GONE
+                                                                          : code_of_errno(errno);
+    return fail_errno(code, "cannot send a message of %zu bytes", packet.size());
+  }
+}
+
+int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out, int64_t deadline_ns) {
+  for (;;) {
+    out = Received{};
+    iovec part{buffer.data(), buffer.size()};
+    alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kSocketDescriptorsMax)];
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t size = recvmsg(socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (size >= 0) {
+      bool complete = take_descriptors(message, out);
+      if (!complete || (message.msg_flags & MSG_TRUNC) != 0) {
+        out = Received{};
+        return fail(TARN_E_PROTOCOL, "a message was too long, or brought too many descriptors");
+      }
+      out.size = static_cast<size_t>(size);
+      return 0;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) {
+      if (int r = wait_for(socket, POLLIN, deadline_ns); r != 0) return r;
+      continue;
+    }
+    if (errno == ECONNRESET) return 0;  // size 0: the other side has left
+    return fail_errno(code_of_errno(errno), "cannot receive a message");
+  }
+}
+
+int socket_peer(const Fd& socket, PeerCredentials& out) {
+  ucred credentials;
+  socklen_t size = sizeof credentials;
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot learn who is at the other end of a socket");
+  out = {credentials.pid, credentials.uid, credentials.gid};
+  return 0;
+}
+
+}  // namespace tarn::os

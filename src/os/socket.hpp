@@ -1,0 +1,52 @@
+// Sockets of the control protocol: whole packets with descriptors beside them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/fd.hpp"
+
+namespace tarn::os {
+
+inline constexpr size_t kSocketDescriptorsMax = 8;
+
+// A connected pair of SOCK_SEQPACKET sockets, close-on-exec.
+[[nodiscard]] int socket_pair(Fd& left, Fd& right);
+
+// Connects to the unix socket at `path`; one that begins with '@' is abstract.
+// TARN_E_NO_DAEMON if nobody listens there.
+[[nodiscard]] int socket_connect(std::string_view path, Fd& out);
+
+// Listens at `path` with `mode` (ignored for abstract ones); replaces a dead socket file there.
+[[nodiscard]] int socket_listen(std::string_view path, unsigned mode, Fd& out);
+
+// Sends one packet with `descriptors`. Waits until `deadline_ns` for room; 0 does not wait and
+// returns kWouldBlock. TARN_E_DAEMON_GONE if the other side has left.
+inline constexpr int kWouldBlock = 1;
+[[nodiscard]] int socket_send(const Fd& socket, std::span<const std::byte> packet,
+                              std::span<const int> descriptors, int64_t deadline_ns);
+
+struct Received {
+  size_t size = 0;  // of the packet; 0: the other side has left
+  size_t descriptor_count = 0;
+  Fd descriptors[kSocketDescriptorsMax];
+};
+
+// Receives one packet into `buffer`. Waits until `deadline_ns`; 0 does not wait and returns
+// kWouldBlock; TARN_E_TIMED_OUT. A packet that is larger than `buffer`, or that brings more
+// descriptors than fit, is TARN_E_PROTOCOL, and its descriptors are closed.
+[[nodiscard]] int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
+                                 int64_t deadline_ns);
+
+struct PeerCredentials {
+  pid_t pid;
+  uid_t uid;
+  gid_t gid;
+};
+[[nodiscard]] int socket_peer(const Fd& socket, PeerCredentials& out);
+
+}  // namespace tarn::os

@@ -1,0 +1,201 @@
+// Messages: what tarnd says to clients, workers and the spawn service, and they to it.
+//
+// One message is one SOCK_SEQPACKET packet: a Header, the struct of its type, and a tail whose length
+// the struct tells. Descriptors travel beside it (SCM_RIGHTS) in the order that the comment names.
+// docs/formats/wire.md has the grammar, the order of messages and an example.
+//
+// Every field of every message is hostile until wire/validate.hpp has accepted it: the packet is
+// received into private memory once, checked there, and used from there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tarn::wire {
+
+inline constexpr uint32_t kMagic = 0x4e524154;  // "TARN"
+inline constexpr uint16_t kVersion = 1;
+inline constexpr size_t kMessageSizeMax = 64 * 1024;
+inline constexpr size_t kDescriptorsMax = 8;
+inline constexpr size_t kNameSizeMax = 64;
+inline constexpr size_t kBuildIdSize = 20;
+
+enum class Type : uint16_t {
+  // Member (client or worker) to tarnd.
+  kHello = 1,        // descriptors: client: executable, working directory, stdout, stderr, eventfd
+  kSlabRequest = 2,  //
+  kSlabMapped = 3,   // the owner has its writable mapping: seal it
+  kFileShare = 4,    // descriptors: the file, opened read-only
+  kGrow = 5,         // more of the own member segment, please
+  kRecovered = 6,    // worker: the records of a dead member are settled
+  kReady = 7,        // worker: serving from now on
+  kSlabDrop = 8,     // owner: nothing in this slab is alive; or client: a dead member's slab is empty
+  kQuery = 9,        // tools: answered by kReply, in pieces
+  kGoodbye = 10,     // client: closing on purpose
+  // tarnd to member.
+  kWelcome = 32,       // descriptors: board, own member segment
+  kRefused = 33,       // instead of kWelcome; the connection ends
+  kMemberAdded = 34,   // descriptors: its member segment; for member kClientMember also its eventfd
+  kMemberDied = 35,    // no descriptor; to a worker this is an order to recover, if `recover` is set
+  kMemberGone = 36,    // it was recovered; its index may be used again, its segment be unmapped
+  kSlabGranted = 37,   // descriptors: the slab, for the owner to map read-write
+  kSlabAdded = 38,     // descriptors: the slab or file, for all others to map read-only
+  kSlabReady = 39,     // to the owner: sealed and announced
+  kSlabDropped = 40,   // unmap it
+  kSlabRefused = 41,   // no memory, quota, ...
+  kGrown = 42,         //
+  kSessionBroken = 43, // workers cannot be started; tail: the reason
+  kReply = 44,         // tail: a piece of JSON text
+  // tarnd to the spawn service and back.
+  kSpawn = 64,   // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
+  kKill = 65,    // ends one process that the service started
+  kSpawned = 66, // descriptors: pidfd
+  kSpawnFailed = 67,
+  kExited = 68,
+  kStopped = 69, // stopped or continued by a signal
+};
+
+struct Header {
+  uint32_t magic;    // kMagic
+  uint16_t version;  // kVersion
+  uint16_t type;     // Type
+  uint32_t size;     // of the whole packet
+  uint32_t serial;   // of a request; an answer repeats it; 0 when nothing is answered
+};
+static_assert(sizeof(Header) == 16);
+
+enum class Role : uint32_t { kClient = 0, kWorker = 1, kTool = 2 };
+
+struct Hello {
+  uint32_t role;          // Role
+  uint32_t workers;       // client: how many; 0: one per slot
+  uint32_t flags;         // TARN_INIT_*
+  int32_t pid;            // as the member sees it, for messages only: tarnd trusts SO_PEERCRED
+  uint32_t build_id_size; // of `build_id`, which identifies the executable
+  uint32_t argv_size;     // tail: argv as NUL-terminated strings (client only), then
+  uint32_t environment_size;  // the environment in the same form
+  uint32_t reserved;
+  uint8_t build_id[kBuildIdSize];
+  uint8_t padding[4];
+  char name[kNameSizeMax];  // NUL-terminated
+};
+
+struct Welcome {
+  uint64_t board_size;
+  uint64_t segment_size;
+  uint32_t session;        // as the tools show it
+  uint32_t host_epoch;     // changes when tarnd starts
+  uint32_t member;         // own index
+  uint32_t workers;        // worker processes of this session when complete
+  uint32_t slot;           // worker: its slot
+  int32_t core;            // worker: first core
+  int32_t node;            // worker: NUMA node
+  uint32_t spin_budget_ns; // 0: park at once
+  int32_t daemon_pid;
+  uint32_t is_private;
+  uint32_t records_ready;  // records of the own segment that are backed by memory, from the first
+  uint32_t reserved;
+};
+
+struct Refused {
+  int32_t code;  // TARN_E_*
+  char text[252];
+};
+
+struct SlabRequest {
+  uint64_t size;  // rounded up to whole pages by tarnd
+  int32_t node;   // -1: the slot's or caller's own
+  uint32_t reserved;
+};
+
+struct SlabId {       // kSlabMapped, kSlabReady, kSlabDrop, kSlabDropped
+  uint32_t member;    // owner
+  uint32_t slab;      // number among the owner's slabs and files
+};
+
+struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab are tarnd's to give: zero)
+  uint32_t member;
+  uint32_t slab;
+  uint64_t size;
+  int32_t node;
+  uint32_t is_file;
+};
+
+struct SlabRefused {
+  int32_t code;
+  uint32_t reserved;
+  char text[248];
+};
+
+struct Grow {          // kGrow asks, kGrown answers with what is ready now
+  uint32_t records;    // task records backed by memory, from the first
+  uint32_t objects;    // object records
+  uint32_t edges;
+  uint32_t reserved;
+};
+
+struct MemberInfo {    // kMemberAdded, kMemberDied, kMemberGone, kRecovered
+  uint32_t member;
+  int32_t pid;
+  int32_t signal;      // kMemberDied: that killed it
+  int32_t exit_status; // kMemberDied: if it exited
+  uint32_t recover;    // kMemberDied to a worker: 1 = settle its records, then kRecovered
+  uint32_t reserved;
+  uint64_t segment_size;  // kMemberAdded
+};
+
+struct Broken {
+  int32_t code;
+  uint32_t reserved;
+  char text[504];
+};
+
+struct Query {
+  char what[32];  // "status", "slots", "workers", "tasks", "objects", "sessions", "doctor"
+  uint32_t limit; // rows, 0: all
+  uint32_t reserved;
+};
+
+struct Reply {
+  uint32_t more;  // 1: another piece follows
+  uint32_t text_size;
+};
+
+struct Spawn {
+  uint64_t ticket;      // tarnd's name for the process, in every later message about it
+  uint32_t uid;
+  uint32_t gid;
+  uint32_t group_count; // tail: group_count gids (uint32_t), then argv, then environment
+  uint32_t argv_size;
+  uint32_t environment_size;
+  uint32_t cpu_count;   // CPUs set in `cpus`; 0: not pinned
+  uint64_t cpus[16];    // bit mask, 1024 CPUs
+};
+
+struct Spawned {
+  uint64_t ticket;
+  int32_t pid;
+  uint32_t reserved;
+};
+
+struct SpawnFailed {
+  uint64_t ticket;
+  int32_t error;  // errno
+  char text[244];
+};
+
+struct Exited {
+  uint64_t ticket;
+  int32_t pid;
+  int32_t signal;
+  int32_t exit_status;
+  uint32_t stopped;  // kStopped: 1 stopped, 0 continued
+};
+
+struct Kill {
+  uint64_t ticket;
+  int32_t signal;
+  uint32_t reserved;
+};
+
+}  // namespace tarn::wire
