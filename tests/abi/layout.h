@@ -1,0 +1,89 @@
+/* The structs of tarn.h as they were frozen at 0.1: programs compiled then hand them to every later library. A struct that
+ * begins with `size` may grow at its end; nothing else here ever changes. Included by a C and by a C++ program, so that the
+ * two languages agree. */
+#ifndef TARN_TESTS_ABI_LAYOUT_H
+#define TARN_TESTS_ABI_LAYOUT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <tarn/tarn.h>
+
+#define AT(type, member, offset) static_assert(offsetof(type, member) == (offset), #type "." #member " moved")
+#define SIZE(type, size) static_assert(sizeof(type) == (size), "the size of " #type " changed")
+
+SIZE(tarn_bytes, 16);
+AT(tarn_bytes, data, 0);
+AT(tarn_bytes, size, 8);
+
+SIZE(tarn_options, 104);
+AT(tarn_options, size, 0);
+AT(tarn_options, address, 8);
+AT(tarn_options, name, 16);
+AT(tarn_options, workers, 24);
+AT(tarn_options, flags, 28);
+AT(tarn_options, timeout_ns, 32);
+AT(tarn_options, reserved, 40);
+
+SIZE(tarn_client_info, 72);
+AT(tarn_client_info, size, 0);
+AT(tarn_client_info, workers, 8);
+AT(tarn_client_info, is_private, 12);
+AT(tarn_client_info, daemon_pid, 16);
+AT(tarn_client_info, session, 20);
+AT(tarn_client_info, reserved, 24);
+
+SIZE(tarn_slot_info, 64);
+AT(tarn_slot_info, size, 0);
+AT(tarn_slot_info, slot, 8);
+AT(tarn_slot_info, pid, 12);
+AT(tarn_slot_info, core, 16);
+AT(tarn_slot_info, node, 20);
+AT(tarn_slot_info, tasks_done, 24);
+AT(tarn_slot_info, reserved, 32);
+
+SIZE(tarn_future, 8);
+AT(tarn_future, id, 0);
+
+SIZE(tarn_object, 32);
+AT(tarn_object, origin, 0);
+AT(tarn_object, id, 8);
+AT(tarn_object, offset, 16);
+AT(tarn_object, size, 24);
+
+SIZE(tarn_arg, 40);
+AT(tarn_arg, kind, 0);
+AT(tarn_arg, reserved, 4);
+AT(tarn_arg, u, 8);
+
+SIZE(tarn_submit_options, 64);
+AT(tarn_submit_options, size, 0);
+AT(tarn_submit_options, signature, 8);
+AT(tarn_submit_options, retries, 12);
+AT(tarn_submit_options, reserved, 16);
+
+SIZE(tarn_task_error, 80);
+AT(tarn_task_error, size, 0);
+AT(tarn_task_error, code, 8);
+AT(tarn_task_error, signal, 12);
+AT(tarn_task_error, exit_status, 16);
+AT(tarn_task_error, attempts, 20);
+AT(tarn_task_error, type, 24);
+AT(tarn_task_error, message, 32);
+AT(tarn_task_error, task, 40);
+AT(tarn_task_error, reserved, 48);
+
+SIZE(tarn_object_details, 72);
+AT(tarn_object_details, size, 0);
+AT(tarn_object_details, bytes, 8);
+AT(tarn_object_details, is_sealed, 16);
+AT(tarn_object_details, is_file, 20);
+AT(tarn_object_details, node, 24);
+AT(tarn_object_details, owner, 28);
+AT(tarn_object_details, references, 32);
+AT(tarn_object_details, holders, 36);
+AT(tarn_object_details, reserved, 40);
+
+#undef AT
+#undef SIZE
+
+#endif
