@@ -1,0 +1,75 @@
+// Board: what the members of one session share beside their segments. One memfd, made by tarnd.
+//
+// tarnd only writes to it (doorbell.set_serving, membership, ring_all) and believes nothing in it.
+#pragma once
+
+#include <cstdint>
+
+#include "os/futex.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/ids.hpp"
+#include "shm/member_segment.hpp"
+#include "shm/word.hpp"
+
+namespace tarn::shm {
+
+inline constexpr uint32_t kBatchMax = 16;  // hints that a worker takes at a time
+
+struct alignas(64) WorkerLine {
+  Word<uint32_t> futex;  // the worker sleeps on it; a waker adds 1
+  // For the tools and tarn_client_get_slot; written by the worker.
+  Word<uint32_t> slot;
+  Word<uint32_t> pid;
+  Word<uint32_t> core;
+  Word<uint32_t> node;
+  Word<uint64_t> tasks_done;
+  // The hints that the worker took and has not come to: others, when idle, try to claim them, so
+  // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
+  alignas(64) Word<uint32_t> batch[kBatchMax];
+};
+
+struct Board {
+  static constexpr uint64_t kMagic = 0x3144524f'4f42524e;
+
+  alignas(64) uint64_t magic;
+  uint32_t session;
+  uint32_t reserved;
+  // tarnd adds 1 when a member comes or goes; members then read their sockets.
+  Word<uint32_t> membership;
+  Word<uint32_t> spin_budget_ns;  // 0: park at once
+
+  // At most one idle worker spins: its member index, 0 none.
+  alignas(64) Word<uint32_t> spinner;
+  // Where the client's waiting thread spins: CPU + 1, 0 nowhere. A worker of that CPU does not spin.
+  Word<uint32_t> client_cpu;
+
+  Doorbell doorbell;
+  WorkerLine workers[kMembersMax];
+};
+
+// Wakes the worker that Doorbell::pick returned.
+inline void wake_worker(Board& board, uint32_t member) {
+  board.workers[member].futex.fetch_add(1);
+  os::futex_wake(board.workers[member].futex.futex_address(), 1);
+}
+
+// A worker or the client died or was stopped: it may have been about to wake somebody. Wakes every
+// worker. The waiting threads of each member are woken by wake_all_waiters.
+inline void ring_all(Board& board) {
+  for (uint32_t member = kFirstWorker; member < kMembersMax; ++member)
+    if (board.workers[member].pid.load(kRelaxed) != 0) wake_worker(board, member);
+}
+
+// Wakes all sleeping threads of a member, so that they look at their records and their sockets.
+// The poll waiter is left to its owner's event descriptor: `poll_armed` tells whether to write it.
+inline void wake_all_waiters(Waiters& waiters, bool& poll_armed) {
+  uint64_t sleepers = waiters.count_all();
+  poll_armed = (sleepers >> Waiters::kPollWaiter & 1) != 0;
+  for (uint32_t i = 0; i < Waiters::kPollWaiter; ++i) {
+    if ((sleepers >> i & 1) == 0) continue;
+    waiters.release(i);
+    os::futex_wake(waiters.futex_address(i), 1);
+  }
+}
+
+}  // namespace tarn::shm

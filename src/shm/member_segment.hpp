@@ -1,0 +1,73 @@
+// MemberSegment: what one member of a session allocates and all members touch. One memfd each.
+//
+// Only its member allocates in it (records, edges, groups, object records, hints), by lists in
+// private memory, so no crash can corrupt an allocator. The others change the words in it by the
+// protocols of shm/, task/ and store/.
+//
+// The file is sparse: it has the size of the struct, and tarnd backs the beginning of each area with
+// memory, more of it on request (kGrow). Everything is zero at first, and zero is the initial state
+// of every word. Zero-based indices; edge 0 and group 0 are never used, so that 0 can mean none.
+//
+// The areas for task and object records are typed by the rooms above (task/, store/).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "shm/hint_ring.hpp"
+#include "shm/waiters.hpp"
+#include "shm/word.hpp"
+
+namespace tarn::shm {
+
+inline constexpr uint32_t kTaskRecordsMax = 1u << 20;   // tasks in flight a member; docs/limits.md
+inline constexpr uint32_t kObjectRecordsMax = 1u << 21; // live objects a member
+inline constexpr uint32_t kEdgesMax = 1u << 21;         // dependencies between tasks in flight
+inline constexpr uint32_t kGroupWordsMax = 1u << 18;    // words of fan-in trees
+inline constexpr uint32_t kHintRingSlots = 2048;
+inline constexpr uint32_t kNestingMax = 64;             // tasks that one worker may have claimed at once
+inline constexpr size_t kRecordSize = 64;
+inline constexpr size_t kEdgeSize = 16;
+
+// What recovery needs to run a task again whose worker died while it wrote the result over the
+// arguments: a copy of them, made after the claim. Valid for the record and generation in `stamp`.
+struct alignas(64) UndoLine {
+  Word<uint64_t> stamp;  // generation 32 | record id 32; 0: none
+  uint64_t reserved[3];
+  std::byte payload[32];
+};
+
+struct MemberSegment {
+  static constexpr uint64_t kMagic = 0x31474553'4e524154;  // "TARNSEG1"
+
+  // Written by tarnd before anybody maps it.
+  alignas(64) uint64_t magic;
+  uint32_t member;
+  uint32_t reserved;
+
+  // Written by the member.
+  alignas(64) Word<uint32_t> records_used;  // records below this index have been in use
+  Word<uint32_t> objects_used;
+  // Not 0: ready records exist that no hint tells of; workers then look through the records.
+  // Raised by the member when the ring is full, and by recovery. `scan_cursor` is where to go on.
+  alignas(64) Word<uint32_t> unhinted;
+  Word<uint32_t> scan_cursor;
+
+  Waiters waiters;
+  HintRing<kHintRingSlots> ring;
+  UndoLine undo[kNestingMax];
+
+  alignas(4096) Word<uint64_t> group_words[kGroupWordsMax];
+  alignas(4096) std::byte edges[kEdgesMax * kEdgeSize];
+  alignas(4096) std::byte task_records[kTaskRecordsMax * kRecordSize];
+  alignas(4096) std::byte object_records[kObjectRecordsMax * kRecordSize];
+};
+
+// The areas that grow, and how far the rest reaches: always backed in whole.
+inline constexpr uint64_t kSegmentFixedSize = offsetof(MemberSegment, group_words);
+inline constexpr uint32_t kRecordsAtStart = 4096;
+inline constexpr uint32_t kObjectsAtStart = 4096;
+inline constexpr uint32_t kEdgesAtStart = 16384;
+inline constexpr uint32_t kGroupWordsAtStart = 4096;
+
+}  // namespace tarn::shm

@@ -1,0 +1,233 @@
+// The life of a task record, as operations on its words: claim, finish, tell others, recover.
+//
+// Every function here may be interrupted by SIGKILL at any instruction and be repeated by recovery:
+// that is what the phases are for. tests/model runs them through every interleaving and crash.
+//
+// `Space` is where the records are: the segment of one member as seen by the caller. It offers
+//   TaskRecord& record(uint32_t index)       Edge& edge(uint32_t index)      Group& group(uint32_t index)
+//   uint32_t id(uint32_t index)              the record's id, for hints
+//   void publish(uint32_t id)                pushes a hint into the caller's own ring and rings the doorbell
+//   void notify()                            counts one event in the owner's Waiters and wakes
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "shm/fan_in.hpp"
+#include "shm/member_segment.hpp"
+#include "task/task_record.hpp"
+
+namespace tarn::task {
+
+using shm::kAcquire;
+using shm::kRelaxed;
+using shm::kRelease;
+
+// What follows when a task finishes: one of the dependency bits of another task of the same owner, or
+// a leaf of its fan-in group. Allocated by the owner, freed with the record it hangs on.
+struct Edge {
+  static constexpr uint32_t kLeaf = 1u << 31;  // in `bit`: `target` is a group, the rest is the leaf
+
+  uint32_t next;               // another edge, or kNoEdge
+  uint32_t target;             // index of the dependent record, or of the group
+  uint32_t target_generation;  // of the dependent record
+  uint32_t bit;                // 0..31, or kLeaf | leaf
+};
+static_assert(sizeof(Edge) == shm::kEdgeSize);
+
+// More than 31 dependencies: a tree whose root stands for one bit of the dependent record.
+struct Group {
+  uint32_t target;
+  uint32_t target_generation;
+  uint32_t bit;
+  uint32_t leaves;
+  Word<uint64_t> words[1];  // FanIn::words_needed(leaves)
+};
+inline constexpr uint32_t kGroupHeaderWords = 2;
+
+// One bit is the submitter's own: set last, when all edges hang where they belong.
+inline constexpr uint32_t kSubmittedBit = 31;
+inline constexpr uint32_t kDirectDependenciesMax = 31;
+
+// The dependency word of a new record with `count` direct dependencies: their bits and the
+// submitter's are missing.
+constexpr uint64_t initial_dependencies(uint32_t generation, uint32_t count) {
+  uint32_t missing = ((uint32_t{1} << count) - 1) | uint32_t{1} << kSubmittedBit;
+  return uint64_t{generation} << 32 | static_cast<uint32_t>(~missing);
+}
+
+// ---- Claiming --------------------------------------------------------------------------------
+
+// Claims a ready record for `member`. On success the record's plain fields are the caller's.
+[[nodiscard]] inline bool claim(TaskRecord& record, uint16_t member, State& mine) {
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.phase != Phase::kReady) return false;
+    mine = {state.generation, member, Phase::kRunning, state.flags};
+    if (record.state.compare_exchange(word, mine.pack())) return true;
+  }
+}
+
+inline uint64_t undo_stamp(uint32_t generation, uint32_t id) { return uint64_t{generation} << 32 | id; }
+
+// After the claim, before anything is written: keeps the arguments for a second run.
+// A stale stamp needs no clearing first: it names a record that this member has finished.
+inline void save_arguments(shm::UndoLine& undo, const TaskRecord& record, uint32_t generation, uint32_t id) {
+  memcpy(undo.payload, record.payload, kPayloadSize);
+  undo.stamp.store(undo_stamp(generation, id), kRelease);
+}
+
+// ---- Finishing -------------------------------------------------------------------------------
+
+// Makes the dependent ready if nothing is missing any more, and publishes it whenever it is ready:
+// whoever filled the last bit may have died before it came to that.
+template <class Space>
+void make_ready(Space& space, uint32_t index, uint32_t generation) {
+  TaskRecord& record = space.record(index);
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.generation != generation) return;
+    if (state.phase == Phase::kWaiting) {
+      state.phase = Phase::kReady;
+      if (!record.state.compare_exchange(word, state.pack())) continue;
+    }
+    if (state.phase == Phase::kReady) space.publish(space.id(index));
+    return;
+  }
+}
+
+// Sets dependency bit `bit` of a record. A record that was reused since has another generation: it
+// cannot have run without this bit, so there is nothing left to do.
+template <class Space>
+void satisfy(Space& space, uint32_t index, uint32_t generation, uint32_t bit) {
+  Word<uint64_t>& dependencies = space.record(index).dependencies;
+  uint64_t word = dependencies.load(kAcquire);
+  uint64_t next;
+  do {
+    if (word >> 32 != generation) return;
+    next = word | uint64_t{1} << bit;
+  } while (next != word && !dependencies.compare_exchange(word, next));
+  if (static_cast<uint32_t>(next) == ~uint32_t{0}) make_ready(space, index, generation);
+}
+
+template <class Space>
+void follow_edge(Space& space, const Edge& edge) {
+  if ((edge.bit & Edge::kLeaf) == 0) {
+    satisfy(space, edge.target, edge.target_generation, edge.bit);
+    return;
+  }
+  Group& group = space.group(edge.target);
+  if (shm::FanIn::arrive(group.words, group.leaves, edge.bit & ~Edge::kLeaf))
+    satisfy(space, group.target, group.target_generation, group.bit);
+}
+
+// Tells everybody who waits for a finished record, then marks it done. By its claimant, or by
+// recovery after it stamped the record with itself. Repeating any part does no harm.
+template <class Space>
+void tell(Space& space, TaskRecord& record, State mine) {
+  uint64_t word = record.state.load(kAcquire);
+  if ((State::unpack(word).flags & kEdges) != 0) {
+    for (uint32_t i = record.edges.load(kAcquire); i != kNoEdge;) {
+      const Edge& edge = space.edge(i);
+      i = edge.next;
+      follow_edge(space, edge);
+    }
+  }
+  if ((State::unpack(word).flags & kNotify) != 0) space.notify();
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.generation != mine.generation || state.claimant != mine.claimant || state.phase != Phase::kFinished)
+      return;
+    state.phase = Phase::kDone;
+    if (record.state.compare_exchange(word, state.pack())) return;
+  }
+}
+
+// Ends a claimed run whose result is in the payload. `outcome` is a set of kFailed and kObject.
+template <class Space>
+void finish(Space& space, TaskRecord& record, State mine, uint8_t outcome) {
+  uint64_t word = mine.pack();
+  for (;;) {
+    // While a record is claimed, others only add flags.
+    State state = State::unpack(word);
+    bool quiet = (state.flags & (kNotify | kEdges)) == 0;
+    State next = {mine.generation, mine.claimant, quiet ? Phase::kDone : Phase::kFinished,
+                  static_cast<uint8_t>(state.flags | outcome)};
+    if (!record.state.compare_exchange(word, next.pack())) continue;
+    if (!quiet) tell(space, record, next);
+    return;
+  }
+}
+
+// ---- The owner's side ------------------------------------------------------------------------
+
+// Asks for `notify` when the record finishes. False if it has finished already.
+[[nodiscard]] inline bool mark_notify(TaskRecord& record) {
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.finished()) return false;
+    if ((state.flags & kNotify) != 0) return true;
+    state.flags |= kNotify;
+    if (record.state.compare_exchange(word, state.pack())) return true;
+  }
+}
+
+// Hangs `edge` (its index) on a record that may be finishing. False if it had finished: the caller
+// then follows the edge itself, which may happen twice and does no harm.
+[[nodiscard]] inline bool hang_edge(TaskRecord& record, Edge& edge, uint32_t index) {
+  edge.next = record.edges.load(kRelaxed);  // the owner alone writes the list
+  record.edges.store(index, kRelease);
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.finished()) return false;
+    // Also when the flag is set already: the swap is what orders the list before the finish.
+    state.flags |= kEdges;
+    if (record.state.compare_exchange(word, state.pack())) return true;
+  }
+}
+
+// ---- Recovery --------------------------------------------------------------------------------
+
+enum class Recovered { kNothing, kAgain, kGivenUp, kTold };
+
+// Settles one record after the certain death of `dead`, on behalf of `me`. `undo` are the dead
+// member's lines. A run is repeated (kAgain: the record is ready, and published) until it was started
+// `attempts_max` times; then `give_up(record)` writes a TaskErrorPayload and the record fails.
+// Idempotent: if `me` dies in here, the next one settles what bears its mark.
+template <class Space, class GiveUp>
+Recovered recover(Space& space, uint32_t index, uint16_t dead, uint16_t me, shm::UndoLine* undo,
+                  uint32_t undo_count, GiveUp give_up) {
+  TaskRecord& record = space.record(index);
+  uint64_t word = record.state.load(kAcquire);
+  State state = State::unpack(word);
+  if (state.claimant != dead) return Recovered::kNothing;
+  if (state.phase == Phase::kRunning) {
+    for (uint32_t i = 0; i < undo_count; ++i)
+      if (undo[i].stamp.load(kAcquire) == undo_stamp(state.generation, space.id(index)))
+        memcpy(record.payload, undo[i].payload, kPayloadSize);
+    uint8_t outcome = 0;
+    bool again = !give_up(record, outcome);
+    State next = {state.generation, again ? uint16_t{0} : me, again ? Phase::kReady : Phase::kRunning, state.flags};
+    while (!record.state.compare_exchange(word, next.pack())) next.flags = State::unpack(word).flags;
+    if (again) {
+      space.publish(space.id(index));
+      return Recovered::kAgain;
+    }
+    finish(space, record, next, outcome);
+    return Recovered::kGivenUp;
+  }
+  if (state.phase == Phase::kFinished) {
+    State next = state;
+    next.claimant = me;
+    while (!record.state.compare_exchange(word, next.pack())) next.flags = State::unpack(word).flags;
+    tell(space, record, next);
+    return Recovered::kTold;
+  }
+  return Recovered::kNothing;
+}
+
+}  // namespace tarn::task

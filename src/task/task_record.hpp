@@ -1,0 +1,106 @@
+// TaskRecord: the shared description of one task, from submission to result, in one cache line.
+//
+// It lies in the segment of the member that submitted it; only that member allocates and frees it.
+// Everybody else touches it only between a successful claim and finish, or by the words below.
+//
+//   phase      meaning                                            left by
+//   kFree      not in use                                         owner: writes it, then kWaiting / kReady
+//   kWaiting   some dependency bits are missing                   whoever fills `dependencies`: kReady
+//   kReady     may be claimed                                     a worker's claim: kRunning
+//   kRunning   claimed by `claimant`                              its finish: kFinished or kDone; recovery: kReady
+//   kFinished  the result is valid, others are yet to be told     its claimant, or recovery: kDone
+//   kDone      result valid, everybody told; the owner may free   owner: kFree
+//
+// A crash of the claimant leaves kRunning or kFinished with its index: recovery (task/recovery.hpp)
+// runs the one again and tells others about the other again. A generation in the state word and in
+// `dependencies` makes late writes to a reused record fail.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "shm/word.hpp"
+
+namespace tarn::task {
+
+using shm::Word;
+
+enum class Phase : uint8_t { kFree = 0, kWaiting = 1, kReady = 2, kRunning = 3, kFinished = 4, kDone = 5 };
+
+enum Flags : uint8_t {
+  kNotify = 1,  // count it in the owner's Waiters when finished
+  kEdges = 2,   // others depend on it: walk the edges when finished
+  kFailed = 4,  // the payload is a TaskErrorPayload
+  kObject = 8   // the payload is an ObjectRef to the result
+};
+
+// The state word: generation 32 | claimant 16 | phase 8 | flags 8.
+struct State {
+  uint32_t generation;
+  uint16_t claimant;
+  Phase phase;
+  uint8_t flags;
+
+  [[nodiscard]] constexpr uint64_t pack() const {
+    return uint64_t{generation} << 32 | uint64_t{claimant} << 16 | uint64_t{static_cast<uint8_t>(phase)} << 8 | flags;
+  }
+  [[nodiscard]] static constexpr State unpack(uint64_t word) {
+    return {static_cast<uint32_t>(word >> 32), static_cast<uint16_t>(word >> 16),
+            static_cast<Phase>(static_cast<uint8_t>(word >> 8)), static_cast<uint8_t>(word)};
+  }
+  [[nodiscard]] bool finished() const { return phase >= Phase::kFinished; }
+};
+
+inline constexpr size_t kPayloadSize = 32;
+
+// How the arguments lie in the payload.
+enum class ArgFormat : uint8_t {
+  kNone = 0,
+  kValue = 1,   // one value of `arg_size` bytes
+  kValues = 2,  // up to three: sizes in the first three bytes, their count in the fourth, values from byte 8, each aligned to 8
+  kObject = 3,  // one ObjectRef
+  kBlock = 4    // a BlockRef to an argument block in a slab (task/arguments.hpp)
+};
+
+inline constexpr uint32_t kNoEdge = 0;
+
+struct alignas(64) TaskRecord {
+  Word<uint64_t> state;         // State
+  Word<uint64_t> dependencies;  // generation 32 | bits 32, missing ones are 0
+  uint32_t task;                // tarn_task
+  uint32_t signature;           // of the submission, 0: not checked
+  Word<uint32_t> edges;         // first edge to a dependent, in the owner's segment; kNoEdge: none
+  ArgFormat arg_format;
+  uint8_t arg_size;
+  uint8_t result_size;  // of a result in the payload
+  uint8_t attempts;     // how often it was started; the upper limit is retries + 1
+  std::byte payload[kPayloadSize];  // arguments, then the result
+};
+
+#ifndef TARN_MODEL
+static_assert(sizeof(TaskRecord) == 64 && alignof(TaskRecord) == 64);
+static_assert(offsetof(TaskRecord, dependencies) == 8 && offsetof(TaskRecord, task) == 16);
+static_assert(offsetof(TaskRecord, edges) == 24 && offsetof(TaskRecord, arg_format) == 28);
+static_assert(offsetof(TaskRecord, payload) == 32);
+#endif
+
+// A place in the object tables, with a range: how objects travel in records.
+struct ObjectRef {
+  uint32_t id;  // shm::make_id
+  uint32_t generation;
+  uint64_t offset;
+  uint64_t size;
+};
+static_assert(sizeof(ObjectRef) == 24);
+
+// Why a task failed. `text`, when its size is not 0, is an object that holds an ErrorText.
+struct TaskErrorPayload {
+  int32_t code;
+  uint8_t signal;
+  uint8_t exit_status;
+  uint16_t reserved;
+  ObjectRef text;
+};
+static_assert(sizeof(TaskErrorPayload) == kPayloadSize);
+
+}  // namespace tarn::task
