@@ -18,4 +18,13 @@ constexpr uint32_t make_id(uint32_t member, uint32_t index) { return member << k
 constexpr uint32_t id_member(uint32_t id) { return id >> kIndexBits; }
 constexpr uint32_t id_index(uint32_t id) { return id & kIndexMask; }
 
+// An object as it travels in records: its place in the object tables, and a range of it.
+struct ObjectRef {
+  uint32_t id;  // make_id
+  uint32_t generation;
+  uint64_t offset;
+  uint64_t size;
+};
+static_assert(sizeof(ObjectRef) == 24);
+
 }  // namespace tarn::shm

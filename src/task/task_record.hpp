@@ -19,10 +19,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "shm/ids.hpp"
 #include "shm/word.hpp"
 
 namespace tarn::task {
 
+using shm::ObjectRef;
 using shm::Word;
 
 enum class Phase : uint8_t { kFree = 0, kWaiting = 1, kReady = 2, kRunning = 3, kFinished = 4, kDone = 5 };
@@ -53,13 +55,13 @@ struct State {
 
 inline constexpr size_t kPayloadSize = 32;
 
-// How the arguments lie in the payload.
-enum class ArgFormat : uint8_t {
-  kNone = 0,
-  kValue = 1,   // one value of `arg_size` bytes
-  kValues = 2,  // up to three: sizes in the first three bytes, their count in the fourth, values from byte 8, each aligned to 8
-  kObject = 3,  // one ObjectRef
-  kBlock = 4    // a BlockRef to an argument block in a slab (task/arguments.hpp)
+// How the arguments lie in the payload: up to 32, one value of that many bytes; otherwise one of these.
+enum ArgFormat : uint8_t {
+  kOneValueMax = 32,
+  kNoArguments = 0xff,
+  kValues = 0xfe,  // up to three: sizes in the first three bytes, their count in the fourth, values from byte 8, each aligned to 8
+  kOneObject = 0xfd,  // an ObjectRef
+  kBlock = 0xfc       // a BlockRef to an argument block in a slab (task/arguments.hpp)
 };
 
 inline constexpr uint32_t kNoEdge = 0;
@@ -70,10 +72,10 @@ struct alignas(64) TaskRecord {
   uint32_t task;                // tarn_task
   uint32_t signature;           // of the submission, 0: not checked
   Word<uint32_t> edges;         // first edge to a dependent, in the owner's segment; kNoEdge: none
-  ArgFormat arg_format;
-  uint8_t arg_size;
-  uint8_t result_size;  // of a result in the payload
-  uint8_t attempts;     // how often it was started; the upper limit is retries + 1
+  uint8_t arg_format;           // ArgFormat
+  uint8_t result_size;          // of a result in the payload
+  uint8_t attempts;             // how often it was started
+  uint8_t attempts_max;         // how often it may be
   std::byte payload[kPayloadSize];  // arguments, then the result
 };
 
@@ -83,15 +85,6 @@ static_assert(offsetof(TaskRecord, dependencies) == 8 && offsetof(TaskRecord, ta
 static_assert(offsetof(TaskRecord, edges) == 24 && offsetof(TaskRecord, arg_format) == 28);
 static_assert(offsetof(TaskRecord, payload) == 32);
 #endif
-
-// A place in the object tables, with a range: how objects travel in records.
-struct ObjectRef {
-  uint32_t id;  // shm::make_id
-  uint32_t generation;
-  uint64_t offset;
-  uint64_t size;
-};
-static_assert(sizeof(ObjectRef) == 24);
 
 // Why a task failed. `text`, when its size is not 0, is an object that holds an ErrorText.
 struct TaskErrorPayload {
