@@ -45,7 +45,8 @@ def library_directory(prefix: Path) -> Path:
 def use_from_c(prefix: Path, source: Path, scratch: Path) -> str:
     libraries = library_directory(prefix)
     flags = run(
-        "pkg-config", "--define-prefix", "--cflags", "--libs", "tarn", PKG_CONFIG_PATH=str(libraries / "pkgconfig")
+        "pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "--libs", "tarn",
+        PKG_CONFIG_PATH=str(libraries / "pkgconfig"),
     ).split()
     program = scratch / "consumer_c"
     strict = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
