@@ -15,8 +15,15 @@ namespace tarn::wire {
 
 inline constexpr uint32_t kMagic = 0x4e524154;  // "TARN"
 inline constexpr uint16_t kVersion = 1;
-inline constexpr size_t kMessageSizeMax = 64 * 1024;
+inline constexpr size_t kMessageSizeMax = 128 * 1024;
+inline constexpr size_t kToMemberSizeMax = 1024;  // of what tarnd sends to clients and workers (not tools)
+inline constexpr size_t kArgumentsSizeMax = 120 * 1024;  // argv and environment of a worker together
+inline constexpr size_t kReplyTextMax = 32 * 1024;
 inline constexpr size_t kDescriptorsMax = 8;
+inline constexpr uint32_t kGroupsMax = 1024;  // supplementary groups of a user
+inline constexpr uint32_t kMemberIndexMax = 255;
+inline constexpr uint32_t kSlabNumberMax = (1u << 16) - 1;  // slabs and files that one member ever owns at a time
+inline constexpr uint64_t kSizeMax = uint64_t{1} << 46;     // of a slab or file
 inline constexpr size_t kNameSizeMax = 64;
 inline constexpr size_t kBuildIdSize = 20;
 

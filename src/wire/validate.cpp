@@ -1,0 +1,347 @@
+#include "wire/validate.hpp"
+
+#include <bit>
+
+#include "base/error.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::wire {
+namespace {
+
+// Layout of what leaves the process: these numbers are the protocol (docs/formats/wire.md).
+static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offsetof(Hello, name) == 56);
+static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 && offsetof(Welcome, reserved) == 60);
+static_assert(sizeof(Refused) == 256 && sizeof(SlabRefused) == 256 && sizeof(Broken) == 512);
+static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
+static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
+static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(Reply) == 8);
+static_assert(sizeof(MemberInfo) == 32 && offsetof(MemberInfo, segment_size) == 24);
+static_assert(sizeof(Spawn) == 160 && offsetof(Spawn, cpus) == 32);
+static_assert(sizeof(Spawned) == 16 && sizeof(SpawnFailed) == 256 && sizeof(Exited) == 24 && sizeof(Kill) == 16);
+static_assert(sizeof(Header) + sizeof(Spawn) + kGroupsMax * 4 + kArgumentsSizeMax <= kMessageSizeMax);
+static_assert(sizeof(Header) + sizeof(Broken) <= kToMemberSizeMax);
+
+constexpr int32_t kNodeMax = 1023;
+constexpr uint32_t kRecordsMax = 1u << 22;  // of a kind in one segment: more than any index can name
+constexpr int32_t kSignalMax = 64;
+constexpr int32_t kErrorMin = TARN_E_PROTOCOL;
+
+// A message as it is looked at. Each `check` sets `why` to the first field that is wrong.
+struct Candidate {
+  const Packet& packet;
+  size_t descriptor_count;
+  const char* why = nullptr;
+
+  bool check(bool holds, const char* field) {
+    if (!holds && why == nullptr) why = field;
+    return holds;
+  }
+  void descriptors(size_t count) { check(descriptor_count == count, "number of descriptors"); }
+  void tail(uint64_t size) { check(packet.tail.size() == size, "size"); }
+};
+
+template <size_t Size>
+bool ends_inside(const char (&field)[Size]) {
+  return memchr(field, 0, Size) != nullptr;
+}
+
+template <class T, size_t Size>
+bool is_zero(const T (&field)[Size], size_t from = 0) {
+  for (size_t i = from; i < Size; ++i)
+    if (field[i] != 0) return false;
+  return true;
+}
+
+bool is_strings(std::span<const std::byte> bytes) { return bytes.empty() || bytes.back() == std::byte{0}; }
+
+bool is_node(int32_t node) { return node >= -1 && node <= kNodeMax; }
+bool is_error(int32_t code) { return code < 0 && code >= kErrorMin; }
+bool is_signal(int32_t signal) { return signal >= 0 && signal <= kSignalMax; }
+bool is_exit_status(int32_t status) { return status >= 0 && status <= 255; }
+
+// argv and environment behind `skip` other bytes of the tail.
+void check_arguments(Candidate& c, uint64_t skip, uint32_t argv_size, uint32_t environment_size) {
+  if (!c.check(uint64_t{argv_size} + environment_size <= kArgumentsSizeMax, "argv_size, environment_size")) return;
+  c.tail(skip + argv_size + environment_size);
+  if (c.why != nullptr) return;
+  c.check(is_strings(c.packet.tail.subspan(skip, argv_size)), "argv");
+  c.check(is_strings(c.packet.tail.subspan(skip + argv_size, environment_size)), "environment");
+}
+
+void check_hello(Candidate& c) {
+  const auto& m = c.packet.as<Hello>();
+  c.check(m.role <= static_cast<uint32_t>(Role::kTool), "role");
+  c.check(m.workers <= kMemberIndexMax - 1, "workers");
+  c.check((m.flags & ~uint32_t{TARN_INIT_NO_WORKERS}) == 0, "flags");
+  c.check(m.pid > 0, "pid");
+  if (c.check(m.build_id_size <= kBuildIdSize, "build_id_size"))
+    c.check(is_zero(m.build_id, m.build_id_size), "build_id");
+  c.check(m.reserved == 0 && is_zero(m.padding), "reserved");
+  c.check(ends_inside(m.name), "name");
+  check_arguments(c, 0, m.argv_size, m.environment_size);
+  if (m.role == static_cast<uint32_t>(Role::kClient)) {
+    c.check(m.argv_size > 0, "argv_size");
+    c.descriptors(5);
+  } else {
+    c.check(m.workers == 0 && m.flags == 0, "workers, flags");
+    c.check(m.argv_size == 0 && m.environment_size == 0, "argv_size, environment_size");
+    c.descriptors(0);
+  }
+}
+
+void check_welcome(Candidate& c) {
+  const auto& m = c.packet.as<Welcome>();
+  c.check(m.board_size > 0 && m.board_size <= kSizeMax, "board_size");
+  c.check(m.segment_size > 0 && m.segment_size <= kSizeMax, "segment_size");
+  c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+  c.check(m.workers < kMemberIndexMax, "workers");
+  c.check(m.core >= -1, "core");
+  c.check(is_node(m.node), "node");
+  c.check(m.daemon_pid > 0, "daemon_pid");
+  c.check(m.is_private <= 1, "is_private");
+  c.check(m.records_ready <= kRecordsMax, "records_ready");
+  c.check(m.reserved == 0, "reserved");
+  c.descriptors(2);
+}
+
+void check_slab_id(Candidate& c) {
+  const auto& m = c.packet.as<SlabId>();
+  c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+  c.check(m.slab <= kSlabNumberMax, "slab");
+  c.descriptors(0);
+}
+
+void check_slab_info(Candidate& c, bool is_share) {
+  const auto& m = c.packet.as<SlabInfo>();
+  if (is_share) {
+    c.check(m.member == 0 && m.slab == 0 && m.is_file == 1, "member, slab, is_file");
+  } else {
+    c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+    c.check(m.slab <= kSlabNumberMax, "slab");
+    c.check(m.is_file <= 1, "is_file");
+  }
+  c.check(m.size > 0 && m.size <= kSizeMax, "size");
+  c.check(is_node(m.node), "node");
+  c.descriptors(1);
+}
+
+void check_member(Candidate& c) {
+  const auto& m = c.packet.as<MemberInfo>();
+  Type type = c.packet.type;
+  bool added = type == Type::kMemberAdded;
+  bool died = type == Type::kMemberDied;
+  c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+  c.check(added || died ? m.pid > 0 : m.pid == 0, "pid");
+  c.check(died ? is_signal(m.signal) : m.signal == 0, "signal");
+  c.check(died ? is_exit_status(m.exit_status) : m.exit_status == 0, "exit_status");
+  c.check(m.recover <= (died ? 1u : 0u), "recover");
+  c.check(added ? m.segment_size > 0 && m.segment_size <= kSizeMax : m.segment_size == 0, "segment_size");
+  c.check(m.reserved == 0, "reserved");
+  c.descriptors(!added ? 0 : m.member == 1 ? 2 : 1);
+}
+
+void check_spawn(Candidate& c) {
+  const auto& m = c.packet.as<Spawn>();
+  c.check(m.ticket != 0, "ticket");
+  c.check(m.uid != UINT32_MAX && m.gid != UINT32_MAX, "uid, gid");
+  c.check(m.argv_size > 0, "argv_size");
+  uint32_t cpus = 0;
+  for (uint64_t word : m.cpus) cpus += static_cast<uint32_t>(std::popcount(word));
+  c.check(m.cpu_count == cpus, "cpu_count");
+  if (c.check(m.group_count <= kGroupsMax, "group_count"))
+    check_arguments(c, m.group_count * uint64_t{4}, m.argv_size, m.environment_size);
+  c.descriptors(5);
+}
+
+// Everything behind the header.
+void check_body(Candidate& c) {
+  const Packet& p = c.packet;
+  switch (p.type) {
+    case Type::kHello:
+      return check_hello(c);
+    case Type::kWelcome:
+      return check_welcome(c);
+    case Type::kSlabMapped:
+    case Type::kSlabReady:
+    case Type::kSlabDrop:
+    case Type::kSlabDropped:
+      return check_slab_id(c);
+    case Type::kFileShare:
+      return check_slab_info(c, true);
+    case Type::kSlabGranted:
+    case Type::kSlabAdded:
+      return check_slab_info(c, false);
+    case Type::kRecovered:
+    case Type::kMemberAdded:
+    case Type::kMemberDied:
+    case Type::kMemberGone:
+      return check_member(c);
+    case Type::kSpawn:
+      return check_spawn(c);
+    case Type::kSlabRequest: {
+      const auto& m = p.as<SlabRequest>();
+      c.check(m.size > 0 && m.size <= kSizeMax, "size");
+      c.check(is_node(m.node), "node");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
+    case Type::kGrow:
+    case Type::kGrown: {
+      const auto& m = p.as<Grow>();
+      c.check(m.records <= kRecordsMax && m.objects <= kRecordsMax && m.edges <= kRecordsMax, "records, objects, edges");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
+    case Type::kReady:
+    case Type::kGoodbye:
+      return c.descriptors(0);
+    case Type::kQuery: {
+      const auto& m = p.as<Query>();
+      c.check(ends_inside(m.what), "what");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
+    case Type::kReply: {
+      const auto& m = p.as<Reply>();
+      c.check(m.more <= 1, "more");
+      if (c.check(m.text_size <= kReplyTextMax, "text_size")) c.tail(m.text_size);
+      return c.descriptors(0);
+    }
+    case Type::kRefused: {
+      const auto& m = p.as<Refused>();
+      c.check(is_error(m.code), "code");
+      c.check(ends_inside(m.text), "text");
+      return c.descriptors(0);
+    }
+    case Type::kSlabRefused: {
+      const auto& m = p.as<SlabRefused>();
+      c.check(is_error(m.code), "code");
+      c.check(m.reserved == 0, "reserved");
+      c.check(ends_inside(m.text), "text");
+      return c.descriptors(0);
+    }
+    case Type::kSessionBroken: {
+      const auto& m = p.as<Broken>();
+      c.check(is_error(m.code), "code");
+      c.check(m.reserved == 0, "reserved");
+      c.check(ends_inside(m.text), "text");
+      return c.descriptors(0);
+    }
+    case Type::kKill: {
+      const auto& m = p.as<Kill>();
+      c.check(m.ticket != 0, "ticket");
+      c.check(m.signal > 0 && is_signal(m.signal), "signal");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
+    case Type::kSpawned: {
+      const auto& m = p.as<Spawned>();
+      c.check(m.ticket != 0, "ticket");
+      c.check(m.pid > 0, "pid");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(1);
+    }
+    case Type::kSpawnFailed: {
+      const auto& m = p.as<SpawnFailed>();
+      c.check(m.ticket != 0, "ticket");
+      c.check(m.error > 0, "error");
+      c.check(ends_inside(m.text), "text");
+      return c.descriptors(0);
+    }
+    case Type::kExited:
+    case Type::kStopped: {
+      const auto& m = p.as<Exited>();
+      c.check(m.ticket != 0, "ticket");
+      c.check(m.pid > 0, "pid");
+      c.check(is_signal(m.signal), "signal");
+      c.check(is_exit_status(m.exit_status), "exit_status");
+      c.check(m.stopped <= (p.type == Type::kStopped ? 1u : 0u), "stopped");
+      return c.descriptors(0);
+    }
+  }
+}
+
+struct Shape {
+  Type type;
+  From from;
+  size_t body_size;
+  bool has_tail;
+  const char* name;
+};
+
+constexpr Shape kShapes[] = {
+    {Type::kHello, From::kMember, sizeof(Hello), true, "HELLO"},
+    {Type::kSlabRequest, From::kMember, sizeof(SlabRequest), false, "SLAB_REQUEST"},
+    {Type::kSlabMapped, From::kMember, sizeof(SlabId), false, "SLAB_MAPPED"},
+    {Type::kFileShare, From::kMember, sizeof(SlabInfo), false, "FILE_SHARE"},
+    {Type::kGrow, From::kMember, sizeof(Grow), false, "GROW"},
+    {Type::kRecovered, From::kMember, sizeof(MemberInfo), false, "RECOVERED"},
+    {Type::kReady, From::kMember, 0, false, "READY"},
+    {Type::kSlabDrop, From::kMember, sizeof(SlabId), false, "SLAB_DROP"},
+    {Type::kQuery, From::kMember, sizeof(Query), false, "QUERY"},
+    {Type::kGoodbye, From::kMember, 0, false, "GOODBYE"},
+    {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
+    {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
+    {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
+    {Type::kMemberDied, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_DIED"},
+    {Type::kMemberGone, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_GONE"},
+    {Type::kSlabGranted, From::kDaemon, sizeof(SlabInfo), false, "SLAB_GRANTED"},
+    {Type::kSlabAdded, From::kDaemon, sizeof(SlabInfo), false, "SLAB_ADDED"},
+    {Type::kSlabReady, From::kDaemon, sizeof(SlabId), false, "SLAB_READY"},
+    {Type::kSlabDropped, From::kDaemon, sizeof(SlabId), false, "SLAB_DROPPED"},
+    {Type::kSlabRefused, From::kDaemon, sizeof(SlabRefused), false, "SLAB_REFUSED"},
+    {Type::kGrown, From::kDaemon, sizeof(Grow), false, "GROWN"},
+    {Type::kSessionBroken, From::kDaemon, sizeof(Broken), false, "SESSION_BROKEN"},
+    {Type::kReply, From::kDaemon, sizeof(Reply), true, "REPLY"},
+    {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
+    {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
+    {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},
+    {Type::kSpawnFailed, From::kSpawn, sizeof(SpawnFailed), false, "SPAWN_FAILED"},
+    {Type::kExited, From::kSpawn, sizeof(Exited), false, "EXITED"},
+    {Type::kStopped, From::kSpawn, sizeof(Exited), false, "STOPPED"},
+};
+
+const Shape* find_shape(uint16_t type) {
+  for (const Shape& shape : kShapes)
+    if (static_cast<uint16_t>(shape.type) == type) return &shape;
+  return nullptr;
+}
+
+}  // namespace
+
+int parse(std::span<const std::byte> bytes, size_t descriptor_count, From from, Packet& out) {
+  TARN_ASSERT(reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0);
+  Header header;
+  if (bytes.size() < sizeof header)
+    return fail(TARN_E_PROTOCOL, "a message of %zu bytes is shorter than its header", bytes.size());
+  memcpy(&header, bytes.data(), sizeof header);
+  if (header.magic != kMagic) return fail(TARN_E_PROTOCOL, "a message does not begin with Tarn's magic number");
+  if (header.version != kVersion)
+    return fail(TARN_E_VERSION, "the other side speaks version %u of the protocol, this one version %u",
+                header.version, kVersion);
+  const Shape* shape = find_shape(header.type);
+  if (shape == nullptr || shape->from != from)
+    return fail(TARN_E_PROTOCOL, "message type %u is not one that the other side may send", header.type);
+  if (header.size != bytes.size() || bytes.size() < sizeof header + shape->body_size ||
+      (!shape->has_tail && bytes.size() != sizeof header + shape->body_size))
+    return fail(TARN_E_PROTOCOL, "%s: a message of %zu bytes has the wrong size", shape->name, bytes.size());
+
+  Packet packet;
+  packet.type = shape->type;
+  packet.serial = header.serial;
+  packet.body = bytes.data() + sizeof header;
+  packet.body_size = shape->body_size;
+  packet.tail = bytes.subspan(sizeof header + shape->body_size);
+  Candidate candidate{packet, descriptor_count};
+  check_body(candidate);
+  if (candidate.why != nullptr) return fail(TARN_E_PROTOCOL, "%s: wrong %s", shape->name, candidate.why);
+  out = packet;
+  return 0;
+}
+
+const char* type_name(Type type) {
+  const Shape* shape = find_shape(static_cast<uint16_t>(type));
+  return shape == nullptr ? "?" : shape->name;
+}
+
+}  // namespace tarn::wire
