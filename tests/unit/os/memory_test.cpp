@@ -1,0 +1,136 @@
+// Sealed memory is what keeps tenants apart: after the seal its one writer still writes, and nobody
+// can map it writable, write it, or change its size, not even through /proc.
+
+#include "os/memory.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "tarn/tarn.h"
+
+namespace tarn::os {
+namespace {
+
+constexpr uint64_t kSize = 4 * kPageSize;
+
+class MemoryTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(memfd_create("memory_test", kSize, file_), 0); }
+
+  Fd file_;
+};
+
+TEST_F(MemoryTest, has_its_size_and_is_for_its_owner_only) {
+  uint64_t size = 0;
+  ASSERT_EQ(file_size(file_, size), 0);
+  EXPECT_EQ(size, kSize);
+  struct stat status {};
+  ASSERT_EQ(::fstat(file_.get(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777u, 0600u);
+  EXPECT_EQ(::fcntl(file_.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+}
+
+TEST_F(MemoryTest, costs_memory_only_where_it_is_reserved) {
+  struct stat status {};
+  ::fstat(file_.get(), &status);
+  EXPECT_EQ(status.st_blocks, 0);
+  ASSERT_EQ(memfd_reserve(file_, kPageSize, kPageSize), 0);
+  ::fstat(file_.get(), &status);
+  EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(kPageSize));
+}
+
+TEST_F(MemoryTest, two_mappings_show_one_memory) {
+  Mapping writer, reader;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kRead, reader), 0);
+  EXPECT_NE(writer.data(), reader.data());
+  writer.data()[kSize - 1] = std::byte{42};
+  EXPECT_EQ(reader.data()[kSize - 1], std::byte{42});
+}
+
+TEST_F(MemoryTest, refuses_to_map_beyond_the_end_or_nothing) {
+  Mapping mapping;
+  EXPECT_EQ(Mapping::map(file_, kSize + 1, Access::kRead, mapping), TARN_E_PROTOCOL);
+  EXPECT_EQ(Mapping::map(file_, 0, Access::kRead, mapping), TARN_E_PROTOCOL);
+  EXPECT_FALSE(mapping.valid());
+}
+
+TEST_F(MemoryTest, moving_a_mapping_unmaps_once) {
+  Mapping first, second;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, first), 0);
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, second), 0);
+  std::byte* data = second.data();
+  first = std::move(second);
+  EXPECT_EQ(first.data(), data);
+  EXPECT_FALSE(second.valid());  // NOLINT(bugprone-use-after-move)
+  first.data()[0] = std::byte{1};
+}
+
+TEST_F(MemoryTest, a_sealed_slab_is_written_by_the_mapping_that_was_there_and_by_nothing_else) {
+  Mapping writer;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
+  ASSERT_EQ(memfd_seal_single_writer(file_), 0);
+  writer.data()[0] = std::byte{7};
+
+  // Try every other way in.
+  Mapping other;
+  EXPECT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, other), TARN_E_DENIED);
+  EXPECT_EQ(::pwrite(file_.get(), "x", 1, 0), -1);
+  EXPECT_EQ(::ftruncate(file_.get(), 0), -1);
+  EXPECT_EQ(::ftruncate(file_.get(), 2 * kSize), -1);
+  EXPECT_EQ(::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageSize), -1);
+  const Fd again{
+      ::open(("/proc/self/fd/" + std::to_string(file_.get())).c_str(), O_RDWR | O_CLOEXEC)};
+  EXPECT_EQ(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, again.get(), 0), MAP_FAILED);
+
+  // A reader maps it, cannot make the mapping writable, and sees what the writer wrote.
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kRead, other), 0);
+  EXPECT_EQ(::mprotect(other.data(), kSize, PROT_READ | PROT_WRITE), -1);
+  EXPECT_EQ(other.data()[0], std::byte{7});
+}
+
+TEST_F(MemoryTest, no_seal_can_be_added_to_a_sealed_slab) {
+  ASSERT_EQ(memfd_seal_single_writer(file_), 0);
+  EXPECT_EQ(::fcntl(file_.get(), F_ADD_SEALS, F_SEAL_WRITE), -1);
+  EXPECT_EQ(memfd_seal_single_writer(file_), TARN_E_SYSTEM);
+}
+
+TEST_F(MemoryTest, a_segment_of_sealed_size_stays_writable) {
+  ASSERT_EQ(memfd_seal_size(file_), 0);
+  EXPECT_EQ(::ftruncate(file_.get(), 0), -1);
+  Mapping writer;
+  EXPECT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
+}
+
+TEST_F(MemoryTest, prefault_keeps_what_is_there) {
+  Mapping writer;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
+  writer.data()[kPageSize] = std::byte{9};
+  prefault(writer.data(), kSize, Access::kReadWrite);
+  prefault(writer.data(), kSize, Access::kRead);
+  EXPECT_EQ(writer.data()[kPageSize], std::byte{9});
+  struct stat status {};
+  ::fstat(file_.get(), &status);
+  EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(kSize));
+}
+
+TEST(ReserveTest, is_zero_and_larger_than_memory) {
+  Mapping table;
+  ASSERT_EQ(Mapping::reserve(uint64_t{1} << 36, table), 0);
+  EXPECT_EQ(table.data()[table.size() - 1], std::byte{0});
+}
+
+TEST(RoundUpTest, goes_to_the_next_multiple) {
+  EXPECT_EQ(round_up(0, kPageSize), 0u);
+  EXPECT_EQ(round_up(1, kPageSize), kPageSize);
+  EXPECT_EQ(round_up(kPageSize, kPageSize), kPageSize);
+}
+
+}  // namespace
+}  // namespace tarn::os
