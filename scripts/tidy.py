@@ -230,17 +230,22 @@ def nothing_is_left_for_later(repo: Repository) -> Iterator[Violation]:
                 yield Violation(file, number, f"{found[0]} left")
 
 
+def is_listed(name: str, quoted: set[str]) -> bool:
+    """Returns whether a meson.build names a file: as 'ring_test.cpp', or in a loop as name + '_test.cpp' or name / 'x.cpp'."""
+    return name in quoted or any(
+        rest in quoted or rest.removeprefix("/") in quoted
+        for start in quoted if start and name.startswith(start) for rest in [name[len(start):]]
+    )
+
+
 def files_are_used(repo: Repository) -> Iterator[Violation]:
-    listed: dict[PurePosixPath, str] = {
-        file.parent: text for file, text in repo.texts.items() if file.name in ("meson.build", "CMakeLists.txt")
+    listed = {
+        file.parent: set(re.findall(r"'([^'\n]*)'", text))
+        for file, text in repo.texts.items() if file.name == "meson.build"
     }
     for file, _ in repo.code(*SOURCES):
-        named = any(
-            f"'{file.relative_to(folder)}'" in listed[folder]
-            or re.search(rf"(?<![\w/]){re.escape(str(file.relative_to(folder)))}\b", listed[folder])
-            for folder in file.parents if folder in listed
-        )
-        if not named:
+        folders = [folder for folder in file.parents if folder in listed]
+        if not any(is_listed(str(file.relative_to(folder)), listed[folder]) for folder in folders):
             yield Violation(file, 1, "in no meson.build")
     included = {
         repo.resolve(file, name)

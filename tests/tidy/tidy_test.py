@@ -45,6 +45,9 @@ BROKEN = {
     "a file without its last newline": ({"src/base/word.hpp": "#pragma once"}, "src/base/word.hpp:1:"),
     "work left over": ({"src/base/word.hpp": "#pragma once\n// TO" "DO: all\n"}, "src/base/word.hpp:2:"),
     "a file in no meson.build": ({"src/base/lost.cpp": ""}, "src/base/lost.cpp:1:"),
+    "a test left out of the loop of its meson.build": (
+        {"src/base/meson.build": CLEAN["src/base/meson.build"] + "foreach n : ['one']\n  t(n + '_test.cpp')\nendforeach\n",
+         "src/base/one_test.cpp": "", "src/base/two_test.cpp": ""}, "src/base/two_test.cpp:1:"),
     "a header that nobody includes": ({"src/base/lost.hpp": "#pragma once\n"}, "src/base/lost.hpp:1:"),
     "a header without a guard": ({"src/base/word.hpp": "\nint x;\n"}, "src/base/word.hpp:1:"),
     "a path of one machine": ({"README.md": "See /ho" "me/somebody/tarn.\n"}, "README.md:1:"),
