@@ -27,6 +27,7 @@ namespace {
 constexpr const char* kSharedMemoryDir = "/dev/shm";
 
 pid_t guardian = 0;  // of this process; 0 without one
+pid_t guarded = 0;   // in the guardian: the process that runs the tests
 
 using Directory = std::unique_ptr<DIR, decltype([](DIR* dir) { ::closedir(dir); })>;
 
@@ -117,8 +118,9 @@ std::map<pid_t, std::string> processes_of_test() {
     const pid_t parent = parents.back();
     parents.pop_back();
     for (const auto& [pid, process] : processes) {
-      if (process.parent != parent || !descendants.emplace(pid, process.label).second) continue;
-      parents.push_back(pid);
+      const bool is_new =
+          process.parent == parent && descendants.emplace(pid, process.label).second;
+      if (is_new) parents.push_back(pid);
     }
   }
   descendants.erase(::getpid());
@@ -139,10 +141,8 @@ Footprint Footprint::take() {
 std::string describe_growth(const Footprint& before, const Footprint& after) {
   std::ostringstream growth;
   for (const auto& [fd, target] : after.descriptors) {
-    const auto old = before.descriptors.find(fd);
-    if (old == before.descriptors.end()) {
+    if (!before.descriptors.contains(fd))
       growth << "  descriptor " << fd << " -> " << target << '\n';
-    }
   }
   std::vector<std::string> mappings;
   std::ranges::set_difference(after.memory_file_mappings, before.memory_file_mappings,
@@ -181,6 +181,10 @@ void start_guardian() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     return;
   }
+  // Whoever ends us, a harness or a terminal, ends the runner; we stay to clean up after it.
+  guarded = runner;
+  for (const int signal : {SIGTERM, SIGINT})
+    std::signal(signal, [](int number) { ::kill(guarded, number); });
   int status = 0;
   for (pid_t dead = 0; dead != runner;) dead = ::waitpid(-1, &status, 0);
   kill_leftovers();
