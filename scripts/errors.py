@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Turns the list of errors in include/tarn/tarn.h into what is made from it.
+
+    scripts/errors.py --page [FILE]     writes docs/errors.md
+    scripts/errors.py --check [FILE]    ends 1 if the page is not what --page would write
+    scripts/errors.py --table FILE      writes the table that tarn_strerror is compiled from
+
+The enum is the only place where a code, its meaning and the advice are written down.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = ROOT / "include/tarn/tarn.h"
+PAGE = ROOT / "docs/errors.md"
+
+ENTRY = re.compile(r"\s*(TARN_\w+) = (-?\d+),?\s*/\* (.*?) \| (.*?) \*/\s*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    code: int
+    meaning: str
+    advice: str
+
+
+def read_entries(header: str) -> list[Entry]:
+    found = re.search(r"^enum tarn_error \{\n(.*?)^\};", header, re.MULTILINE | re.DOTALL)
+    if not found:
+        sys.exit("errors.py: tarn.h has no enum tarn_error")
+    entries = []
+    for line in found[1].splitlines():
+        parts = ENTRY.fullmatch(line)
+        if not parts:
+            sys.exit(f"errors.py: not of the form NAME = number, /* meaning | what to do */: {line.strip()}")
+        entries.append(Entry(parts[1], int(parts[2]), parts[3].strip(), parts[4].strip()))
+    # The table is indexed by -code, and numbers are never given twice.
+    for number, entry in enumerate(entries):
+        if entry.code != -number:
+            sys.exit(f"errors.py: {entry.name} is {entry.code}; the next number is {-number}")
+    return entries
+
+
+def page(entries: list[Entry]) -> str:
+    rows = "".join(
+        f"| {entry.code} | `{entry.name}` | {entry.meaning} | {entry.advice} |\n" for entry in entries
+    )
+    return (
+        "# Errors\n\n"
+        "Made from the list in `include/tarn/tarn.h` by `scripts/errors.py --page`; change them there.\n\n"
+        "Every call of `tarn.h` returns 0 or one of these codes. A number keeps its meaning for ever, and new ones are added at the\n"
+        "end. `tarn_strerror(code)` returns the meaning, `tarn_error_name(code)` the name; `tarn_last_error()` says what happened in\n"
+        "this thread's last failed call, to what, and what to do. In C++ they arrive as `tarn::error`.\n\n"
+        "| code | name | meaning | what to do |\n|---:|---|---|---|\n" + rows
+    )
+
+
+def table(entries: list[Entry]) -> str:
+    def quoted(text: str) -> str:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    head = "// {code, name, meaning, what to do}, in the order of -code. Made by scripts/errors.py from tarn.h.\n"
+    return head + "".join(
+        f"{{{entry.code}, {quoted(entry.name)}, {quoted(entry.meaning)}, {quoted(entry.advice)}}},\n"
+        for entry in entries
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Makes the error page and the error table from tarn.h.")
+    parser.add_argument("--header", type=Path, default=HEADER)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--page", type=Path, nargs="?", const=PAGE, metavar="FILE")
+    action.add_argument("--check", type=Path, nargs="?", const=PAGE, metavar="FILE")
+    action.add_argument("--table", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+
+    entries = read_entries(arguments.header.read_text(encoding="utf-8"))
+    if arguments.page:
+        arguments.page.write_text(page(entries), encoding="utf-8")
+    elif arguments.table:
+        arguments.table.write_text(table(entries), encoding="utf-8")
+    elif not arguments.check.exists() or arguments.check.read_text(encoding="utf-8") != page(entries):
+        print(f"{arguments.check} is not what tarn.h says; run scripts/errors.py --page")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
