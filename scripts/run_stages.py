@@ -143,7 +143,7 @@ STAGES = [
     ),
     Stage(
         "gcc", "everything builds without a warning and works", run_suites, quick=True,
-        configuration="gcc", suites=("unit", "conformance", "integration", "regression"), build="all",
+        configuration="gcc", suites=("unit", "conformance", "integration", "regression", "fuzz"), build="all",
     ),
     Stage(
         "fault", "killed and stopped processes cost nobody else anything", run_suites, quick=True,
@@ -179,7 +179,7 @@ STAGES = [
     ),
     Stage(
         "clang", "the second compiler agrees, without a warning", run_suites,
-        configuration="clang", suites=("unit", "conformance"), build="all",
+        configuration="clang", suites=("unit", "conformance", "fuzz"), build="all",
     ),
     Stage(
         "fuzz", "hostile bytes are refused", run_suites,
