@@ -1,0 +1,233 @@
+// object.hpp: shared bytes, and how they come to be.
+//
+// client.create<T>(n) -> writer<T> --fill--> filled<T> --seal--> object
+//
+// A writer's memory is not initialised, so it can only be filled; what is filled can be changed and
+// sealed; what is sealed can be read and shared. Each step consumes the one before it, so that
+// reading too early, sealing too early and writing too late do not compile.
+//
+// Thread safety: one object, writer or filled is used by one thread at a time.
+#pragma once
+
+#include <tarn/tarn.h>
+#include <tarn/codec.hpp>
+#include <tarn/error.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tarn {
+
+// A reference to an immutable range of shared bytes; copies are further references to the same
+// bytes. As the parameter of a task it is the argument, and valid until the task returns.
+class object {
+ public:
+  // Refers to nothing. Since 0.1.
+  object() noexcept = default;
+
+  // Takes over one reference to `handle` of the C interface. Since 0.1.
+  object(tarn_client* client, tarn_object handle) noexcept : client_(client), handle_(handle) {}
+
+  // The argument of a task, which the call keeps. Since 0.1.
+  static object of_argument(tarn_bytes bytes) noexcept {
+    object argument(nullptr, {0, 0, 0, bytes.size});
+    argument.argument_ = bytes.data != nullptr ? bytes.data : "";
+    return argument;
+  }
+
+  object(const object& other)
+      : client_(other.client_), handle_(other.handle_), argument_(other.argument_) {
+    if (client_ != nullptr) detail::check(::tarn_object_ref(client_, handle_));
+  }
+  object(object&& other) noexcept { swap(other); }
+  object& operator=(object other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~object() {
+    if (client_ != nullptr) ::tarn_release(client_, handle_);
+  }
+
+  void swap(object& other) noexcept {
+    std::swap(client_, other.client_);
+    std::swap(handle_, other.handle_);
+    std::swap(argument_, other.argument_);
+  }
+
+  // The size in bytes. Since 0.1.
+  [[nodiscard]] std::size_t size() const noexcept { return handle_.size; }
+
+  // The bytes, in place: valid for as long as this object refers to them. Since 0.1.
+  [[nodiscard]] std::string_view view() const& {
+    const tarn_bytes bytes = get();
+    return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
+  // The same as elements of T. Throws type_error if the size, or the start of a slice, does not fit
+  // T. Since 0.1.
+  template <detail::plain T>
+  [[nodiscard]] std::span<const T> view() const& {
+    return detail::elements_of<T>(get());
+  }
+
+  // The bytes of an object that is about to go would go with it.
+  std::string_view view() && = delete;
+  template <detail::plain T>
+  std::span<const T> view() && = delete;
+
+  // Returns `size` bytes from `offset`, by default all that follow, as an object. No copy.
+  // Throws bad_argument if they do not lie inside this one. Since 0.1.
+  [[nodiscard]] object slice(std::size_t offset, std::size_t size = std::string_view::npos) const {
+    if (size == std::string_view::npos) size = handle_.size - std::min(offset, handle_.size);
+    if (argument_ != nullptr) return slice_of_argument(offset, size);
+    tarn_object part;
+    detail::check(::tarn_object_slice(client_, handle_, offset, size, &part));
+    return object(client_, part);
+  }
+
+  // What is known about the object, in the C interface's words. Since 0.1.
+  [[nodiscard]] tarn_object_details info() const {
+    tarn_object_details details{};
+    details.size = sizeof details;
+    detail::check(::tarn_object_info(client_, handle_, &details));
+    return details;
+  }
+
+  // For calls of the C interface; the reference stays this object's. Since 0.1.
+  [[nodiscard]] tarn_object handle() const noexcept { return handle_; }
+
+ private:
+  object slice_of_argument(std::size_t offset, std::size_t size) const {
+    if (offset > handle_.size || size > handle_.size - offset) {
+      detail::raise(TARN_E_ARGUMENT, std::to_string(size) + " bytes from " +
+                                         std::to_string(offset) + " do not lie inside " +
+                                         std::to_string(handle_.size) + " bytes");
+    }
+    return of_argument({static_cast<const char*>(argument_) + offset, size});
+  }
+
+  tarn_bytes get() const {
+    if (argument_ != nullptr) return {argument_, handle_.size};
+    tarn_bytes bytes;
+    detail::check(::tarn_get(client_, handle_, &bytes));
+    return bytes;
+  }
+
+  tarn_client* client_ = nullptr;
+  tarn_object handle_{};
+  const void* argument_ = nullptr;  // the bytes, if this is the argument of a task
+};
+
+namespace detail {
+
+// An unsealed object and its memory; dropped unless it is sealed.
+template <plain T>
+class unsealed {
+ public:
+  unsealed(tarn_client* client, tarn_object handle, std::span<T> elements) noexcept
+      : client_(client), handle_(handle), elements_(elements) {}
+  unsealed(unsealed&& other) noexcept
+      : client_(std::exchange(other.client_, nullptr)),
+        handle_(other.handle_),
+        elements_(std::exchange(other.elements_, {})) {}
+  unsealed& operator=(unsealed&&) = delete;
+  ~unsealed() {
+    if (client_ != nullptr) ::tarn_release(client_, handle_);
+  }
+
+  [[nodiscard]] std::span<T> elements() const noexcept { return elements_; }
+
+  object seal() && {
+    check(::tarn_object_seal(client_, handle_));
+    return object(std::exchange(client_, nullptr), handle_);
+  }
+
+ private:
+  tarn_client* client_;
+  tarn_object handle_;
+  std::span<T> elements_;
+};
+
+}  // namespace detail
+
+// An object whose every element has a value, and that only its maker sees, until it is sealed.
+template <detail::plain T>
+class filled {
+ public:
+  // The elements, to be read and changed until the object is sealed. Since 0.1.
+  [[nodiscard]] std::span<T> data() & noexcept { return memory_.elements(); }
+
+  // Makes the object readable by all and writable by nobody. Does not block, whatever the size.
+  // Since 0.1.
+  [[nodiscard]] object seal() && { return std::move(memory_).seal(); }
+
+ private:
+  template <detail::plain U>
+  friend class writer;
+  explicit filled(detail::unsealed<T>&& memory) noexcept : memory_(std::move(memory)) {}
+
+  detail::unsealed<T> memory_;
+};
+
+// Memory of the object store, on loan to be filled. Dropping it gives it back.
+template <detail::plain T>
+class writer {
+ public:
+  // Takes over `handle`, an unsealed object of the C interface whose memory is `elements`. Since
+  // 0.1.
+  writer(tarn_client* client, tarn_object handle, std::span<T> elements) noexcept
+      : memory_(client, handle, elements) {}
+
+  // How many elements there are. Since 0.1.
+  [[nodiscard]] std::size_t size() const noexcept { return memory_.elements().size(); }
+
+  // Calls fill(std::span<T>), which gives every element a value, in place. Since 0.1.
+  template <std::invocable<std::span<T>> Fill>
+  [[nodiscard]] filled<T> fill(Fill&& fill) && {
+    std::invoke(std::forward<Fill>(fill), memory_.elements());
+    return filled<T>(std::move(memory_));
+  }
+
+  // Gives every element the same value. Since 0.1.
+  [[nodiscard]] filled<T> fill(const T& value) && {
+    std::uninitialized_fill(memory_.elements().begin(), memory_.elements().end(), value);
+    return filled<T>(std::move(memory_));
+  }
+
+ private:
+  detail::unsealed<T> memory_;
+};
+
+// Cuts `text` into at most `count` objects of about the same size, each of which ends with the end
+// of a line or of `text`; none is empty. No copy; reads no more than the lines that it cuts behind.
+// Since 0.1.
+[[nodiscard]] inline std::vector<object> split_lines(const object& text, std::size_t count) {
+  if (count == 0)
+    detail::raise(TARN_E_ARGUMENT, "split_lines: the count is 0; ask for one or more");
+  const std::string_view bytes = text.view();
+  std::vector<object> parts;
+  parts.reserve(count);
+  std::size_t start = 0;
+  for (std::size_t i = 1; start < bytes.size(); ++i) {
+    // The quotient first: the product of size and count may not fit.
+    const std::size_t aim =
+        i < count ? bytes.size() / count * i + bytes.size() % count * i / count : bytes.size();
+    if (aim <= start) continue;  // a line reached beyond the next cut
+    const std::size_t newline = bytes.find('\n', aim - 1);
+    const std::size_t end = newline == std::string_view::npos ? bytes.size() : newline + 1;
+    parts.push_back(text.slice(start, end - start));
+    start = end;
+  }
+  return parts;
+}
+
+}  // namespace tarn

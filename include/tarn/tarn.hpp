@@ -1,0 +1,213 @@
+// tarn.hpp: the C++ interface of Tarn, header-only over tarn.h.
+//
+//   std::int64_t count_errors(std::string_view lines) { ... }
+//   TARN_TASK(count_errors);
+//
+//   int main(int argc, char** argv) {
+//     tarn::client tarn = tarn::init(argc, argv);  // in a worker: serves tasks, does not return
+//     tarn::object log = tarn.from_file("app.log");
+//     std::vector<tarn::future<std::int64_t>> counts;
+//     for (const tarn::object& part : tarn::split_lines(log, 100))
+//       counts.push_back(tarn.submit(count_errors, part));
+//     for (auto& count : counts) total += count.get();
+//   }
+//
+// It turns handles into owners, codes into exceptions and bytes into types, and adds no behaviour:
+// what tarn.h says of a function holds for the one of that name here. The nouns have a header each:
+//
+//   codec.hpp    which types can be arguments and results, and the hook for others
+//   object.hpp   object, writer, filled, split_lines
+//   future.hpp   future, wait, wait_any, when_all
+//   task.hpp     TARN_TASK, this_task
+//   error.hpp    error and its kinds, task_error
+//
+// Objects, writers and futures must not outlive their client.
+//
+// Thread safety: a client may be used by several threads at once, other things by one at a time.
+#pragma once
+
+#include <tarn/tarn.h>
+#include <tarn/codec.hpp>
+#include <tarn/error.hpp>
+#include <tarn/future.hpp>
+#include <tarn/object.hpp>
+#include <tarn/task.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tarn {
+
+// What init is asked for. What is left out has the default of tarn_options.
+struct options {
+  std::string address = {};  // "auto", "private", "unix:PATH"; "": $TARN_ADDRESS or "auto"
+  std::string name = {};     // shown by the tools; "": the program's name
+  unsigned workers = 0;      // worker processes; 0: $TARN_WORKERS or one per slot
+  bool no_workers = false;   // join without workers of one's own
+  nanoseconds timeout{0};    // for connecting and starting; 0: 10 s
+};
+
+// How a file becomes an object.
+enum class file : std::uint32_t {
+  map = TARN_FILE_MAP,   // no copy; changes if somebody writes the file
+  copy = TARN_FILE_COPY  // immutable from then on
+};
+
+// How a task is run.
+struct task_options {
+  std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
+};
+
+// A session with a daemon, that of the host or a private one. Ends with this object.
+class client {
+ public:
+  // Takes over `handle` of the C interface. Since 0.1.
+  explicit client(tarn_client* handle) noexcept : handle_(handle) {}
+
+  client(client&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  client& operator=(client&& other) noexcept {
+    client taken(std::move(other));
+    std::swap(handle_, taken.handle_);
+    return *this;
+  }
+  ~client() { close(); }
+
+  // Ends the session now: unfinished tasks are dropped. Nothing of this client may be used
+  // afterwards. Since 0.1.
+  void close() noexcept { ::tarn_close(std::exchange(handle_, nullptr)); }
+
+  // ---- Tasks ----
+
+  // Runs `task` in a worker. Each argument is what a plain call would take, or, without a copy and
+  // without waiting: an object, where the task takes bytes or elements; a future of the parameter's
+  // type. Does not block. Values are copied now; use objects beyond 1 MiB. Throws over_limit,
+  // store_full, daemon_gone; error (TARN_E_NO_TASK) without TARN_TASK(task). Since 0.1.
+  template <class R, class... Ps, class... As>
+  future<std::remove_cvref_t<R>> submit(R (*task)(Ps...), As&&... arguments)  //
+      requires detail::arguments_for<std::tuple<Ps...>, As...> {
+    return submit(task_options{}, task, std::forward<As>(arguments)...);
+  }
+
+  // The same, run as the options say. Since 0.1.
+  template <class R, class... Ps, class... As>
+  future<std::remove_cvref_t<R>> submit(const task_options& options, R (*task)(Ps...),
+                                        As&&... arguments)  //
+      requires detail::arguments_for<std::tuple<Ps...>, As...> {
+    const detail::task_entry& entry =
+        detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
+    return {handle_, detail::submit(handle_, entry, options.retries,
+                                    detail::send<Ps>(std::forward<As>(arguments))...)};
+  }
+
+  // Chosen when the arguments do not fit the parameters of the task: wrong in type or in number.
+  template <class R, class... Ps, class... As>
+  void submit(R (*task)(Ps...), As&&... arguments_that_do_not_fit_the_task) = delete;
+  template <class R, class... Ps, class... As>
+  void submit(const task_options& options, R (*task)(Ps...),
+              As&&... arguments_that_do_not_fit_the_task) = delete;
+
+  // ---- Objects ----
+
+  // Copies `value` into a new object: its characters, its elements, or its own bytes. Since 0.1.
+  template <class T>
+  [[nodiscard]] object put(const T& value) {
+    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      return put_bytes(detail::bytes_of(std::string_view(value)));
+    } else if constexpr (detail::raw<T>) {
+      return put_bytes(detail::bytes_of(value));
+    } else {
+      static_assert(
+          requires { std::span(value); },
+          "tarn: put takes text, elements or a plain value; encode others first");
+      return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))));
+    }
+  }
+
+  // Makes an object of `count` elements that the caller fills in place. No copy. Since 0.1.
+  template <detail::plain T>
+  [[nodiscard]] writer<T> create(std::size_t count) {
+    static_assert(alignof(T) <= 64, "tarn: objects are aligned to 64 bytes");
+    if (count > SIZE_MAX / sizeof(T)) {
+      detail::raise(TARN_E_TOO_LARGE, std::to_string(count) + " elements of " +
+                                          std::to_string(sizeof(T)) + " bytes are too many");
+    }
+    tarn_object object;
+    void* data;
+    detail::check(::tarn_object_create(handle_, count * sizeof(T), &object, &data));
+    return writer<T>(handle_, object, {static_cast<T*>(data), count});
+  }
+
+  // Makes an object of the regular file at `path`. Throws file_error, denied. Since 0.1.
+  [[nodiscard]] object from_file(const std::string& path, file how = file::map) {
+    tarn_object object;
+    detail::check(
+        ::tarn_object_from_file(handle_, path.c_str(), static_cast<std::uint32_t>(how), &object));
+    return tarn::object(handle_, object);
+  }
+
+  // ---- The session ----
+
+  // Becomes readable (poll, epoll, select) when dispatch() has something to do. Since 0.1.
+  [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(handle_)); }
+
+  // Resumes the coroutines whose futures are done, in this thread, and arms fd() again; call it
+  // once before the first poll. Does not block. Returns how many it resumed. Since 0.1.
+  int dispatch() { return detail::check(::tarn_client_dispatch(handle_)); }
+
+  // What is known about the session, in the C interface's words. Since 0.1.
+  [[nodiscard]] tarn_client_info info() const {
+    tarn_client_info info{};
+    info.size = sizeof info;
+    detail::check(::tarn_client_get_info(handle_, &info));
+    return info;
+  }
+
+  // The workers of this session and where they run. Since 0.1.
+  [[nodiscard]] std::vector<slot> slots() const {
+    std::vector<slot> slots(info().workers);
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      tarn_slot_info info{};
+      info.size = sizeof info;
+      detail::check(::tarn_client_get_slot(handle_, static_cast<std::uint32_t>(i), &info));
+      slots[i] = detail::to_slot(info);
+    }
+    return slots;
+  }
+
+  // For calls of the C interface; the session stays this client's. Since 0.1.
+  [[nodiscard]] tarn_client* handle() const noexcept { return handle_; }
+
+ private:
+  object put_bytes(tarn_bytes bytes) {
+    tarn_object object;
+    detail::check(::tarn_put(handle_, bytes.data, bytes.size, &object));
+    return tarn::object(handle_, object);
+  }
+
+  tarn_client* handle_;
+};
+
+// In the program as the user started it: connects to a daemon, starting a private one if need be,
+// and starts workers. In a worker process: serves tasks and does not return. `argc` and `argv` are
+// those of main. Throws no_daemon, denied, timed_out, bad_argument (also for a task that was
+// defined twice). Since 0.1.
+[[nodiscard]] inline client init(int argc, char** argv, const options& options = {}) {
+  detail::task_table::instance().throw_refusal();
+  tarn_options c{};
+  c.size = sizeof c;
+  c.address = options.address.empty() ? nullptr : options.address.c_str();
+  c.name = options.name.empty() ? nullptr : options.name.c_str();
+  c.workers = options.workers;
+  c.flags = options.no_workers ? TARN_INIT_NO_WORKERS : 0;
+  c.timeout_ns = options.timeout.count();
+  tarn_client* handle = nullptr;
+  detail::check(::tarn_init(&handle, &argc, &argv, &c));
+  return client(handle);
+}
+
+}  // namespace tarn
