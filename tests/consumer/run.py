@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Builds programs outside the tree against the installed library and runs them.
 
-    run.py BUILD_DIRECTORY MAIN_C MAIN_CPP
+    run.py BUILD_DIRECTORY MAIN_C MAIN_CPP README
 
 Installs into one temporary directory, moves the tree to another, and there builds a C11 program by pkg-config and a
 C++20 program by CMake: what was left behind at the first place, or is only in the build tree, is missed. Each program
-runs its own function in a worker process. Reports in TAP.
+runs its own function in a worker process. So do the examples of the README. Reports in TAP.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,10 @@ ENVIRONMENT = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG"
 TIMEOUT_S = 60
 
 
-def run(*command: str | Path, **environment: str) -> str:
+def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
     done = subprocess.run(
-        command, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command, cwd=cwd, env=ENVIRONMENT | environment,
+        capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))} ended {done.returncode}\n{done.stdout}{done.stderr}")
@@ -42,16 +44,32 @@ def library_directory(prefix: Path) -> Path:
     return next(prefix.rglob("libtarn.so")).parent
 
 
-def use_from_c(prefix: Path, source: Path, scratch: Path) -> str:
-    libraries = library_directory(prefix)
-    flags = run(
+def pkg_config(prefix: Path) -> list[str]:
+    return run(
         "pkg-config", f"--define-variable=prefix={prefix}", "--cflags", "--libs", "tarn",
-        PKG_CONFIG_PATH=str(libraries / "pkgconfig"),
+        PKG_CONFIG_PATH=str(library_directory(prefix) / "pkgconfig"),
     ).split()
-    program = scratch / "consumer_c"
-    strict = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
-    run("cc", *strict, shutil.copy(source, scratch), "-o", program, *flags)
-    return run(program, LD_LIBRARY_PATH=str(libraries))
+
+
+def build_and_run(prefix: Path, compiler: list[str], source: Path) -> str:
+    """Compiles one file with what pkg-config says, and returns what the program prints in the file's folder."""
+    program = source.with_suffix("")
+    run(*compiler, "-Wall", "-Wextra", "-Wpedantic", "-Werror", source, "-o", program, *pkg_config(prefix))
+    return run(program, cwd=source.parent, LD_LIBRARY_PATH=str(library_directory(prefix)))
+
+
+def use_from_c(prefix: Path, source: Path, scratch: Path) -> str:
+    copy = shutil.copy(source, scratch / "consumer.c")
+    return build_and_run(prefix, ["cc", "-std=c11", "-D_POSIX_C_SOURCE=200809L"], Path(copy))
+
+
+def use_example(prefix: Path, readme: Path, language: str, scratch: Path) -> str:
+    """The README's example counts the lines of app.log."""
+    compiler = {"c": ["cc", "-std=c11"], "cpp": ["c++", "-std=c++20"]}[language]
+    source = scratch / f"example.{language}"
+    source.write_text(re.search(rf"```{language}\n(.*?)```", readme.read_text(), re.DOTALL)[1])
+    (scratch / "app.log").write_text("one\ntwo\nthree\n" * 1000)
+    return build_and_run(prefix, compiler, source)
 
 
 def use_from_cmake(prefix: Path, source: Path, scratch: Path) -> str:
@@ -71,7 +89,7 @@ def version_is_the_same_everywhere(prefix: Path) -> str:
 
 
 def main() -> int:
-    build, main_c, main_cpp = (Path(argument).resolve() for argument in sys.argv[1:])
+    build, main_c, main_cpp, readme = (Path(argument).resolve() for argument in sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="tarn-consumer-") as name:
         scratch = Path(name)
         prefix = install(build, scratch / "stage", scratch / "elsewhere")
@@ -81,6 +99,10 @@ def main() -> int:
              lambda: use_from_c(prefix, main_c, scratch), "42 by a worker"),
             ("a C++20 program finds Tarn by CMake",
              lambda: use_from_cmake(prefix, main_cpp, scratch), "5 by a worker"),
+            ("the C example of the README works",
+             lambda: use_example(prefix, readme, "c", scratch), "3000 lines"),
+            ("the C++ example of the README works",
+             lambda: use_example(prefix, readme, "cpp", scratch), "3000 lines"),
             ("package, header and tool name one version",
              lambda: version_is_the_same_everywhere(prefix), "same"),
         ]
