@@ -55,13 +55,17 @@ int memfd_seal_size(const Fd& fd) {
 }
 
 int Mapping::map(const Fd& fd, uint64_t size, Access access, Mapping& out) {
+  return map_range(fd, 0, size, access, out);
+}
+
+int Mapping::map_range(const Fd& fd, uint64_t offset, uint64_t size, Access access, Mapping& out) {
   uint64_t real_size = 0;
   if (int r = file_size(fd, real_size); r < 0) return r;
-  if (size == 0 || real_size < size)
+  if (size == 0 || real_size < offset || real_size - offset < size)
     return fail(TARN_E_PROTOCOL, "cannot map %llu bytes of a file of %llu",
                 static_cast<unsigned long long>(size), static_cast<unsigned long long>(real_size));
   int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* data = mmap(nullptr, size, protection, MAP_SHARED, fd.get(), 0);
+  void* data = mmap(nullptr, size, protection, MAP_SHARED, fd.get(), static_cast<off_t>(offset));
   if (data == MAP_FAILED)
     return fail_errno(code_of_errno(errno), "cannot map %llu bytes",
                       static_cast<unsigned long long>(size));

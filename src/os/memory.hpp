@@ -47,6 +47,9 @@ class Mapping {
   // choice. size > 0.
   [[nodiscard]] static int map(const Fd& fd, uint64_t size, Access access, Mapping& out);
 
+  // Maps [offset, offset + size) of `fd`; `offset` is a multiple of the page size.
+  [[nodiscard]] static int map_range(const Fd& fd, uint64_t offset, uint64_t size, Access access, Mapping& out);
+
   // Address space only, all zero, that costs memory where it is touched: private tables.
   [[nodiscard]] static int reserve(uint64_t size, Mapping& out);
 

@@ -53,6 +53,7 @@ enum class Type : uint16_t {
   kGrown = 42,         //
   kSessionBroken = 43, // workers cannot be started; tail: the reason
   kReply = 44,         // tail: a piece of JSON text
+  kWake = 45,          // to the client: somebody died or was stopped who may have been about to wake it
   // tarnd to the spawn service and back.
   kSpawn = 64,   // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
   kKill = 65,    // ends one process that the service started

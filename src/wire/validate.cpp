@@ -194,6 +194,7 @@ void check_body(Candidate& c) {
     }
     case Type::kReady:
     case Type::kGoodbye:
+    case Type::kWake:
       return c.descriptors(0);
     case Type::kQuery: {
       const auto& m = p.as<Query>();
@@ -293,6 +294,7 @@ constexpr Shape kShapes[] = {
     {Type::kGrown, From::kDaemon, sizeof(Grow), false, "GROWN"},
     {Type::kSessionBroken, From::kDaemon, sizeof(Broken), false, "SESSION_BROKEN"},
     {Type::kReply, From::kDaemon, sizeof(Reply), true, "REPLY"},
+    {Type::kWake, From::kDaemon, 0, false, "WAKE"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},

@@ -1,0 +1,115 @@
+#include "connection.hpp"
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "os/clock.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr int kPacketsPerVisit = 16;          // then others have their turn
+constexpr int64_t kRetryDelay = 5'000'000;    // when the kernel has too many descriptors in flight
+
+}  // namespace
+
+Connection::Connection(Loop& loop, Fd socket, wire::From peer, Owner& owner)
+    : loop_(loop), socket_(std::move(socket)), peer_(peer), owner_(&owner) {}
+
+void Connection::start() {
+  if (started_ || !socket_.valid()) return;
+  started_ = true;
+  watch_ = loop_.watch(socket_.get(), EPOLLIN, [this](uint32_t events) { on_events(events); });
+  if (!queue_.empty()) watch_for(true);
+}
+
+void Connection::on_events(uint32_t events) {
+  if ((events & EPOLLOUT) != 0) flush();
+  if (socket_.valid() && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive();
+}
+
+void Connection::receive() {
+  for (int i = 0; i < kPacketsPerVisit && socket_.valid() && !cut_; ++i) {
+    os::Received received;
+    std::span<std::byte> buffer = loop_.packet_buffer();
+    int r = os::socket_receive(socket_, buffer, received, 0);
+    if (r == os::kWouldBlock) return;
+    if (r < 0) return cut_off(last_error());
+    if (received.size == 0) return cut_off("");
+    wire::Packet packet;
+    if (wire::parse(buffer.first(received.size), received.descriptor_count, peer_, packet) < 0)
+      return cut_off(last_error());
+    owner_->on_packet(*this, packet, received);
+  }
+}
+
+void Connection::send(wire::Builder& message, std::initializer_list<SharedFd> descriptors) {
+  if (!socket_.valid() || cut_) return;
+  std::span<const std::byte> bytes = message.finish();
+  if (queue_.empty()) {
+    int r = send_now(bytes, {descriptors.begin(), descriptors.size()});
+    if (r == 0) return;
+    // A peer that has left is noticed when reading, where what it said last is still heard.
+    if (r < 0) return;
+  }
+  if (queue_.size() >= kQueuePacketsMax || queued_bytes_ + bytes.size() > kQueueBytesMax)
+    return cut_off("it does not read what it is sent");
+  queue_.push_back({{bytes.begin(), bytes.end()}, {descriptors.begin(), descriptors.end()}});
+  queued_bytes_ += bytes.size();
+  if (started_ && !retry_.armed()) watch_for(true);
+}
+
+int Connection::send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors) {
+  int raw[os::kSocketDescriptorsMax];
+  TARN_ASSERT(descriptors.size() <= os::kSocketDescriptorsMax);
+  for (size_t i = 0; i < descriptors.size(); ++i) raw[i] = descriptors[i]->get();
+  return os::socket_send(socket_, bytes, {raw, descriptors.size()}, 0);
+}
+
+void Connection::flush() {
+  for (bool progress = false; !queue_.empty(); progress = true) {
+    Queued& next = queue_.front();
+    int r = send_now(next.bytes, next.descriptors);
+    if (r == os::kWouldBlock) {
+      if (progress) return watch_for(true);
+      // Writable, and yet it would block: not the socket but the descriptors in flight are too many,
+      // which no event tells of.
+      watch_for(false);
+      retry_ = loop_.call_at(os::now_ns() + kRetryDelay, [this] {
+        retry_.reset();
+        if (socket_.valid() && !cut_) flush();
+      });
+      return;
+    }
+    if (r < 0) {
+      queue_.clear();
+      queued_bytes_ = 0;
+      break;
+    }
+    queued_bytes_ -= next.bytes.size();
+    queue_.pop_front();
+  }
+  if (started_ && !cut_) watch_for(false);
+}
+
+void Connection::watch_for(bool writable) { watch_.set_events(writable ? EPOLLIN | EPOLLOUT : EPOLLIN); }
+
+void Connection::cut_off(std::string reason) {
+  if (cut_ || !socket_.valid()) return;
+  cut_ = true;
+  watch_.reset();
+  // Later, because whoever sends is in the middle of something that the owner would turn over.
+  loop_.defer([this, why = std::move(reason)] {
+    if (!socket_.valid()) return;
+    owner_->on_closed(*this, why);
+  });
+}
+
+void Connection::close() {
+  retry_.reset();
+  watch_.reset();
+  queue_.clear();
+  queued_bytes_ = 0;
+  socket_.reset();
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,85 @@
+// Connection: one socket to somebody who is not trusted: a client, a worker, a tool.
+//
+// Receives whole packets, checks them (wire::parse) and hands them to its owner. Sends without ever
+// blocking: what the socket does not take waits in a bounded queue, and a peer that lets it run over
+// is cut off.
+//
+// Lives on the loop thread. Destroy it by Loop::bury only: its callbacks may be on the stack.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "loop.hpp"
+#include "os/socket.hpp"
+#include "wire/validate.hpp"
+
+namespace tarn::daemon {
+
+using SharedFd = std::shared_ptr<const Fd>;
+
+inline SharedFd share(Fd fd) { return std::make_shared<const Fd>(std::move(fd)); }
+
+class Connection {
+ public:
+  class Owner {
+   public:
+    virtual void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) = 0;
+    // The other side has left, or was cut off because of `reason` (empty if it left). Comes once, and
+    // not after close().
+    virtual void on_closed(Connection& from, const std::string& reason) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  static constexpr size_t kQueuePacketsMax = 16 * 1024;  // every member, slab and file of a session, for a newcomer
+  static constexpr size_t kQueueBytesMax = 4u << 20;
+
+  Connection(Loop& loop, Fd socket, wire::From peer, Owner& owner);
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void set_owner(Owner& owner) { owner_ = &owner; }
+
+  // Begins to receive; until then packets wait in the socket.
+  void start();
+
+  void send(wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
+
+  // Ends the connection now; queued packets are dropped.
+  void close();
+  [[nodiscard]] bool is_open() const { return socket_.valid(); }
+  [[nodiscard]] const Fd& socket() const { return socket_; }
+
+ private:
+  struct Queued {
+    std::vector<std::byte> bytes;
+    std::vector<SharedFd> descriptors;
+  };
+
+  void on_events(uint32_t events);
+  void receive();
+  void flush();
+  [[nodiscard]] int send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors);
+  void cut_off(std::string reason);
+  void watch_for(bool writable);
+
+  Loop& loop_;
+  Fd socket_;
+  wire::From peer_;
+  Owner* owner_;
+  Loop::Watch watch_;
+  Loop::Timer retry_;
+  bool started_ = false;
+  bool cut_ = false;
+  std::deque<Queued> queue_;
+  size_t queued_bytes_ = 0;
+};
+
+}  // namespace tarn::daemon

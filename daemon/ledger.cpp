@@ -1,0 +1,112 @@
+#include "ledger.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "base/fd.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr uint64_t kMemoryUnknown = uint64_t{1} << 30;  // when the host tells nothing
+
+std::string read_file(const std::string& path) {
+  Fd file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  char text[4096];
+  ssize_t size = file.valid() ? read(file.get(), text, sizeof text) : 0;
+  return {text, size > 0 ? static_cast<size_t>(size) : 0};
+}
+
+uint64_t available_on_host() {
+  std::string text = read_file("/proc/meminfo");
+  size_t at = text.find("MemAvailable:");
+  if (at == std::string::npos) return kMemoryUnknown;
+  return strtoull(text.c_str() + at + strlen("MemAvailable:"), nullptr, 10) * 1024;
+}
+
+// What the control group at `folder` leaves; UINT64_MAX if it sets no limit.
+uint64_t left_by_group(const std::string& folder) {
+  std::string limit = read_file(folder + "/memory.max");
+  if (limit.empty() || limit.starts_with("max")) return UINT64_MAX;
+  uint64_t most = strtoull(limit.c_str(), nullptr, 10);
+  uint64_t current = strtoull(read_file(folder + "/memory.current").c_str(), nullptr, 10);
+  return most > current ? most - current : 0;
+}
+
+uint64_t left_by_groups() {
+  std::string groups = read_file("/proc/self/cgroup");
+  size_t at = groups.find("0::/");
+  if (at == std::string::npos) return UINT64_MAX;
+  std::string path = groups.substr(at + 3, groups.find('\n', at) - at - 3);
+  uint64_t left = UINT64_MAX;
+  for (;;) {
+    left = std::min(left, left_by_group("/sys/fs/cgroup" + path));
+    size_t slash = path.rfind('/');
+    if (path.empty() || slash == std::string::npos) return left;
+    path.erase(slash);
+  }
+}
+
+}  // namespace
+
+Budget::~Budget() { TARN_ASSERT(used_ == 0); }
+
+Charge& Charge::operator=(Charge&& other) noexcept {
+  if (this == &other) return *this;
+  reset();
+  budget_ = std::exchange(other.budget_, nullptr);
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+int Charge::take(Budget& budget, uint64_t bytes, Charge& out) {
+  for (Budget* b = &budget; b != nullptr; b = b->parent_) {
+    if (bytes <= b->limit_ && b->used_ <= b->limit_ - bytes) continue;
+    return fail(b->error_code_,
+                "no room for %llu bytes: %s holds %llu of the %llu bytes it may; release objects or raise the limit",
+                static_cast<unsigned long long>(bytes), b->name_.c_str(), static_cast<unsigned long long>(b->used_),
+                static_cast<unsigned long long>(b->limit_));
+  }
+  for (Budget* b = &budget; b != nullptr; b = b->parent_) b->used_ += bytes;
+  out.reset();
+  out.budget_ = &budget;
+  out.bytes_ = bytes;
+  return 0;
+}
+
+int Charge::add(uint64_t more) {
+  Charge extra;
+  TARN_ASSERT(budget_ != nullptr);
+  if (int r = take(*budget_, more, extra); r < 0) return r;
+  bytes_ += more;
+  extra.budget_ = nullptr;
+  return 0;
+}
+
+void Charge::give_back(uint64_t bytes) {
+  TARN_ASSERT(bytes <= bytes_ || budget_ == nullptr);
+  for (Budget* b = budget_; b != nullptr; b = b->parent_) {
+    TARN_ASSERT(b->used_ >= bytes);
+    b->used_ -= bytes;
+  }
+  bytes_ -= bytes;
+}
+
+void Charge::reset() {
+  give_back(bytes_);
+  budget_ = nullptr;
+}
+
+uint64_t memory_for_us(double share) {
+  uint64_t available = std::min(available_on_host(), left_by_groups());
+  return static_cast<uint64_t>(static_cast<double>(available) * share);
+}
+
+}  // namespace tarn::daemon

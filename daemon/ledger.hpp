@@ -1,0 +1,61 @@
+// Ledger: who has how much of the host's memory for slabs and segments.
+//
+// A Budget has a limit and belongs to a larger one: session to tenant to host. A Charge lives in the
+// thing that was paid for and gives back in its destructor. Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace tarn::daemon {
+
+class Budget {
+ public:
+  Budget(std::string name, uint64_t limit, int error_code, Budget* parent)
+      : name_(std::move(name)), limit_(limit), error_code_(error_code), parent_(parent) {}
+  Budget(const Budget&) = delete;
+  Budget& operator=(const Budget&) = delete;
+  ~Budget();
+
+  [[nodiscard]] uint64_t limit() const { return limit_; }
+  [[nodiscard]] uint64_t used() const { return used_; }
+
+ private:
+  friend class Charge;
+  std::string name_;  // such as "the host" or "user 1000", for messages
+  uint64_t limit_;
+  int error_code_;  // when this one is full
+  Budget* parent_;
+  uint64_t used_ = 0;
+};
+
+class Charge {
+ public:
+  Charge() = default;
+  Charge(Charge&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Charge& operator=(Charge&& other) noexcept;
+  ~Charge() { reset(); }
+
+  // Takes `bytes` from `budget` and all above it, or fails with the code of the one that is full; the
+  // text has the numbers.
+  [[nodiscard]] static int take(Budget& budget, uint64_t bytes, Charge& out);
+
+  // Takes `more` from the same budget.
+  [[nodiscard]] int add(uint64_t more);
+
+  void give_back(uint64_t bytes);
+
+  [[nodiscard]] uint64_t bytes() const { return budget_ == nullptr ? 0 : bytes_; }
+  void reset();
+
+ private:
+  Budget* budget_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+// What `share` of the memory that this process may still use comes to: of what is available on the
+// host, or of what its control groups leave, whichever is less.
+[[nodiscard]] uint64_t memory_for_us(double share);
+
+}  // namespace tarn::daemon

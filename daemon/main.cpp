@@ -1,0 +1,214 @@
+// tarnd: the arbiter of one host, or of one client.
+//
+//   tarnd --private --client-fd N --spawn-fd M --client PID   started by tarn-spawn for one client
+//   tarnd [--config FILE] [--spawn-fd N] [--verbose]          the host's daemon
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <fcntl.h>
+#include <signal.h>
+#include <string>
+#include <string_view>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "config.hpp"
+#include "log.hpp"
+#include "loop.hpp"
+#include "notify.hpp"
+#include "os/clock.hpp"
+#include "os/socket.hpp"
+#include "tarn/tarn.h"
+#include "tarn_build_config.h"
+#include "tarnd.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+constexpr int64_t kReconnectDelay = 500'000'000;
+
+struct Options {
+  bool is_private = false;
+  bool verbose = false;
+  int client_fd = -1;
+  int spawn_fd = -1;
+  pid_t client = -1;
+  std::string config_path;
+};
+
+bool parse_number(const char* text, int& out) {
+  char* end;
+  long value = strtol(text, &end, 10);
+  if (end == text || *end != '\0' || value < 0 || value > INT_MAX) return false;
+  out = static_cast<int>(value);
+  return true;
+}
+
+bool parse_options(int argc, char** argv, Options& out) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view option = argv[i];
+    if (option == "--private") {
+      out.is_private = true;
+    } else if (option == "--verbose") {
+      out.verbose = true;
+    } else if (i + 1 == argc) {
+      return false;
+    } else if (option == "--client-fd") {
+      if (!parse_number(argv[++i], out.client_fd)) return false;
+    } else if (option == "--spawn-fd") {
+      if (!parse_number(argv[++i], out.spawn_fd)) return false;
+    } else if (option == "--client") {
+      if (!parse_number(argv[++i], out.client)) return false;
+    } else if (option == "--config") {
+      out.config_path = argv[++i];
+    } else {
+      return false;
+    }
+  }
+  return !out.is_private || (out.client_fd >= 0 && out.spawn_fd >= 0 && out.client > 0);
+}
+
+Fd inherited(int fd) {
+  if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return Fd{fd};
+}
+
+// A descriptor per slab and per connection: as many as we may have.
+void raise_descriptor_limit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// SIGTERM and SIGINT end the daemon in order.
+class EndSignals {
+ public:
+  EndSignals(Loop& loop, Tarnd& daemon) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, nullptr);
+    signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+    watch_ = loop.watch(signals_.get(), EPOLLIN, [this, &daemon](uint32_t) {
+      signalfd_siginfo info;
+      [[maybe_unused]] ssize_t size = read(signals_.get(), &info, sizeof info);
+      notify_manager("STOPPING=1");
+      daemon.shut_down();
+    });
+  }
+
+ private:
+  Fd signals_;
+  Loop::Watch watch_;
+};
+
+int run_private(const Options& options) {
+  Loop loop;
+  Tarnd daemon(loop, Config{}, SlotTable::one_per_cpu(), true);
+  EndSignals signals(loop, daemon);
+  daemon.use_spawn_service(inherited(options.spawn_fd), [&daemon] { daemon.shut_down(); });
+  daemon.serve_client(inherited(options.client_fd));
+  // Where the tools find it. Tarn works without.
+  std::string name = "@tarn/" + std::to_string(geteuid()) + "/" + std::to_string(options.client);
+  Fd listener;
+  if (os::socket_listen(name, 0, listener) == 0) daemon.listen(std::move(listener), true);
+  loop.run();
+  return 0;
+}
+
+// Becomes tarn-spawn, which starts this program again with a link to it: tarnd itself never forks.
+[[noreturn]] void run_under_spawn(int argc, char** argv) {
+  char self[PATH_MAX];
+  ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
+  if (size <= 0) throw std::runtime_error("cannot find my own executable");
+  self[size] = '\0';
+  std::string folder(self, static_cast<size_t>(size));
+  folder.erase(folder.rfind('/'));
+  std::vector<char*> arguments;
+  std::string words[] = {"tarn-spawn", "--supervise", "--"};
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(self);
+  for (int i = 1; i < argc; ++i) arguments.push_back(argv[i]);
+  arguments.push_back(nullptr);
+  for (const std::string& path :
+       {folder + "/spawn/tarn-spawn", folder + "/../libexec/tarn/tarn-spawn", std::string(TARN_LIBEXECDIR "/tarn-spawn")})
+    execv(path.c_str(), arguments.data());
+  throw std::runtime_error("cannot start tarn-spawn: is it installed in " TARN_LIBEXECDIR "?");
+}
+
+void connect_spawn_service(Loop& loop, Tarnd& daemon, const Config& config, Loop::Timer& again) {
+  Fd socket;
+  auto later = [&loop, &daemon, &config, &again] {
+    again = loop.call_at(os::now_ns() + kReconnectDelay, [&] { connect_spawn_service(loop, daemon, config, again); });
+  };
+  if (daemon.is_ending()) return;
+  if (os::socket_connect(config.spawn_socket_path, socket) < 0) return later();
+  daemon.use_spawn_service(std::move(socket), later);
+}
+
+int run_host(const Options& options, int argc, char** argv) {
+  Config config;
+  Fd spawn_socket = inherited(options.spawn_fd);
+  if (!spawn_socket.valid() && os::socket_connect(config.spawn_socket_path, spawn_socket) < 0)
+    run_under_spawn(argc, argv);
+
+  Loop loop;
+  Tarnd daemon(loop, config, SlotTable::one_per_cpu(), false);
+  EndSignals signals(loop, daemon);
+  Loop::Timer reconnect;
+  if (options.spawn_fd >= 0) {
+    daemon.use_spawn_service(std::move(spawn_socket), [&daemon] { daemon.shut_down(); });
+  } else {
+    daemon.use_spawn_service(std::move(spawn_socket),
+                             [&] { connect_spawn_service(loop, daemon, config, reconnect); });
+  }
+  Fd listener = socket_from_manager();
+  bool is_ours = !listener.valid();
+  if (is_ours && os::socket_listen(config.socket_path, config.socket_mode, listener) < 0)
+    throw std::runtime_error(last_error());
+  daemon.listen(std::move(listener), false);
+
+  Loop::Timer watchdog;
+  std::function<void()> pat = [&] {
+    int64_t interval = watchdog_interval_ns();
+    if (interval == 0) return;
+    notify_manager("WATCHDOG=1");
+    watchdog = loop.call_at(os::now_ns() + interval, pat);
+  };
+  pat();
+  notify_manager("READY=1");
+  loop.run();
+  if (is_ours) unlink(config.socket_path.c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace tarn::daemon
+
+int main(int argc, char** argv) {
+  using namespace tarn::daemon;
+  Options options;
+  if (!parse_options(argc, argv, options)) {
+    fprintf(stderr, "usage: tarnd [--config FILE] [--spawn-fd FD] [--verbose]\n"
+                    "       tarnd --private --client-fd FD --spawn-fd FD --client PID\n");
+    return kExitUsage;
+  }
+  try {
+    set_log_level(options.verbose || !options.is_private ? Level::kInfo : Level::kWarning);
+    prctl(PR_SET_NAME, "tarnd");
+    raise_descriptor_limit();
+    return options.is_private ? run_private(options) : run_host(options, argc, argv);
+  } catch (const std::exception& error) {
+    log(Level::kError, "%s", error.what());
+    return kExitFailure;
+  }
+}

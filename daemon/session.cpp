@@ -1,0 +1,332 @@
+#include "session.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/process.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+// A name to show: what a terminal could take for a command is replaced.
+std::string printable(const char* text) {
+  std::string name(text);
+  for (char& c : name)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return name;
+}
+
+int check_kind(const Fd& fd, mode_t kind, const char* what) {
+  struct stat status;
+  if (fstat(fd.get(), &status) < 0 || (status.st_mode & S_IFMT) != kind)
+    return fail(TARN_E_PROTOCOL, "HELLO: the descriptor of the %s is of another kind", what);
+  return 0;
+}
+
+}  // namespace
+
+Session::Session(SessionServices services, SessionIdentity identity, Budget& tenant, uint64_t memory_max, Owner& owner)
+    : services_(services),
+      identity_(std::move(identity)),
+      owner_(owner),
+      budget_("session " + std::to_string(identity_.number), memory_max, TARN_E_STORE_FULL, &tenant) {}
+
+Session::~Session() {
+  for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
+  for (auto& [index, member] : members_)
+    if (member->connection != nullptr) services_.loop.bury(std::move(member->connection));
+}
+
+int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& packet, os::Received& received,
+                  Fd client_pidfd) {
+  if (int r = keep_hello(packet, received); r < 0) return r;
+  uint32_t slots = services_.slots.size();
+  uint32_t workers = hello_.workers == 0 ? std::min(slots, shm::kMembersMax - shm::kFirstWorker) : hello_.workers;
+  if ((hello_.flags & TARN_INIT_NO_WORKERS) != 0) workers = 0;
+  if (workers > slots)
+    return fail(TARN_E_UNSATISFIABLE, "%u workers were asked for, but there are %u slots; ask for fewer", workers, slots);
+  if (int r = make_board(); r < 0) return r;
+
+  auto client = std::make_unique<Member>(*this, shm::kClientMember);
+  client->pid = identity_.client_pid;
+  if (int r = make_segment(*client); r < 0) return r;
+  client_pidfd_ = std::move(client_pidfd);
+  client_watch_ =
+      services_.loop.watch(client_pidfd_.get(), EPOLLIN, [this](uint32_t) { handle_client_gone("its process ended"); });
+  client->phase = Member::Phase::kServing;
+  client->connection = std::move(connection);
+  client->connection->set_owner(*client);
+  Member& member = *client;
+  members_.emplace(shm::kClientMember, std::move(client));
+
+  for (uint32_t slot : services_.slots.take(workers)) {
+    Lane lane;
+    lane.slot = slot;
+    lanes_.push_back(std::move(lane));
+  }
+  welcome(member, packet.serial);
+  for (uint32_t lane = 0; lane < workers; ++lane) start_worker(lane);
+  return 0;
+}
+
+int Session::keep_hello(const wire::Packet& packet, os::Received& received) {
+  hello_ = packet.as<wire::Hello>();
+  name_ = printable(hello_.name);
+  auto tail = packet.tail;
+  argv_.assign(tail.begin(), tail.begin() + hello_.argv_size);
+  environment_.assign(tail.begin() + hello_.argv_size, tail.end());
+  if (int r = check_kind(received.descriptors[0], S_IFREG, "executable"); r < 0) return r;
+  if (int r = check_kind(received.descriptors[1], S_IFDIR, "working directory"); r < 0) return r;
+  executable_ = share(std::move(received.descriptors[0]));
+  directory_ = share(std::move(received.descriptors[1]));
+  standard_output_ = share(std::move(received.descriptors[2]));
+  standard_error_ = share(std::move(received.descriptors[3]));
+  client_event_ = share(std::move(received.descriptors[4]));
+  return 0;
+}
+
+int Session::make_board() {
+  if (int r = Charge::take(budget_, sizeof(shm::Board), board_charge_); r < 0) return r;
+  Fd file;
+  if (int r = os::memfd_create("tarn-board", sizeof(shm::Board), file); r < 0) return r;
+  if (int r = os::memfd_reserve(file, 0, sizeof(shm::Board)); r < 0) return r;
+  if (int r = os::memfd_seal_size(file); r < 0) return r;
+  if (int r = os::Mapping::map(file, sizeof(shm::Board), os::Access::kReadWrite, board_mapping_); r < 0) return r;
+  board_ = reinterpret_cast<shm::Board*>(board_mapping_.data());
+  board_->magic = shm::Board::kMagic;
+  board_->session = identity_.number;
+  board_->spin_budget_ns.store(services_.spin_budget_ns, shm::kRelease);
+  board_file_ = share(std::move(file));
+  return 0;
+}
+
+int Session::make_segment(Member& member) {
+  Fd file;
+  if (int r = Charge::take(budget_, shm::kSegmentFixedSize, member.segment_charge); r < 0) return r;
+  if (int r = os::memfd_create("tarn-segment", sizeof(shm::MemberSegment), file); r < 0) return r;
+  if (int r = os::memfd_seal_size(file); r < 0) return r;
+  if (int r = os::memfd_reserve(file, 0, shm::kSegmentFixedSize); r < 0) return r;
+  if (int r = os::Mapping::map(file, shm::kSegmentFixedSize, os::Access::kReadWrite, member.segment); r < 0) return r;
+  auto* segment = reinterpret_cast<shm::MemberSegment*>(member.segment.data());
+  segment->magic = shm::MemberSegment::kMagic;
+  segment->member = member.index();
+  member.segment_file = share(std::move(file));
+  return back_records(member, {shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0});
+}
+
+void Session::welcome(Member& member, uint32_t serial) {
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kWelcome, serial);
+  auto& body = message.body<wire::Welcome>();
+  body.board_size = sizeof(shm::Board);
+  body.segment_size = sizeof(shm::MemberSegment);
+  body.session = identity_.number;
+  body.host_epoch = services_.host_epoch;
+  body.member = member.index();
+  body.workers = worker_count();
+  body.core = -1;
+  body.node = -1;
+  if (!member.is_client()) {
+    const Slot& slot = services_.slots[slot_of(member)];
+    body.slot = slot.number;
+    body.core = slot.core;
+    body.node = slot.node;
+  }
+  body.spin_budget_ns = services_.spin_budget_ns;
+  body.daemon_pid = getpid();
+  body.is_private = services_.is_private ? 1 : 0;
+  body.records_ready = member.backed.records;
+  member.connection->send(message, {board_file_, member.segment_file});
+}
+
+void Session::handle(Member& from, const wire::Packet& packet, os::Received& received) {
+  if (ending_ || from.ended_by_us) return;  // too late to ask for anything
+  if (from.phase == Member::Phase::kStarting) {
+    if (packet.type != wire::Type::kHello || from.hello) return reject(from, "a message before HELLO was answered");
+    return handle_worker_hello(from, packet);
+  }
+  switch (packet.type) {
+    case wire::Type::kSlabRequest:
+      return handle_slab_request(from, packet.as<wire::SlabRequest>(), packet.serial);
+    case wire::Type::kSlabMapped:
+      return handle_slab_mapped(from, packet.as<wire::SlabId>());
+    case wire::Type::kSlabDrop:
+      return handle_slab_drop(from, packet.as<wire::SlabId>());
+    case wire::Type::kFileShare:
+      return handle_file_share(from, packet.as<wire::SlabInfo>(), packet.serial, std::move(received.descriptors[0]));
+    case wire::Type::kGrow:
+      return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
+    case wire::Type::kReady:
+      return handle_ready(from);
+    case wire::Type::kRecovered:
+      return handle_recovered(from, packet.as<wire::MemberInfo>());
+    case wire::Type::kGoodbye:
+      if (!from.is_client()) return reject(from, "GOODBYE of a worker");
+      return end("its client said goodbye");
+    default:
+      return reject(from, wire::type_name(packet.type));
+  }
+}
+
+void Session::handle_client_gone(const std::string& reason) {
+  client_watch_.reset();
+  Member* client = find(shm::kClientMember);
+  if (client->connection != nullptr) {
+    client->connection->close();
+    services_.loop.bury(std::move(client->connection));
+  }
+  end(reason.empty() ? "its client left" : reason.c_str());
+}
+
+void Session::end(const char* reason) {
+  if (ending_) return;
+  ending_ = true;
+  log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
+  for (Lane& lane : lanes_) lane.restart.reset();
+  for (auto& [index, member] : members_)
+    if (member->ticket != 0) kill_worker(*member);
+  services_.loop.defer([this, self = std::weak_ptr(self_)] {
+    if (!self.expired()) finish_if_over();
+  });
+}
+
+// Memory is given back only when nobody can touch it any more, and the client's connection is closed
+// last: whoever waits for that knows that everything has gone.
+void Session::finish_if_over() {
+  if (!ending_) return;
+  for (auto& [index, member] : members_)
+    if (member->ticket != 0) return;
+  if (*self_ == nullptr) return;
+  *self_ = nullptr;
+  owner_.on_session_ended(*this);
+}
+
+// Takes `member` out of the session. It may still be on the stack, but holds nothing any more.
+void Session::forget(Member& member) {
+  auto found = members_.find(member.index());
+  slab_count_ -= static_cast<uint32_t>(member.slabs.size());
+  member.slabs.clear();
+  member.segment_charge.reset();
+  member.segment_file.reset();
+  member.segment.reset();
+  if (member.connection != nullptr) {
+    member.connection->close();
+    services_.loop.bury(std::move(member.connection));
+  }
+  services_.loop.bury(std::move(found->second));
+  members_.erase(found);
+}
+
+void Session::broadcast(uint32_t except, wire::Builder& message, std::initializer_list<SharedFd> descriptors) {
+  for (auto& [index, member] : members_)
+    if (index != except && member->is_reachable() && member->connection != nullptr)
+      member->connection->send(message, descriptors);
+}
+
+void Session::announce(const Member& member, Member& to) {
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kMemberAdded, 0);
+  auto& body = message.body<wire::MemberInfo>();
+  body.member = member.index();
+  body.pid = member.pid;
+  body.segment_size = sizeof(shm::MemberSegment);
+  if (member.is_client()) {
+    to.connection->send(message, {member.segment_file, client_event_});
+  } else {
+    to.connection->send(message, {member.segment_file});
+  }
+}
+
+void Session::tell_of_death(const Member& dead, Member& to, bool recover) {
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kMemberDied, 0);
+  auto& body = message.body<wire::MemberInfo>();
+  body.member = dead.index();
+  body.pid = dead.pid;
+  body.signal = dead.signal;
+  body.exit_status = dead.exit_status;
+  body.recover = recover ? 1 : 0;
+  to.connection->send(message);
+}
+
+// Somebody died, or was stopped by a signal: it may have been about to wake somebody.
+void Session::wake_everybody() {
+  shm::ring_all(*board_);
+  for (auto& [index, member] : members_) {
+    if (!member->is_reachable()) continue;
+    bool poll_armed = false;
+    shm::wake_all_waiters(reinterpret_cast<shm::MemberSegment*>(member->segment.data())->waiters, poll_armed);
+    // Not by its event descriptor: that is in the client's hands, and a write to it could block.
+    if (poll_armed && member->is_client() && member->connection != nullptr) {
+      wire::Buffer<64> buffer;
+      wire::Builder message(buffer.bytes, wire::Type::kWake, 0);
+      member->connection->send(message);
+    }
+  }
+}
+
+void Session::break_session(int code, const std::string& text) {
+  log(Level::kWarning, "session %u (%s) is broken: %s", identity_.number, name_.c_str(), text.c_str());
+  Member* client = find(shm::kClientMember);
+  if (client == nullptr || client->connection == nullptr) return;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSessionBroken, 0);
+  auto& body = message.body<wire::Broken>();
+  body.code = code;
+  wire::set_text(body.text, text);
+  client->connection->send(message);
+}
+
+void Session::reject(Member& from, const char* what) {
+  char text[256];
+  snprintf(text, sizeof text, "member %u (process %d) broke the protocol: %s", from.index(), from.pid, what);
+  if (!from.is_client()) {
+    log(Level::kWarning, "session %u: %s; it is killed", identity_.number, text);
+    return kill_worker(from);
+  }
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kRefused, 0);
+  auto& body = message.body<wire::Refused>();
+  body.code = TARN_E_PROTOCOL;
+  wire::set_text(body.text, text);
+  from.connection->send(message);
+  handle_client_gone(text);
+}
+
+Member* Session::find(uint32_t index) {
+  auto found = members_.find(index);
+  return found == members_.end() ? nullptr : found->second.get();
+}
+
+// ---- Member: passes what happens to it on to its session ----
+
+void Member::on_packet(Connection&, const wire::Packet& packet, os::Received& received) {
+  session_.handle(*this, packet, received);
+}
+
+void Member::on_closed(Connection&, const std::string& reason) {
+  if (is_client()) return session_.handle_client_gone(reason);
+  // A worker without its connection can be of no use; whether it is dead, only its exit tells.
+  connection->close();
+  if (!reason.empty()) log(Level::kWarning, "worker process %d: %s", pid, reason.c_str());
+  session_.kill_worker(*this);
+}
+
+void Member::on_started(int32_t started_pid) {
+  pid = started_pid;
+  if (hello) session_.admit_worker(*this);
+}
+
+void Member::on_failed(int error, const std::string& text) { session_.handle_start_failed(*this, error, text); }
+void Member::on_exited(int by_signal, int status) { session_.handle_worker_ended(*this, by_signal, status); }
+void Member::on_stopped(bool stopped) { session_.handle_stopped(*this, stopped); }
+
+}  // namespace tarn::daemon

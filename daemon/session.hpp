@@ -1,0 +1,242 @@
+// Session: one client, its workers, and all that they share. tarnd's side of it.
+//
+// Members know one another by index (shm/ids.hpp); the client is 1, a worker process gets an index of
+// its own and gives it back when it is dead, settled (RECOVERED) and none of its slabs is left. A lane
+// is a slot that this session has: there is at most one worker process for it at a time, replaced when
+// it dies.
+//
+// All members are of one user and trust each other; this class trusts none of them. It writes to the
+// board and the waiters of their segments, and reads nothing there that it acts upon but which wake-up
+// is due. Loop thread only.
+//
+// The code lies in session.cpp (life and death of the whole), session_worker.cpp (lanes and workers)
+// and session_slab.cpp (memory).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "connection.hpp"
+#include "ledger.hpp"
+#include "loop.hpp"
+#include "os/memory.hpp"
+#include "prefault.hpp"
+#include "shm/board.hpp"
+#include "slots.hpp"
+#include "spawn_link.hpp"
+
+namespace tarn::daemon {
+
+class Session;
+
+struct Slab {
+  enum class Phase { kPreparing, kGranted, kSealed } phase = Phase::kPreparing;
+  SharedFd file;
+  uint64_t size = 0;
+  int32_t node = -1;
+  bool is_file = false;
+  uint32_t serial = 0;  // of the request
+  Charge charge;
+};
+
+class Member final : public Connection::Owner, public SpawnedProcess {
+ public:
+  enum class Phase {
+    kStarting,  // asked for; nobody knows of it yet
+    kAdmitted,  // WELCOME was sent, and everybody told
+    kServing,   // said READY
+    kDead,      // nobody runs any more; its records are not settled or its slabs not empty
+  };
+
+  Member(Session& session, uint32_t index) : session_(session), index_(index) {}
+
+  void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
+  void on_closed(Connection& from, const std::string& reason) override;
+  void on_started(int32_t pid) override;
+  void on_failed(int error, const std::string& text) override;
+  void on_exited(int signal, int exit_status) override;
+  void on_stopped(bool stopped) override;
+
+  [[nodiscard]] uint32_t index() const { return index_; }
+  [[nodiscard]] bool is_client() const { return index_ == shm::kClientMember; }
+  // Others have been told of it and it of them.
+  [[nodiscard]] bool is_known() const { return phase != Phase::kStarting; }
+  [[nodiscard]] bool is_reachable() const { return phase == Phase::kAdmitted || phase == Phase::kServing; }
+
+  Phase phase = Phase::kStarting;
+  int32_t pid = 0;
+  uint64_t ticket = 0;  // workers, while the process may run
+  uint32_t lane = 0;
+  bool ended_by_us = false;
+  std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
+  uint32_t hello_serial = 0;
+  std::unique_ptr<Connection> connection;
+
+  SharedFd segment_file;
+  os::Mapping segment;  // its fixed beginning
+  Charge segment_charge;
+  wire::Grow backed{};
+
+  std::map<uint32_t, Slab> slabs;
+  uint32_t next_slab = 0;
+
+  // Once dead.
+  int32_t signal = 0;
+  int32_t exit_status = 0;
+  bool settled = false;
+  uint32_t settled_by = 0;  // the worker that has the order to, 0: none yet
+
+ private:
+  Session& session_;
+  uint32_t index_;
+};
+
+// What tarnd lends to its sessions.
+struct SessionServices {
+  Loop& loop;
+  SpawnLink& spawn;
+  SlotTable& slots;
+  Prefaulter& prefaulter;
+  uint32_t host_epoch;
+  bool is_private;
+  uint32_t spin_budget_ns;
+  uint32_t slabs_max;
+};
+
+struct SessionIdentity {
+  uint32_t number;
+  pid_t client_pid;
+  uid_t uid;
+  gid_t gid;
+  std::vector<gid_t> groups;
+};
+
+class Session {
+ public:
+  class Owner {
+   public:
+    // No process of it runs and nobody holds its memory by us any more: bury it.
+    virtual void on_session_ended(Session& session) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  Session(SessionServices services, SessionIdentity identity, Budget& tenant, uint64_t memory_max, Owner& owner);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  // Takes the client's connection and its HELLO, and answers. On failure the caller refuses the client
+  // with the error and drops this; nothing was started.
+  [[nodiscard]] int open(std::unique_ptr<Connection>& connection, const wire::Packet& packet, os::Received& received,
+                         Fd client_pidfd);
+
+  // Ends it: kills the workers, and tells the owner once they are dead. `reason` is for the log.
+  void end(const char* reason);
+
+  // For the tools.
+  [[nodiscard]] uint32_t number() const { return identity_.number; }
+  [[nodiscard]] const SessionIdentity& identity() const { return identity_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
+  [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
+  [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()); }
+  [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] const SharedFd& board_file() const { return board_file_; }
+  [[nodiscard]] bool is_ending() const { return ending_; }
+
+ private:
+  friend Member;
+
+  struct Lane {
+    uint32_t slot;
+    uint32_t failures = 0;  // workers in a row that died before they were ready
+    bool broken = false;
+    Loop::Timer restart;
+  };
+
+  // session.cpp
+  [[nodiscard]] int make_board();
+  [[nodiscard]] int make_segment(Member& member);
+  [[nodiscard]] int keep_hello(const wire::Packet& packet, os::Received& received);
+  void welcome(Member& member, uint32_t serial);
+  void handle(Member& from, const wire::Packet& packet, os::Received& received);
+  void handle_client_gone(const std::string& reason);
+  void broadcast(uint32_t except, wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
+  void announce(const Member& member, Member& to);
+  void tell_of_death(const Member& dead, Member& to, bool recover);
+  void wake_everybody();
+  void finish_if_over();
+  void forget(Member& member);
+  void break_session(int code, const std::string& text);
+  // Ends `from` because of what it sent: the session for the client, the process for a worker.
+  void reject(Member& from, const char* what);
+
+  // session_worker.cpp
+  void start_worker(uint32_t lane);
+  [[nodiscard]] int try_start_worker(uint32_t lane);
+  [[nodiscard]] uint32_t free_index();
+  void kill_worker(Member& worker);
+  void admit_worker(Member& worker);
+  void handle_worker_hello(Member& worker, const wire::Packet& packet);
+  void handle_ready(Member& worker);
+  void handle_recovered(Member& worker, const wire::MemberInfo& message);
+  void handle_worker_ended(Member& worker, int signal, int exit_status);
+  void handle_start_failed(Member& worker, int error, const std::string& text);
+  void handle_stopped(Member& worker, bool stopped);
+  void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended);
+  void release_if_empty(Member& dead);
+
+  // session_slab.cpp
+  void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
+  void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
+  void handle_slab_mapped(Member& from, const wire::SlabId& id);
+  void handle_slab_drop(Member& from, const wire::SlabId& id);
+  void handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file);
+  void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);
+  [[nodiscard]] int back_records(Member& member, const wire::Grow& wish);
+  void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
+  [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
+  void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
+  [[nodiscard]] Member* find(uint32_t index);
+
+  SessionServices services_;
+  SessionIdentity identity_;
+  Owner& owner_;
+  Budget budget_;
+  std::string name_;
+
+  // From the client's HELLO.
+  wire::Hello hello_{};
+  std::vector<std::byte> argv_;
+  std::vector<std::byte> environment_;
+  SharedFd executable_;
+  SharedFd directory_;
+  SharedFd standard_output_;
+  SharedFd standard_error_;
+  SharedFd client_event_;
+  Fd client_pidfd_;
+  Loop::Watch client_watch_;
+
+  SharedFd board_file_;
+  os::Mapping board_mapping_;
+  shm::Board* board_ = nullptr;
+  Charge board_charge_;
+
+  std::vector<Lane> lanes_;
+  std::map<uint32_t, std::unique_ptr<Member>> members_;
+  uint32_t last_index_ = shm::kFirstWorker - 1;
+  uint32_t slab_count_ = 0;
+  bool ending_ = false;
+  // What asynchronous work holds to see whether the session is still there.
+  std::shared_ptr<Session*> self_ = std::make_shared<Session*>(this);
+};
+
+}  // namespace tarn::daemon

@@ -1,0 +1,221 @@
+// Session: memory. Slabs with one writer each, shared files, and records that grow.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdio>
+
+#include "base/error.hpp"
+#include "log.hpp"
+#include "session.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+int check_shared_file(const Fd& file, uint64_t size) {
+  struct stat status;
+  int flags = fcntl(file.get(), F_GETFL);
+  if (flags < 0 || fstat(file.get(), &status) < 0) return fail(TARN_E_FILE, "a shared file cannot be looked at");
+  if (!S_ISREG(status.st_mode)) return fail(TARN_E_FILE, "only regular files can be shared");
+  if ((flags & O_PATH) != 0 || (flags & O_ACCMODE) != O_RDONLY)
+    return fail(TARN_E_FILE, "a file is shared by a descriptor that was opened for reading only");
+  if (static_cast<uint64_t>(status.st_size) < size)
+    return fail(TARN_E_FILE_CHANGED, "a shared file has %lld bytes, not %llu", static_cast<long long>(status.st_size),
+                static_cast<unsigned long long>(size));
+  return 0;
+}
+
+// The files of the session that back an area of a segment: from `backed` entries to `wish`.
+struct Area {
+  uint64_t offset;
+  uint64_t entry_size;
+  uint32_t entries_max;
+  uint32_t backed;
+  uint32_t wish;
+
+  [[nodiscard]] uint64_t begin() const { return os::round_up(backed * entry_size, os::kPageSize); }
+  [[nodiscard]] uint64_t end() const { return os::round_up(wish * entry_size, os::kPageSize); }
+  [[nodiscard]] uint64_t missing() const { return wish > backed && end() > begin() ? end() - begin() : 0; }
+};
+
+}  // namespace
+
+void Session::handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial) {
+  Slab slab;
+  slab.size = os::round_up(request.size, os::kPageSize);
+  slab.node = request.node >= 0 || from.is_client() ? request.node : services_.slots[slot_of(from)].node;
+  slab.serial = serial;
+  uint32_t number = 0;
+  Fd file;
+  int r = check_slab_count(from, number);
+  if (r == 0) r = Charge::take(budget_, slab.size, slab.charge);
+  if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
+  if (r < 0) return refuse_slab(from, serial, r, last_error());
+  slab.file = share(std::move(file));
+  SharedFd warmed = slab.file;
+  uint64_t size = slab.size;
+  from.slabs.emplace(number, std::move(slab));
+  ++slab_count_;
+  uint32_t owner = from.index();
+  services_.prefaulter.prepare(
+      warmed, size, [this, self = std::weak_ptr(self_), owner, number, warmed](int code, const std::string& text) {
+        if (self.expired()) return;
+        // The owner may have died meanwhile, and its index have been given to another.
+        Member* member = find(owner);
+        if (member == nullptr) return;
+        auto found = member->slabs.find(number);
+        if (found != member->slabs.end() && found->second.file == warmed) grant_slab(*member, number, code, text);
+      });
+}
+
+void Session::grant_slab(Member& owner, uint32_t number, int code, const std::string& text) {
+  Slab& slab = owner.slabs.at(number);
+  if (code < 0) {
+    uint32_t serial = slab.serial;
+    owner.slabs.erase(number);
+    --slab_count_;
+    return refuse_slab(owner, serial, code, text.c_str());
+  }
+  slab.phase = Slab::Phase::kGranted;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabGranted, slab.serial);
+  auto& body = message.body<wire::SlabInfo>();
+  body.member = owner.index();
+  body.slab = number;
+  body.size = slab.size;
+  body.node = slab.node;
+  if (owner.connection != nullptr) owner.connection->send(message, {slab.file});
+}
+
+void Session::handle_slab_mapped(Member& from, const wire::SlabId& id) {
+  auto found = from.slabs.find(id.slab);
+  if (id.member != from.index() || found == from.slabs.end() || found->second.phase != Slab::Phase::kGranted)
+    return reject(from, "SLAB_MAPPED of a slab that was not granted");
+  Slab& slab = found->second;
+  if (int r = os::memfd_seal_single_writer(*slab.file); r < 0) {
+    uint32_t serial = slab.serial;
+    from.slabs.erase(found);
+    --slab_count_;
+    return refuse_slab(from, serial, r, last_error());
+  }
+  slab.phase = Slab::Phase::kSealed;
+  for (auto& [index, member] : members_)
+    if (member.get() != &from && member->is_reachable() && member->connection != nullptr)
+      announce_slab(from, id.slab, slab, *member);
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabReady, slab.serial);
+  message.body<wire::SlabId>() = id;
+  from.connection->send(message);
+}
+
+void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
+  Member* owner = find(id.member);
+  if (owner == nullptr) return;  // dropped by somebody else already, with the rest of its owner
+  if (owner != &from && owner->phase != Member::Phase::kDead) return reject(from, "SLAB_DROP of a slab of another");
+  auto found = owner->slabs.find(id.slab);
+  if (found == owner->slabs.end()) return;
+  if (found->second.phase != Slab::Phase::kSealed) return reject(from, "SLAB_DROP of a slab that is not ready");
+  owner->slabs.erase(found);
+  --slab_count_;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabDropped, 0);
+  message.body<wire::SlabId>() = id;
+  broadcast(from.index(), message);
+  release_if_empty(*owner);
+}
+
+void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file) {
+  uint32_t number = 0;
+  int r = check_slab_count(from, number);
+  if (r == 0) r = check_shared_file(file, info.size);
+  if (r < 0) return refuse_slab(from, serial, r, last_error());
+  Slab slab;
+  slab.phase = Slab::Phase::kSealed;
+  slab.file = share(std::move(file));
+  slab.size = info.size;
+  slab.is_file = true;
+  for (auto& [index, member] : members_)
+    if (member.get() != &from && member->is_reachable() && member->connection != nullptr)
+      announce_slab(from, number, slab, *member);
+  from.slabs.emplace(number, std::move(slab));
+  ++slab_count_;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabReady, serial);
+  message.body<wire::SlabId>() = {from.index(), number};
+  from.connection->send(message);
+}
+
+void Session::handle_grow(Member& from, const wire::Grow& wish, uint32_t serial) {
+  if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax)
+    return refuse_slab(from, serial, TARN_E_LIMIT, "more records than a member can have; docs/limits.md has the bounds");
+  if (int r = back_records(from, wish); r < 0) return refuse_slab(from, serial, r, last_error());
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kGrown, serial);
+  message.body<wire::Grow>() = from.backed;
+  from.connection->send(message);
+}
+
+// Backs the areas of a segment up to `wish` entries each; the words of fan-in trees grow with the edges.
+int Session::back_records(Member& member, const wire::Grow& wish) {
+  constexpr uint32_t kEdgesPerGroupWord = shm::kEdgesAtStart / shm::kGroupWordsAtStart;
+  static_assert(shm::kEdgesMax / kEdgesPerGroupWord >= shm::kGroupWordsMax);
+  auto group_words = [](uint32_t edges) { return std::min(edges / kEdgesPerGroupWord, shm::kGroupWordsMax); };
+  const wire::Grow& had = member.backed;
+  const Area areas[] = {
+      {offsetof(shm::MemberSegment, task_records), shm::kRecordSize, shm::kTaskRecordsMax, had.records, wish.records},
+      {offsetof(shm::MemberSegment, object_records), shm::kRecordSize, shm::kObjectRecordsMax, had.objects, wish.objects},
+      {offsetof(shm::MemberSegment, edges), shm::kEdgeSize, shm::kEdgesMax, had.edges, wish.edges},
+      {offsetof(shm::MemberSegment, group_words), sizeof(uint64_t), shm::kGroupWordsMax, group_words(had.edges),
+       group_words(wish.edges)},
+  };
+  uint64_t bytes = 0;
+  for (const Area& area : areas) bytes += area.missing();
+  if (int r = member.segment_charge.add(bytes); r < 0) return r;
+  for (const Area& area : areas) {
+    if (area.missing() == 0) continue;
+    int r = os::memfd_reserve(*member.segment_file, area.offset + area.begin(), area.missing());
+    if (r == 0) continue;
+    member.segment_charge.give_back(bytes);
+    return r;
+  }
+  member.backed.records = std::max(had.records, wish.records);
+  member.backed.objects = std::max(had.objects, wish.objects);
+  member.backed.edges = std::max(had.edges, wish.edges);
+  return 0;
+}
+
+void Session::announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to) {
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabAdded, 0);
+  auto& body = message.body<wire::SlabInfo>();
+  body.member = owner.index();
+  body.slab = number;
+  body.size = slab.size;
+  body.node = slab.node;
+  body.is_file = slab.is_file ? 1 : 0;
+  to.connection->send(message, {slab.file});
+}
+
+// Numbers go round like member indices do.
+int Session::check_slab_count(const Member& owner, uint32_t& number) {
+  if (slab_count_ >= services_.slabs_max)
+    return fail(TARN_E_LIMIT, "the session has %u slabs and files, which is all it may; release objects", slab_count_);
+  auto& next = const_cast<Member&>(owner).next_slab;
+  while (owner.slabs.contains(next)) next = next >= wire::kSlabNumberMax ? 0 : next + 1;
+  number = next;
+  next = next >= wire::kSlabNumberMax ? 0 : next + 1;
+  return 0;
+}
+
+void Session::refuse_slab(Member& to, uint32_t serial, int code, const char* text) {
+  if (to.connection == nullptr) return;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabRefused, serial);
+  auto& body = message.body<wire::SlabRefused>();
+  body.code = code;
+  wire::set_text(body.text, text);
+  to.connection->send(message);
+}
+
+}  // namespace tarn::daemon

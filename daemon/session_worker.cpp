@@ -1,0 +1,227 @@
+// Session: lanes and the workers in them. Starting, admitting, watching, replacing.
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/clock.hpp"
+#include "session.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr uint32_t kFailuresMax = 5;  // then the session is told that it is broken
+constexpr int64_t kBackoffFirst = 10'000'000;
+constexpr int64_t kBackoffMax = 1'000'000'000;
+
+int64_t backoff_after(uint32_t failures) {
+  int64_t delay = kBackoffFirst << (failures - 1);
+  return delay < kBackoffMax ? delay : kBackoffMax;
+}
+
+std::string describe_end(int signal, int exit_status) {
+  if (signal != 0) return std::string("was killed by signal ") + std::to_string(signal) + " (" + strsignal(signal) + ")";
+  return "exited with status " + std::to_string(exit_status);
+}
+
+}  // namespace
+
+void Session::start_worker(uint32_t lane) {
+  if (ending_) return;
+  if (try_start_worker(lane) == 0) return;
+  std::string why = last_error();
+  restart_lane(lane, false, "could not be started: " + why);
+}
+
+int Session::try_start_worker(uint32_t lane) {
+  uint32_t index = free_index();
+  if (index == 0)
+    return fail(TARN_E_LIMIT, "all %u members of the session are in use, by dead workers whose objects are still held",
+                shm::kMembersMax);
+  Fd ours;
+  Fd theirs;
+  if (int r = os::socket_pair(ours, theirs); r < 0) return r;
+
+  auto worker = std::make_unique<Member>(*this, index);
+  worker->lane = lane;
+  const Slot& slot = services_.slots[lanes_[lane].slot];
+  SpawnOrder order;
+  order.uid = identity_.uid;
+  order.gid = identity_.gid;
+  order.groups = identity_.groups;
+  order.argv = argv_;
+  order.environment = environment_;
+  order.cpu_count = slot.cpu_count;
+  order.cpus = slot.cpus;
+  order.executable = executable_;
+  order.directory = directory_;
+  order.standard_output = standard_output_;
+  order.standard_error = standard_error_;
+  order.control = share(std::move(theirs));
+  worker->ticket = services_.spawn.spawn(order, *worker);
+  if (worker->ticket == 0) return fail(TARN_E_SYSTEM, "the spawn service has gone");
+  // The process is on its way while its memory is made.
+  worker->connection = std::make_unique<Connection>(services_.loop, std::move(ours), wire::From::kMember, *worker);
+  worker->connection->start();
+  Member& member = *worker;
+  members_.emplace(index, std::move(worker));
+  if (make_segment(member) < 0) {
+    log(Level::kWarning, "session %u: no memory for a worker: %s", identity_.number, last_error());
+    kill_worker(member);
+  }
+  return 0;
+}
+
+// Indices go round, so that one that was freed stays unused for as long as possible.
+uint32_t Session::free_index() {
+  for (uint32_t i = 0; i < shm::kMembersMax; ++i) {
+    if (++last_index_ >= shm::kMembersMax) last_index_ = shm::kFirstWorker;
+    if (!members_.contains(last_index_)) return last_index_;
+  }
+  return 0;
+}
+
+void Session::kill_worker(Member& worker) {
+  if (worker.ticket == 0 || worker.ended_by_us) return;
+  worker.ended_by_us = true;
+  services_.spawn.kill(worker.ticket, SIGKILL);
+}
+
+void Session::handle_worker_hello(Member& worker, const wire::Packet& packet) {
+  worker.hello = packet.as<wire::Hello>();
+  worker.hello_serial = packet.serial;
+  if (worker.hello->role != static_cast<uint32_t>(wire::Role::kWorker)) return reject(worker, "HELLO of another role");
+  if (worker.pid != 0) admit_worker(worker);
+}
+
+void Session::admit_worker(Member& worker) {
+  if (ending_ || worker.ended_by_us) return;
+  const wire::Hello& hello = *worker.hello;
+  if (hello.build_id_size != hello_.build_id_size || memcmp(hello.build_id, hello_.build_id, sizeof hello.build_id) != 0) {
+    wire::Buffer<wire::kToMemberSizeMax> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kRefused, worker.hello_serial);
+    auto& body = message.body<wire::Refused>();
+    body.code = TARN_E_VERSION;
+    std::string text = "the worker '" + std::string(hello.name) + "' is another build than its client '" + name_ +
+                       "': the executable was replaced; restart the program";
+    wire::set_text(body.text, text);
+    worker.connection->send(message);
+    lanes_[worker.lane].failures = kFailuresMax;  // trying again would end the same way
+    lanes_[worker.lane].broken = true;
+    break_session(TARN_E_VERSION, text);
+    return kill_worker(worker);
+  }
+  // First everybody else learns of it, then it may begin: whoever meets its index in shared memory
+  // finds the announcement in the socket.
+  worker.phase = Member::Phase::kAdmitted;
+  for (auto& [index, member] : members_)
+    if (member.get() != &worker && member->is_reachable() && member->connection != nullptr) announce(worker, *member);
+  welcome(worker, worker.hello_serial);
+  for (auto& [index, member] : members_) {
+    if (member.get() == &worker || !member->is_known()) continue;
+    announce(*member, worker);
+    for (auto& [number, slab] : member->slabs)
+      if (slab.phase == Slab::Phase::kSealed) announce_slab(*member, number, slab, worker);
+    if (member->phase != Member::Phase::kDead) continue;
+    bool order = !member->settled && member->settled_by == 0;
+    if (order) member->settled_by = worker.index();
+    tell_of_death(*member, worker, order);
+  }
+  board_->membership.fetch_add(1);
+}
+
+void Session::handle_ready(Member& worker) {
+  if (worker.is_client() || worker.phase != Member::Phase::kAdmitted) return reject(worker, "READY out of order");
+  worker.phase = Member::Phase::kServing;
+  lanes_[worker.lane].failures = 0;
+  board_->doorbell.set_serving(worker.index(), true);
+  // Work may have been submitted while nobody served.
+  shm::wake_worker(*board_, worker.index());
+}
+
+void Session::handle_recovered(Member& worker, const wire::MemberInfo& message) {
+  Member* dead = find(message.member);
+  if (dead == nullptr || dead->phase != Member::Phase::kDead || dead->settled || dead->settled_by != worker.index())
+    return reject(worker, "RECOVERED without an order");
+  dead->settled = true;
+  wake_everybody();
+  release_if_empty(*dead);
+}
+
+void Session::handle_stopped(Member& worker, bool stopped) {
+  if (worker.phase != Member::Phase::kServing) return;
+  board_->doorbell.set_serving(worker.index(), !stopped);
+  wake_everybody();
+}
+
+void Session::handle_start_failed(Member& worker, int error, const std::string& text) {
+  uint32_t lane = worker.lane;
+  forget(worker);
+  if (ending_) return finish_if_over();
+  restart_lane(lane, false, "could not be started: " + text + " (error " + std::to_string(error) + ")");
+}
+
+void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
+  bool was_ready = worker.phase == Member::Phase::kServing;
+  bool was_known = worker.is_known();
+  uint32_t lane = worker.lane;
+  worker.ticket = 0;
+  worker.signal = signal;
+  worker.exit_status = exit_status;
+  worker.phase = Member::Phase::kDead;
+  if (worker.connection != nullptr) {
+    worker.connection->close();
+    services_.loop.bury(std::move(worker.connection));
+  }
+  if (ending_) return finish_if_over();
+
+  slab_count_ -= static_cast<uint32_t>(
+      std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kSealed; }));
+  for (auto& [index, member] : members_)
+    if (member->settled_by == worker.index()) member->settled_by = 0;  // its orders go to the next one
+  if (was_known) {
+    board_->doorbell.set_serving(worker.index(), false);
+    for (auto& [index, member] : members_)
+      if (member->is_reachable() && member->connection != nullptr) tell_of_death(worker, *member, false);
+    board_->membership.fetch_add(1);
+    wake_everybody();
+  } else {
+    forget(worker);
+  }
+  restart_lane(lane, was_ready, describe_end(signal, exit_status));
+}
+
+void Session::restart_lane(uint32_t number, bool was_ready, const std::string& how_it_ended) {
+  Lane& lane = lanes_[number];
+  log(Level::kInfo, "session %u: the worker in slot %u %s", identity_.number, lane.slot, how_it_ended.c_str());
+  int64_t delay = 0;
+  if (!was_ready) {
+    ++lane.failures;
+    delay = backoff_after(lane.failures);
+  }
+  if (lane.failures >= kFailuresMax) {
+    if (lane.broken) return;
+    lane.broken = true;
+    return break_session(TARN_E_WORKER_CRASHED, "workers do not start: the last one, in slot " +
+                                                    std::to_string(lane.slot) + ", " + how_it_ended +
+                                                    ", before tarn_init had begun to serve");
+  }
+  if (delay == 0) return start_worker(number);
+  lane.restart = services_.loop.call_at(os::now_ns() + delay, [this, number] { start_worker(number); });
+}
+
+// The index of a dead worker is free again once nothing refers to it.
+void Session::release_if_empty(Member& dead) {
+  if (dead.phase != Member::Phase::kDead || !dead.settled || !dead.slabs.empty()) return;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kMemberGone, 0);
+  message.body<wire::MemberInfo>().member = dead.index();
+  broadcast(dead.index(), message);
+  forget(dead);
+  board_->membership.fetch_add(1);
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,234 @@
+// tarn-spawn: starts worker processes for tarnd, which itself never forks.
+//
+//   tarn-spawn --private FD --client PID [--tarnd PATH]   started by libtarn: brings up a private tarnd
+//   tarn-spawn --supervise -- tarnd ARGUMENTS...          brings up that tarnd, with one argument pair more
+//   tarn-spawn --service [--listen PATH] [--allow UID]    the host's service; without --listen the socket
+//                                                         comes from systemd (LISTEN_FDS)
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "os/process.hpp"
+#include "service.hpp"
+#include "tarn/tarn.h"
+#include "tarn_build_config.h"
+
+namespace tarn::spawn {
+namespace {
+
+constexpr int kExitUsage = 2;
+
+struct Options {
+  enum class Life { kNone, kPrivate, kSupervise, kHost } life = Life::kNone;
+  int client_fd = -1;
+  pid_t client = -1;
+  std::string tarnd;
+  std::string listen;
+  uid_t allowed = 0;
+  char** command = nullptr;  // --supervise
+  int command_count = 0;
+};
+
+bool parse_number(const char* text, int& out) {
+  char* end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (errno != 0 || end == text || *end != '\0' || value < 0 || value > INT_MAX) return false;
+  out = static_cast<int>(value);
+  return true;
+}
+
+bool parse_user(const char* text, uid_t& out) {
+  int number;
+  if (parse_number(text, number)) {
+    out = static_cast<uid_t>(number);
+    return true;
+  }
+  const passwd* user = getpwnam(text);
+  if (user == nullptr) return false;
+  out = user->pw_uid;
+  return true;
+}
+
+bool parse_options(int argc, char** argv, Options& out) {
+  out.allowed = geteuid();
+  for (int i = 1; i < argc; ++i) {
+    std::string_view option = argv[i];
+    if (option == "--supervise") {
+      out.life = Options::Life::kSupervise;
+    } else if (option == "--service") {
+      out.life = Options::Life::kHost;
+    } else if (option == "--" && out.life == Options::Life::kSupervise) {
+      out.command = argv + i + 1;
+      out.command_count = argc - i - 1;
+      break;
+    } else if (i + 1 == argc) {
+      return false;
+    } else if (option == "--private") {
+      out.life = Options::Life::kPrivate;
+      if (!parse_number(argv[++i], out.client_fd)) return false;
+    } else if (option == "--client") {
+      if (!parse_number(argv[++i], out.client)) return false;
+    } else if (option == "--tarnd") {
+      out.tarnd = argv[++i];
+    } else if (option == "--listen") {
+      out.listen = argv[++i];
+    } else if (option == "--allow") {
+      if (!parse_user(argv[++i], out.allowed)) return false;
+    } else {
+      return false;
+    }
+  }
+  switch (out.life) {
+    case Options::Life::kPrivate:
+      return out.client > 0;
+    case Options::Life::kSupervise:
+      return out.command_count > 0;
+    default:
+      return out.life == Options::Life::kHost;
+  }
+}
+
+// The tarnd that belongs to this program: beside it in a build tree, where it was installed (also when
+// the tree was moved), or where the build said.
+std::string find_tarnd() {
+  char self[PATH_MAX];
+  ssize_t size = readlink("/proc/self/exe", self, sizeof self);
+  if (size > 0 && size < static_cast<ssize_t>(sizeof self)) {
+    std::string folder(self, static_cast<size_t>(size));
+    folder.erase(folder.rfind('/'));
+    for (const char* relative : {"/../tarnd", "/tarnd", "/../../sbin/tarnd"}) {
+      std::string path = folder + relative;
+      if (access(path.c_str(), X_OK) == 0) return path;
+    }
+  }
+  return TARN_SBINDIR "/tarnd";
+}
+
+void notify_systemd(const char* state) {
+  const char* path = getenv("NOTIFY_SOCKET");
+  if (path == nullptr) return;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  size_t length = strlen(path);
+  if (length >= sizeof address.sun_path) return;
+  memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';
+  Fd socket{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  if (socket.valid())
+    sendto(socket.get(), state, strlen(state), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
+           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
+}
+
+int run_private(const Options& options) {
+  // Out of the client's session and process group: what its terminal sends is for the client.
+  setsid();
+  Fd client_socket{options.client_fd};
+  fcntl(options.client_fd, F_SETFD, FD_CLOEXEC);
+  Fd client;
+  Service service;
+  if (int r = service.prepare(true); r < 0) return r;
+  if (int r = os::pidfd_open(options.client, client); r < 0) return r;
+  // The client holds the other end: if that is still open now, the number was still the client's.
+  pollfd entry{client_socket.get(), 0, 0};
+  if (poll(&entry, 1, 0) > 0 && (entry.revents & POLLHUP) != 0) return 0;
+  service.end_with(std::move(client));
+
+  std::string path = options.tarnd.empty() ? find_tarnd() : options.tarnd;
+  std::string client_pid = std::to_string(options.client);
+  const char* argv[] = {"tarnd", "--private", "--client-fd", "3", "--spawn-fd", "4", "--client", client_pid.c_str(),
+                        nullptr};
+  StartRequest request;
+  request.path = path.c_str();
+  request.argv = const_cast<char**>(argv);
+  request.environment = environ;
+  if (int r = service.start_daemon(request, client_socket); r < 0) return r;
+  client_socket.reset();
+  return service.run();
+}
+
+int run_supervise(const Options& options) {
+  Service service;
+  if (int r = service.prepare(true); r < 0) return r;
+  std::vector<char*> argv(options.command, options.command + options.command_count);
+  std::string name = "--spawn-fd";
+  std::string number = "3";
+  argv.push_back(name.data());
+  argv.push_back(number.data());
+  argv.push_back(nullptr);
+  StartRequest request;
+  request.path = argv[0];
+  request.argv = argv.data();
+  request.environment = environ;
+  request.null_input = false;
+  if (int r = service.start_daemon(request, Fd{}); r < 0) return r;
+  return service.run();
+}
+
+int run_host(const Options& options) {
+  Service service;
+  // No adoption: what a user's program leaves behind on purpose is the unit's cgroup to hold.
+  if (int r = service.prepare(false); r < 0) return r;
+  Fd listener;
+  if (!options.listen.empty()) {
+    if (int r = os::socket_listen(options.listen, 0600, listener); r < 0) return r;
+    if (options.listen[0] != '@' && options.allowed != geteuid() &&
+        chown(options.listen.c_str(), options.allowed, static_cast<gid_t>(-1)) < 0)
+      return fail_errno(TARN_E_DENIED, "cannot give %s to user %u", options.listen.c_str(), options.allowed);
+  } else {
+    const char* pid = getenv("LISTEN_PID");
+    const char* count = getenv("LISTEN_FDS");
+    int number;
+    if (pid == nullptr || count == nullptr || !parse_number(pid, number) || number != getpid() ||
+        strcmp(count, "1") != 0)
+      return fail(TARN_E_ARGUMENT, "no socket: give --listen PATH, or start it by tarn-spawn.socket");
+    listener = Fd{3};
+    fcntl(3, F_SETFD, FD_CLOEXEC);
+  }
+  service.listen(std::move(listener), options.allowed);
+  notify_systemd("READY=1");
+  int status = service.run();
+  notify_systemd("STOPPING=1");
+  return status;
+}
+
+int run(const Options& options) {
+  switch (options.life) {
+    case Options::Life::kPrivate:
+      return run_private(options);
+    case Options::Life::kSupervise:
+      return run_supervise(options);
+    default:
+      return run_host(options);
+  }
+}
+
+}  // namespace
+}  // namespace tarn::spawn
+
+int main(int argc, char** argv) {
+  tarn::spawn::Options options;
+  if (!tarn::spawn::parse_options(argc, argv, options)) {
+    fprintf(stderr,
+            "usage: tarn-spawn --private FD --client PID [--tarnd PATH]\n"
+            "       tarn-spawn --supervise -- COMMAND...\n"
+            "       tarn-spawn --service [--listen PATH] [--allow USER]\n");
+    return tarn::spawn::kExitUsage;
+  }
+  int status = tarn::spawn::run(options);
+  if (status >= 0) return status;
+  fprintf(stderr, "tarn-spawn: %s\n", tarn::last_error());
+  return 1;
+}

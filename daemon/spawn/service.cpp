@@ -1,0 +1,354 @@
+#include "service.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "os/process.hpp"
+#include "tarn/tarn.h"
+#include "wire/validate.hpp"
+
+namespace tarn::spawn {
+namespace {
+
+constexpr size_t kProcessesMax = 4096;          // of all links together; docs/limits.md
+constexpr size_t kLinksMax = 16;
+constexpr int kPacketsPerVisit = 16;
+constexpr int64_t kSendTimeout = 5'000'000'000;   // tarnd reads its link at once, or is no tarnd any more
+constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
+constexpr std::string_view kWorkerVariable = "TARN_WORKER_FD=";
+char worker_setting[] = "TARN_WORKER_FD=3";  // the first inherited descriptor, see start()
+
+// Pointers to the strings of `bytes`, with a null at the end. The bytes must stay.
+std::vector<char*> string_pointers(std::span<const std::byte> bytes, bool is_environment) {
+  std::vector<char*> pointers;
+  wire::StringWalk walk(bytes);
+  for (std::string_view text; walk.next(text);)
+    if (!is_environment || !text.starts_with(kWorkerVariable)) pointers.push_back(const_cast<char*>(text.data()));
+  if (is_environment) pointers.push_back(worker_setting);
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// The processes whose parent is this one, started by us or adopted.
+std::vector<pid_t> own_children() {
+  std::vector<pid_t> children;
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", static_cast<int>(getpid()));
+  Fd file{open(path, O_RDONLY | O_CLOEXEC)};
+  if (!file.valid()) return children;
+  char text[4096];
+  ssize_t size = read(file.get(), text, sizeof text - 1);
+  if (size <= 0) return children;
+  text[size] = '\0';
+  char* at = text;
+  for (char* end;; at = end) {
+    long pid = strtol(at, &end, 10);
+    if (end == at || *end == '\0') break;  // a number that was cut off does not count
+    children.push_back(static_cast<pid_t>(pid));
+  }
+  return children;
+}
+
+}  // namespace
+
+int Service::prepare(bool adopts) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_errno(TARN_E_SYSTEM, "cannot block signals");
+  signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+  if (!signals_.valid()) return fail_errno(code_of_errno(errno), "cannot watch signals");
+  adopts_ = adopts;
+  if (adopts && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot adopt orphans");
+  return 0;
+}
+
+void Service::listen(Fd listener, uid_t uid) {
+  listener_ = std::move(listener);
+  allowed_uid_ = uid;
+}
+
+int Service::start_daemon(StartRequest request, const Fd& client_socket) {
+  Fd ours;
+  Fd theirs;
+  if (int r = os::socket_pair(ours, theirs); r < 0) return r;
+  int inherited[kInheritedMax] = {theirs.get(), -1};
+  size_t count = 1;
+  if (client_socket.valid()) {
+    inherited[0] = client_socket.get();
+    inherited[1] = theirs.get();
+    count = 2;
+  }
+  request.inherited = {inherited, count};
+  Started started;
+  if (int r = start(request, started); r < 0) return r;
+  daemon_ = started.pid;
+  processes_.push_back({started.pid, 0, nullptr, Fd{}, std::move(started.outcome)});
+  links_.push_back(std::make_unique<Link>(Link{std::move(ours), getuid()}));
+  return 0;
+}
+
+int Service::run() {
+  while (!ending_) wait_for_events();
+  kill_everything();
+  return exit_status_;
+}
+
+void Service::wait_for_events() {
+  // Few descriptors, and few events: building the list anew is cheaper than keeping it.
+  std::vector<pollfd> polled;
+  polled.push_back({signals_.get(), POLLIN, 0});
+  polled.push_back({client_.get(), POLLIN, 0});    // -1 is ignored
+  polled.push_back({listener_.get(), POLLIN, 0});
+  size_t first_link = polled.size();
+  for (auto& link : links_) polled.push_back({link->socket.get(), POLLIN, 0});
+  size_t first_outcome = polled.size();
+  std::vector<pid_t> starting;
+  for (Process& process : processes_) {
+    if (!process.outcome.valid()) continue;
+    polled.push_back({process.outcome.get(), POLLIN, 0});
+    starting.push_back(process.pid);
+  }
+  if (poll(polled.data(), polled.size(), -1) < 0) return;
+
+  if (polled[1].revents != 0) {
+    ending_ = true;
+    return;
+  }
+  for (size_t i = 0; i < starting.size(); ++i) {
+    if (polled[first_outcome + i].revents == 0) continue;
+    for (Process& process : processes_)
+      if (process.pid == starting[i] && process.outcome.valid()) finish_start(process);
+  }
+  if (polled[0].revents != 0) read_signals();
+  std::vector<Link*> ready;
+  for (size_t i = first_link; i < first_outcome; ++i)
+    if (polled[i].revents != 0) ready.push_back(links_[i - first_link].get());
+  for (Link* link : ready) serve_link(*link);
+  std::erase_if(links_, [](auto& link) { return !link->socket.valid(); });
+  if (polled[2].revents != 0) accept_link();
+}
+
+void Service::accept_link() {
+  Fd socket{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+  os::PeerCredentials peer{};
+  if (!socket.valid() || os::socket_peer(socket, peer) < 0) return;
+  if ((peer.uid != 0 && peer.uid != allowed_uid_) || links_.size() >= kLinksMax) {
+    fprintf(stderr, "tarn-spawn: refused process %d of user %u\n", static_cast<int>(peer.pid), peer.uid);
+    return;
+  }
+  links_.push_back(std::make_unique<Link>(Link{std::move(socket), peer.uid}));
+}
+
+void Service::serve_link(Link& link) {
+  for (int i = 0; i < kPacketsPerVisit && link.socket.valid(); ++i) {
+    os::Received received;
+    int r = os::socket_receive(link.socket, incoming_.bytes, received, 0);
+    if (r == os::kWouldBlock) return;
+    wire::Packet packet;
+    if (r == 0 && received.size > 0)
+      r = wire::parse({incoming_.bytes, received.size}, received.descriptor_count, wire::From::kDaemonToSpawn, packet);
+    if (r < 0) fprintf(stderr, "tarn-spawn: %s\n", last_error());
+    if (r < 0 || received.size == 0) return drop_link(link);
+    handle(link, packet, received);
+  }
+}
+
+void Service::handle(Link& link, const wire::Packet& packet, os::Received& received) {
+  if (packet.type == wire::Type::kKill) return kill_one(link, packet.as<wire::Kill>());
+  spawn(link, packet, received);
+}
+
+void Service::spawn(Link& link, const wire::Packet& packet, os::Received& received) {
+  const auto& order = packet.as<wire::Spawn>();
+  size_t groups_size = order.group_count * sizeof(gid_t);
+  std::vector<gid_t> groups(order.group_count);
+  if (groups_size != 0) memcpy(groups.data(), packet.tail.data(), groups_size);
+  auto argv = string_pointers(packet.tail.subspan(groups_size, order.argv_size), false);
+  auto environment = string_pointers(packet.tail.subspan(groups_size + order.argv_size), true);
+
+  int control = received.descriptors[4].get();
+  StartRequest request;
+  request.executable = received.descriptors[0].get();
+  request.directory = received.descriptors[1].get();
+  request.standard_output = received.descriptors[2].get();
+  request.standard_error = received.descriptors[3].get();
+  request.inherited = {&control, 1};
+  request.argv = argv.data();
+  request.environment = environment.data();
+  request.uid = order.uid;
+  request.gid = order.gid;
+  request.groups = groups;
+  if (order.cpu_count != 0) request.cpus = order.cpus;
+
+  Started started;
+  int r;
+  if (processes_.size() >= kProcessesMax) {
+    r = fail(TARN_E_LIMIT, "the spawn service has %zu processes already", kProcessesMax);
+    errno = EAGAIN;
+  } else if (order.uid == 0 && link.uid != 0) {
+    r = fail(TARN_E_DENIED, "a daemon that is not root may not start processes of root");
+    errno = EPERM;
+  } else {
+    r = start(request, started);
+  }
+  if (r < 0) {
+    int error = errno;
+    wire::Buffer<512> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kSpawnFailed, 0);
+    auto& failed = message.body<wire::SpawnFailed>();
+    failed.ticket = order.ticket;
+    failed.error = error == 0 ? EIO : error;
+    wire::set_text(failed.text, last_error());
+    return send(link, message, nullptr);
+  }
+  processes_.push_back({started.pid, order.ticket, &link, std::move(started.pidfd), std::move(started.outcome)});
+}
+
+void Service::kill_one(Link& link, const wire::Kill& order) {
+  for (Process& process : processes_) {
+    if (process.link != &link || process.ticket != order.ticket) continue;
+    // Not reaped yet, so the number is still its own.
+    if (order.signal == SIGKILL) kill(-process.pid, SIGKILL);
+    kill(process.pid, order.signal);
+  }
+}
+
+// Tells tarnd whether the program runs.
+void Service::finish_start(Process& process) {
+  const char* step = "";
+  int error = read_outcome(process.outcome, step);
+  if (error < 0) return;
+  process.outcome.reset();
+  Fd pidfd = std::move(process.pidfd);
+  if (process.pid == daemon_ && error != 0) fprintf(stderr, "tarn-spawn: tarnd: %s: %s\n", step, strerror(error));
+  if (process.link == nullptr) return;
+  Link& link = *process.link;
+  wire::Buffer<512> buffer;
+  if (error == 0) {
+    wire::Builder message(buffer.bytes, wire::Type::kSpawned, 0);
+    auto& spawned = message.body<wire::Spawned>();
+    spawned.ticket = process.ticket;
+    spawned.pid = process.pid;
+    return send(link, message, &pidfd);
+  }
+  process.link = nullptr;  // it exits by itself, and nobody needs to hear of that
+  wire::Builder message(buffer.bytes, wire::Type::kSpawnFailed, 0);
+  auto& failed = message.body<wire::SpawnFailed>();
+  failed.ticket = process.ticket;
+  failed.error = error;
+  snprintf(failed.text, sizeof failed.text, "%s: %s", step, strerror(error));
+  send(link, message, nullptr);
+}
+
+void Service::read_signals() {
+  signalfd_siginfo info;
+  while (read(signals_.get(), &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGCHLD) continue;
+    if (daemon_ > 0 && !client_.valid()) {
+      kill(daemon_, static_cast<int>(info.ssi_signo));  // it ends in order, and we with it
+    } else if (info.ssi_signo != SIGHUP) {
+      ending_ = true;
+    }
+  }
+  reap();
+}
+
+void Service::reap() {
+  constexpr int kAnything = WEXITED | WSTOPPED | WCONTINUED | WNOHANG;
+  for (;;) {
+    siginfo_t info{};
+    if (waitid(P_ALL, 0, &info, kAnything | WNOWAIT) < 0 || info.si_pid == 0) return;
+    pid_t pid = info.si_pid;
+    bool ended = info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+    bool known = std::ranges::any_of(processes_, [&](const Process& p) { return p.pid == pid; });
+    // While it is not reaped its process group cannot be anybody else's: take what it left with it.
+    if (ended && known) kill(-pid, SIGKILL);
+    siginfo_t same{};
+    if (waitid(P_PID, static_cast<id_t>(pid), &same, kAnything) < 0 || same.si_pid == 0) continue;
+    if (known) report_change(pid, same.si_code, same.si_status);
+  }
+}
+
+void Service::report_change(pid_t pid, int code, int status) {
+  auto found = std::ranges::find_if(processes_, [&](const Process& p) { return p.pid == pid; });
+  bool stopped = code == CLD_STOPPED;
+  bool ended = code == CLD_EXITED || code == CLD_KILLED || code == CLD_DUMPED;
+  if (ended && found->outcome.valid()) finish_start(*found);
+  if (found->link != nullptr && !found->outcome.valid()) {
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, ended ? wire::Type::kExited : wire::Type::kStopped, 0);
+    auto& exited = message.body<wire::Exited>();
+    exited.ticket = found->ticket;
+    exited.pid = pid;
+    exited.stopped = stopped ? 1 : 0;
+    if (ended) (code == CLD_EXITED ? exited.exit_status : exited.signal) = status;
+    send(*found->link, message, nullptr);
+  }
+  if (!ended) return;
+  if (pid == daemon_) {
+    exit_status_ = code == CLD_EXITED ? status : 128 + status;
+    ending_ = true;
+  }
+  processes_.erase(found);
+}
+
+void Service::drop_link(Link& link) {
+  link.socket.reset();
+  for (Process& process : processes_) {
+    if (process.link != &link) continue;
+    kill(-process.pid, SIGKILL);
+    kill(process.pid, SIGKILL);
+    process.link = nullptr;
+  }
+  if (daemon_ > 0 && !listener_.valid()) ending_ = true;
+}
+
+void Service::send(Link& link, wire::Builder& message, const Fd* descriptor) {
+  if (!link.socket.valid()) return;
+  int fd = descriptor == nullptr ? -1 : descriptor->get();
+  std::span<const int> descriptors(&fd, descriptor == nullptr ? 0 : 1);
+  if (os::socket_send(link.socket, message.finish(), descriptors, os::deadline_after(kSendTimeout)) != 0)
+    drop_link(link);
+}
+
+void Service::kill_everything() {
+  for (Process& process : processes_) {
+    // tarnd may still be tidying up after a SIGTERM, but without us it can do nothing any more.
+    kill(-process.pid, SIGKILL);
+    kill(process.pid, SIGKILL);
+  }
+  // Orphans come to us as their parents die, so look until there is nobody left.
+  int64_t deadline = os::deadline_after(kEndTimeout);
+  while (os::now_ns() < deadline) {
+    if (adopts_)
+      for (pid_t pid : own_children()) kill(pid, SIGKILL);
+    siginfo_t info{};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 && errno == ECHILD) return;
+    if (info.si_pid == 0) {
+      pollfd entry{signals_.get(), POLLIN, 0};
+      poll(&entry, 1, 10);
+      signalfd_siginfo ignored;
+      while (read(signals_.get(), &ignored, sizeof ignored) == sizeof ignored) {
+      }
+    }
+  }
+}
+
+}  // namespace tarn::spawn

@@ -1,0 +1,53 @@
+// Start: brings up one process, as somebody, somewhere, with exactly the descriptors it should have.
+//
+// For the one thread of tarn-spawn. The child is made by clone3 rather than vfork: with vfork the
+// service would stand still until the exec is done, and a user's executable may lie on a file system
+// that never answers.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <span>
+
+#include "base/fd.hpp"
+
+namespace tarn::spawn {
+
+struct StartRequest {
+  // What runs: `path`, or the descriptor `executable` if `path` is null. Strings as for execve.
+  const char* path = nullptr;
+  int executable = -1;
+  char* const* argv = nullptr;
+  char* const* environment = nullptr;
+  // Descriptors, -1: stays as it is here. `inherited` become 3, 4, ...; all others are closed.
+  int directory = -1;
+  int standard_output = -1;
+  int standard_error = -1;
+  bool null_input = true;
+  std::span<const int> inherited;
+  // Who it runs as: changed only where it differs from this process.
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+  std::span<const gid_t> groups;
+  // Where it may run: a bit mask of CPUs, empty for anywhere.
+  std::span<const uint64_t> cpus;
+};
+
+struct Started {
+  pid_t pid = -1;
+  Fd pidfd;
+  Fd outcome;  // see read_outcome
+};
+
+inline constexpr size_t kInheritedMax = 2;
+
+// Starts the process, in a process group of its own, to be killed when the calling thread ends.
+// Success means only that a child exists: whether the program runs is told by read_outcome.
+[[nodiscard]] int start(const StartRequest& request, Started& out);
+
+// What became of a start, once `outcome` is readable: errno and `step`, which failed, or 0 if the
+// program runs (or the child was killed on the way). Does not block; -1 if it is not known yet.
+[[nodiscard]] int read_outcome(const Fd& outcome, const char*& step);
+
+}  // namespace tarn::spawn

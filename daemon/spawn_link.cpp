@@ -1,0 +1,106 @@
+#include "spawn_link.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "log.hpp"
+
+namespace tarn::daemon {
+
+void SpawnLink::connect(Fd socket, std::function<void()> on_lost) {
+  TARN_ASSERT(connection_ == nullptr);
+  on_lost_ = std::move(on_lost);
+  connection_ = std::make_unique<Connection>(loop_, std::move(socket), wire::From::kSpawn, *this);
+  connection_->start();
+}
+
+uint64_t SpawnLink::spawn(const SpawnOrder& order, SpawnedProcess& process) {
+  if (connection_ == nullptr) return 0;
+  uint64_t ticket = ++last_ticket_;
+  size_t size = sizeof(wire::Header) + sizeof(wire::Spawn) + order.groups.size_bytes() + order.argv.size() +
+                order.environment.size();
+  std::vector<uint64_t> buffer(size / 8 + 1);
+  wire::Builder message(std::as_writable_bytes(std::span(buffer)), wire::Type::kSpawn, 0);
+  auto& body = message.body<wire::Spawn>();
+  body.ticket = ticket;
+  body.uid = order.uid;
+  body.gid = order.gid;
+  body.group_count = static_cast<uint32_t>(order.groups.size());
+  body.argv_size = static_cast<uint32_t>(order.argv.size());
+  body.environment_size = static_cast<uint32_t>(order.environment.size());
+  body.cpu_count = order.cpu_count;
+  std::ranges::copy(order.cpus, body.cpus);
+  bool fits = message.append(order.groups.data(), order.groups.size_bytes()) &&
+              message.append(order.argv.data(), order.argv.size()) &&
+              message.append(order.environment.data(), order.environment.size());
+  TARN_ASSERT(fits);
+  tickets_.emplace(ticket, Ticket{&process, Fd{}, {}});
+  connection_->send(message,
+                    {order.executable, order.directory, order.standard_output, order.standard_error, order.control});
+  return ticket;
+}
+
+void SpawnLink::kill(uint64_t ticket, int signal) {
+  // Without a service the process has got SIGKILL already.
+  if (connection_ == nullptr || !tickets_.contains(ticket)) return;
+  wire::Buffer<64> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kKill, 0);
+  auto& body = message.body<wire::Kill>();
+  body.ticket = ticket;
+  body.signal = signal;
+  connection_->send(message);
+}
+
+void SpawnLink::on_packet(Connection&, const wire::Packet& packet, os::Received& received) {
+  uint64_t ticket;
+  memcpy(&ticket, packet.body, sizeof ticket);  // every message of the service begins with it
+  auto found = tickets_.find(ticket);
+  if (found == tickets_.end()) return;
+  SpawnedProcess& process = *found->second.process;
+  switch (packet.type) {
+    case wire::Type::kSpawned:
+      found->second.pidfd = std::move(received.descriptors[0]);
+      return process.on_started(packet.as<wire::Spawned>().pid);
+    case wire::Type::kSpawnFailed: {
+      const auto& failed = packet.as<wire::SpawnFailed>();
+      tickets_.erase(found);
+      return process.on_failed(failed.error, failed.text);
+    }
+    case wire::Type::kStopped:
+      return process.on_stopped(packet.as<wire::Exited>().stopped != 0);
+    default: {
+      const auto& exited = packet.as<wire::Exited>();
+      return end(ticket, exited.signal, exited.exit_status);
+    }
+  }
+}
+
+void SpawnLink::end(uint64_t ticket, int signal, int exit_status) {
+  auto found = tickets_.find(ticket);
+  if (found == tickets_.end()) return;
+  SpawnedProcess& process = *found->second.process;
+  tickets_.erase(found);
+  process.on_exited(signal, exit_status);
+}
+
+void SpawnLink::on_closed(Connection&, const std::string& reason) {
+  log(Level::kError, "the spawn service has gone%s%s: its workers end with it", reason.empty() ? "" : ": ",
+      reason.c_str());
+  connection_->close();
+  loop_.bury(std::move(connection_));
+  std::vector<uint64_t> unborn;
+  for (auto& [ticket, entry] : tickets_) {
+    if (!entry.pidfd.valid()) {
+      unborn.push_back(ticket);
+      continue;
+    }
+    entry.watch = loop_.watch(entry.pidfd.get(), EPOLLIN, [this, number = ticket](uint32_t) { end(number, SIGKILL, 0); });
+  }
+  for (uint64_t ticket : unborn) end(ticket, SIGKILL, 0);
+  auto on_lost = std::move(on_lost_);
+  if (on_lost) on_lost();
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,243 @@
+#include "tarnd.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/clock.hpp"
+#include "os/process.hpp"
+#include "query.hpp"
+#include "tarn/tarn.h"
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
+namespace tarn::daemon {
+namespace {
+
+constexpr size_t kVisitorsMax = 256;                  // connections without a session
+constexpr int64_t kHelloTimeout = 10'000'000'000;     // to say who one is
+constexpr int64_t kEndTimeout = 3'000'000'000;        // for killed workers to vanish
+constexpr uint32_t kSpinBudgetDefault = 25'000;       // one cross-core wake on a virtual machine
+
+uint32_t epoch_now() { return static_cast<uint32_t>(time(nullptr)); }
+
+// The groups of the process at the other end; those of the service itself say nothing about it.
+std::vector<gid_t> peer_groups(const Fd& socket) {
+  std::vector<gid_t> groups(wire::kGroupsMax);
+  socklen_t size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) < 0) size = 0;
+  groups.resize(size / sizeof(gid_t));
+  return groups;
+}
+
+}  // namespace
+
+Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& host)
+    : uid(user), budget("user " + std::to_string(user), memory_max, TARN_E_QUOTA, &host) {}
+
+Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
+    : loop_(loop),
+      config_(config),
+      is_private_(is_private),
+      started_ns_(os::now_ns()),
+      host_epoch_(epoch_now()),
+      slots_(std::move(slots)),
+      spawn_(loop),
+      prefaulter_(loop),
+      budget_("this host's tarnd", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
+              TARN_E_STORE_FULL, nullptr),
+      spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+
+Tarnd::~Tarnd() = default;
+
+void Tarnd::use_spawn_service(Fd socket, std::function<void()> on_lost) {
+  spawn_.connect(std::move(socket), std::move(on_lost));
+}
+
+void Tarnd::listen(Fd listener, bool tools_only) {
+  auto entry = std::make_unique<Listener>(Listener{std::move(listener), {}, tools_only});
+  fcntl(entry->socket.get(), F_SETFL, O_NONBLOCK);
+  Listener& kept = *entry;
+  kept.watch = loop_.watch(kept.socket.get(), EPOLLIN, [this, &kept](uint32_t) { accept_on_loop(kept); });
+  listeners_.push_back(std::move(entry));
+}
+
+void Tarnd::accept_on_loop(Listener& listener) {
+  Fd socket{accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (socket.valid()) return receive_visitor(std::move(socket), listener.tools_only);
+  if (errno != EMFILE && errno != ENFILE) return;
+  // Without this the connection would stay in the queue and the loop would spin on it.
+  log(Level::kError, "out of descriptors: a connection is turned away");
+  spare_.reset();
+  Fd{accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)}.reset();
+  spare_ = Fd{open("/dev/null", O_RDONLY | O_CLOEXEC)};
+}
+
+void Tarnd::serve_client(Fd socket) { receive_visitor(std::move(socket), false); }
+
+void Tarnd::receive_visitor(Fd socket, bool tools_only) {
+  auto visitor = std::make_unique<Visitor>(*this, ++last_visitor_, tools_only);
+  Visitor& kept = *visitor;
+  if (os::socket_peer(socket, kept.peer) < 0) return;
+  kept.connection = std::make_unique<Connection>(loop_, std::move(socket), wire::From::kMember, kept);
+  visitors_.emplace(kept.id, std::move(visitor));
+  if (visitors_.size() > kVisitorsMax) return refuse(kept, 0, TARN_E_LIMIT, "too many connections without a session");
+  kept.patience = loop_.call_at(os::now_ns() + kHelloTimeout,
+                                [this, &kept] { refuse(kept, 0, TARN_E_TIMED_OUT, "no HELLO came"); });
+  kept.connection->start();
+}
+
+void Tarnd::Visitor::on_packet(Connection&, const wire::Packet& packet, os::Received& received) {
+  daemon.handle(*this, packet, received);
+}
+
+void Tarnd::Visitor::on_closed(Connection&, const std::string& reason) {
+  if (!reason.empty()) {
+    log(Level::kWarning, "process %d of user %u: %s", peer.pid, peer.uid, reason.c_str());
+    return daemon.refuse(*this, 0, TARN_E_PROTOCOL, reason);
+  }
+  daemon.drop_visitor(*this);
+}
+
+void Tarnd::handle(Visitor& visitor, const wire::Packet& packet, os::Received& received) {
+  if (visitor.is_tool) {
+    if (packet.type == wire::Type::kQuery) return answer_query(visitor, packet.as<wire::Query>(), packet.serial);
+    if (packet.type == wire::Type::kGoodbye) return drop_visitor(visitor);
+    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY and GOODBYE only");
+  }
+  if (packet.type != wire::Type::kHello)
+    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "the first message must be HELLO");
+  visitor.patience.reset();
+  auto role = static_cast<wire::Role>(packet.as<wire::Hello>().role);
+  if (role == wire::Role::kTool) {
+    if (is_private_ && visitor.peer.uid != 0 && visitor.peer.uid != geteuid())
+      return refuse(visitor, packet.serial, TARN_E_DENIED, "this tarnd belongs to another user");
+    visitor.is_tool = true;
+    return;
+  }
+  if (role == wire::Role::kWorker)
+    return refuse(visitor, packet.serial, TARN_E_DENIED, "workers are started by tarnd and come with a connection");
+  if (visitor.tools_only)
+    return refuse(visitor, packet.serial, TARN_E_DENIED, "this private tarnd serves the client that started it");
+  if (int r = open_session(visitor, packet, received); r < 0) refuse(visitor, packet.serial, r, last_error());
+}
+
+int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received) {
+  if (ending_) return fail(TARN_E_DAEMON_GONE, "tarnd is shutting down");
+  const os::PeerCredentials& peer = visitor.peer;
+  if (is_private_ && peer.uid != geteuid()) return fail(TARN_E_DENIED, "this tarnd belongs to user %u", geteuid());
+  if (!spawn_.connected()) return fail(TARN_E_SYSTEM, "the spawn service is not there; look at tarn-spawn.service");
+  if (sessions_.size() >= config_.sessions_max)
+    return fail(TARN_E_LIMIT, "there are %zu sessions, which is all this tarnd takes", sessions_.size());
+  Tenant* tenant = nullptr;
+  if (int r = check_tenant(peer.uid, tenant); r < 0) return r;
+
+  // While its socket is open the process that connected is alive, or another that it gave it to: in
+  // that case the session ends with the first, which is the stricter choice.
+  Fd pidfd;
+  if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
+  SessionServices services{loop_,       spawn_,      slots_, prefaulter_, host_epoch_,
+                           is_private_, slots_.size() > 1 ? kSpinBudgetDefault : 0, config_.session_slabs_max};
+  SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
+                           is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
+  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, tenant->budget.limit(), *this);
+  int r = session->open(visitor.connection, packet, received, std::move(pidfd));
+  if (r < 0) return r;
+  ++last_session_;
+  ++tenant->sessions;
+  log(Level::kInfo, "session %u: %s, process %d of user %u, %u workers", last_session_, session->name().c_str(),
+      peer.pid, peer.uid, session->worker_count());
+  sessions_.emplace(last_session_, std::move(session));
+  drop_visitor(visitor);
+  return 0;
+}
+
+int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
+  std::erase_if(tenants_, [](auto& each) { return each.second->sessions == 0 && each.second->budget.used() == 0; });
+  auto& entry = tenants_[uid];
+  if (entry == nullptr) {
+    uint64_t most = config_.tenant_memory_max != 0 ? config_.tenant_memory_max : budget_.limit();
+    entry = std::make_unique<Tenant>(uid, most, budget_);
+  }
+  if (entry->sessions >= config_.tenant_sessions_max)
+    return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);
+  tenant = entry.get();
+  return 0;
+}
+
+void Tarnd::answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial) {
+  std::string text = answer(*this, query, visitor.peer.uid);
+  wire::Buffer<wire::kReplyTextMax + 64> buffer;
+  size_t at = 0;
+  do {
+    size_t size = std::min(text.size() - at, wire::kReplyTextMax);
+    wire::Builder message(buffer.bytes, wire::Type::kReply, serial);
+    auto& body = message.body<wire::Reply>();
+    body.more = at + size < text.size() ? 1 : 0;
+    body.text_size = static_cast<uint32_t>(size);
+    TARN_ASSERT(message.append(text.data() + at, size));
+    visitor.connection->send(message);
+    at += size;
+  } while (at < text.size());
+}
+
+void Tarnd::refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text) {
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kRefused, serial);
+  auto& body = message.body<wire::Refused>();
+  body.code = code;
+  wire::set_text(body.text, text);
+  if (visitor.connection->is_open())  // straight to the socket: a connection that was cut off takes nothing
+    (void)os::socket_send(visitor.connection->socket(), message.finish(), {}, 0);
+  drop_visitor(visitor);
+}
+
+void Tarnd::drop_visitor(Visitor& visitor) {
+  visitor.patience.reset();
+  if (visitor.connection != nullptr) {
+    visitor.connection->close();
+    loop_.bury(std::move(visitor.connection));
+  }
+  auto found = visitors_.find(visitor.id);
+  loop_.bury(std::move(found->second));
+  visitors_.erase(found);
+  // A private tarnd whose client was refused or left before it had a session has nobody to serve.
+  if (is_private_ && sessions_.empty() && last_session_ == 0) {
+    bool waits = std::ranges::any_of(visitors_, [](auto& entry) { return !entry.second->tools_only; });
+    if (!waits) shut_down();
+  }
+}
+
+void Tarnd::on_session_ended(Session& session) {
+  auto found = sessions_.find(session.number());
+  auto tenant = tenants_.find(session.identity().uid);
+  --tenant->second->sessions;
+  loop_.bury(std::move(found->second));
+  sessions_.erase(found);
+  if (is_private_ || (ending_ && sessions_.empty())) shut_down();
+}
+
+void Tarnd::shut_down() {
+  if (!ending_) {
+    ending_ = true;
+    listeners_.clear();
+    std::vector<Session*> running;
+    for (auto& [number, session] : sessions_) running.push_back(session.get());
+    for (Session* session : running) session->end("tarnd shuts down");
+    end_timer_ = loop_.call_at(os::now_ns() + kEndTimeout, [this] { loop_.stop(); });
+  }
+  if (sessions_.empty()) loop_.stop();
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,114 @@
+// Tarnd: the daemon as a whole. Owns what sessions share, lets clients and tools in, and ends.
+//
+// Everything runs on one loop; the one other thread belongs to the Prefaulter. It never forks, never
+// runs code of a user, and never follows a pointer or an index that it read from a user's memory.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "config.hpp"
+#include "connection.hpp"
+#include "ledger.hpp"
+#include "loop.hpp"
+#include "prefault.hpp"
+#include "session.hpp"
+#include "slots.hpp"
+#include "spawn_link.hpp"
+
+namespace tarn::daemon {
+
+struct Tenant {
+  explicit Tenant(uid_t user, uint64_t memory_max, Budget& host);
+  uid_t uid;
+  Budget budget;
+  uint32_t sessions = 0;
+};
+
+class Tarnd final : public Session::Owner {
+ public:
+  Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private);
+  Tarnd(const Tarnd&) = delete;
+  Tarnd& operator=(const Tarnd&) = delete;
+  ~Tarnd();
+
+  // Who starts the workers. When the service goes, `on_lost` decides.
+  void use_spawn_service(Fd socket, std::function<void()> on_lost);
+  [[nodiscard]] bool has_spawn_service() const { return spawn_.connected(); }
+
+  // Lets in whoever connects to `listener`: clients and tools, or only tools.
+  void listen(Fd listener, bool tools_only);
+
+  // The one client of a private tarnd, which ends with it.
+  void serve_client(Fd socket);
+
+  // Ends all sessions, then the loop.
+  void shut_down();
+
+  // For the tools.
+  [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Session>>& sessions() const { return sessions_; }
+  [[nodiscard]] const SlotTable& slots() const { return slots_; }
+  [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] const Config& config() const { return config_; }
+  [[nodiscard]] bool is_private() const { return is_private_; }
+  [[nodiscard]] int64_t started_ns() const { return started_ns_; }
+  [[nodiscard]] bool is_ending() const { return ending_; }
+
+  void on_session_ended(Session& session) override;
+
+ private:
+  // Somebody who has not said HELLO yet, or a tool.
+  struct Visitor final : Connection::Owner {
+    Visitor(Tarnd& host, uint64_t number, bool is_limited) : daemon(host), id(number), tools_only(is_limited) {}
+    void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
+    void on_closed(Connection& from, const std::string& reason) override;
+
+    Tarnd& daemon;
+    uint64_t id;
+    bool tools_only;
+    bool is_tool = false;
+    os::PeerCredentials peer{};
+    std::unique_ptr<Connection> connection;
+    Loop::Timer patience;
+  };
+
+  struct Listener {
+    Fd socket;
+    Loop::Watch watch;
+    bool tools_only;
+  };
+
+  void accept_on_loop(Listener& listener);
+  void receive_visitor(Fd socket, bool tools_only);
+  void handle(Visitor& visitor, const wire::Packet& packet, os::Received& received);
+  void answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial);
+  [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
+  [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
+  void refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text);
+  void drop_visitor(Visitor& visitor);
+
+  Loop& loop_;
+  const Config config_;
+  const bool is_private_;
+  const int64_t started_ns_;
+  const uint32_t host_epoch_;
+  SlotTable slots_;
+  SpawnLink spawn_;
+  Prefaulter prefaulter_;
+  Budget budget_;
+  std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
+  std::map<uint32_t, std::unique_ptr<Session>> sessions_;
+  std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  Fd spare_;  // given up for a moment to turn somebody away when descriptors have run out
+  uint32_t last_session_ = 0;
+  uint64_t last_visitor_ = 0;
+  bool ending_ = false;
+  Loop::Timer end_timer_;
+};
+
+}  // namespace tarn::daemon
