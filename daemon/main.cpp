@@ -2,6 +2,7 @@
 //
 //   tarnd --private --client-fd N --spawn-fd M --client PID   started by tarn-spawn for one client
 //   tarnd [--config FILE] [--spawn-fd N] [--verbose]          the host's daemon
+//   tarnd --check [--config FILE]                             says whether it would start with that file
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
-#include "config.hpp"
+#include "config_file.hpp"
 #include "log.hpp"
 #include "loop.hpp"
 #include "notify.hpp"
@@ -37,6 +38,7 @@ constexpr int64_t kReconnectDelay = 500'000'000;
 struct Options {
   bool is_private = false;
   bool verbose = false;
+  bool check = false;
   int client_fd = -1;
   int spawn_fd = -1;
   pid_t client = -1;
@@ -58,6 +60,8 @@ bool parse_options(int argc, char** argv, Options& out) {
       out.is_private = true;
     } else if (option == "--verbose") {
       out.verbose = true;
+    } else if (option == "--check") {
+      out.check = true;
     } else if (i + 1 == argc) {
       return false;
     } else if (option == "--client-fd") {
@@ -113,7 +117,8 @@ class EndSignals {
 
 int run_private(const Options& options) {
   Loop loop;
-  Tarnd daemon(loop, Config{}, SlotTable::one_per_cpu(), true);
+  // hwloc would cost more than the rest of the start.
+  Tarnd daemon(loop, Config{}, SlotTable::discover({}, topo::Source::kSysfs), true);
   EndSignals signals(loop, daemon);
   daemon.use_spawn_service(inherited(options.spawn_fd), [&daemon] { daemon.shut_down(); });
   daemon.serve_client(inherited(options.client_fd));
@@ -155,14 +160,29 @@ void connect_spawn_service(Loop& loop, Tarnd& daemon, const Config& config, Loop
   daemon.use_spawn_service(std::move(socket), later);
 }
 
+constexpr const char* kConfigPath = TARN_SYSCONFDIR "/tarnd.toml";
+
+Config host_config(const Options& options) {
+  if (!options.config_path.empty()) return read_config(options.config_path);
+  return access(kConfigPath, F_OK) == 0 ? read_config(kConfigPath) : Config{};
+}
+
+int check_config(const Options& options) {
+  Config config = host_config(options);
+  SlotTable slots = SlotTable::discover(config.slots, topo::Source::kHwloc);
+  printf("tarnd: the configuration is valid; %u slots\n", slots.size());
+  return 0;
+}
+
 int run_host(const Options& options, int argc, char** argv) {
-  Config config;
+  Config config = host_config(options);
+  set_log_level(options.verbose ? Level::kDebug : config.log_level);
   Fd spawn_socket = inherited(options.spawn_fd);
   if (!spawn_socket.valid() && os::socket_connect(config.spawn_socket_path, spawn_socket) < 0)
     run_under_spawn(argc, argv);
 
   Loop loop;
-  Tarnd daemon(loop, config, SlotTable::one_per_cpu(), false);
+  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kHwloc), false);
   EndSignals signals(loop, daemon);
   Loop::Timer reconnect;
   if (options.spawn_fd >= 0) {
@@ -198,12 +218,13 @@ int main(int argc, char** argv) {
   using namespace tarn::daemon;
   Options options;
   if (!parse_options(argc, argv, options)) {
-    fprintf(stderr, "usage: tarnd [--config FILE] [--spawn-fd FD] [--verbose]\n"
+    fprintf(stderr, "usage: tarnd [--config FILE] [--check] [--spawn-fd FD] [--verbose]\n"
                     "       tarnd --private --client-fd FD --spawn-fd FD --client PID\n");
     return kExitUsage;
   }
   try {
     set_log_level(options.verbose || !options.is_private ? Level::kInfo : Level::kWarning);
+    if (options.check) return check_config(options);
     prctl(PR_SET_NAME, "tarnd");
     raise_descriptor_limit();
     return options.is_private ? run_private(options) : run_host(options, argc, argv);

@@ -49,10 +49,12 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
                   Fd client_pidfd) {
   if (int r = keep_hello(packet, received); r < 0) return r;
   uint32_t slots = services_.slots.size();
-  uint32_t workers = hello_.workers == 0 ? std::min(slots, shm::kMembersMax - shm::kFirstWorker) : hello_.workers;
+  uint32_t workers = hello_.workers == 0 ? std::min(slots, services_.workers_max) : hello_.workers;
   if ((hello_.flags & TARN_INIT_NO_WORKERS) != 0) workers = 0;
   if (workers > slots)
     return fail(TARN_E_UNSATISFIABLE, "%u workers were asked for, but there are %u slots; ask for fewer", workers, slots);
+  if (workers > services_.workers_max)
+    return fail(TARN_E_QUOTA, "%u workers were asked for; one client may have %u", workers, services_.workers_max);
   if (int r = make_board(); r < 0) return r;
 
   auto client = std::make_unique<Member>(*this, shm::kClientMember);

@@ -107,6 +107,7 @@ struct SessionServices {
   bool is_private;
   uint32_t spin_budget_ns;
   uint32_t slabs_max;
+  uint32_t workers_max;
 };
 
 struct SessionIdentity {

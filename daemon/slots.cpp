@@ -1,47 +1,33 @@
 #include "slots.hpp"
 
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
+#include <stdexcept>
 
 #include "base/assert.hpp"
+#include "base/error.hpp"
 
 namespace tarn::daemon {
-namespace {
 
-constexpr int kNodesMax = 64;
+static_assert(kCpuWords == topo::CpuSet::kWords);
 
-bool exists(const char* format, int a, int b) {
-  char path[96];
-  snprintf(path, sizeof path, format, a, b);
-  return access(path, F_OK) == 0;
-}
-
-int32_t node_of(int cpu) {
-  if (!exists("/sys/devices/system/node/node%d", 1, 0)) return 0;
-  for (int node = 0; node < kNodesMax; ++node)
-    if (exists("/sys/devices/system/cpu/cpu%d/node%d", cpu, node)) return node;
-  return 0;
-}
-
-}  // namespace
-
-SlotTable SlotTable::one_per_cpu() {
-  uint64_t allowed[kCpuWords] = {};
+SlotTable SlotTable::discover(const topo::SlotsConfig& config, topo::Source source) {
+  topo::Topology topology;
+  std::vector<topo::Slot> found;
+  int code = topo::Topology::discover({.source = source}, topology);
+  if (code == 0) code = topo::make_slots(topology, config, found);
+  if (code < 0) throw std::runtime_error(last_error());
   std::vector<Slot> slots;
-  if (syscall(SYS_sched_getaffinity, 0, sizeof allowed, allowed) < 0) allowed[0] = 1;
-  for (uint32_t cpu = 0; cpu < kCpuWords * 64; ++cpu) {
-    if ((allowed[cpu / 64] >> cpu % 64 & 1) == 0) continue;
+  for (const topo::Slot& each : found) {
     Slot slot;
-    slot.number = static_cast<uint32_t>(slots.size());
-    slot.core = static_cast<int32_t>(cpu);
-    slot.node = node_of(slot.core);
-    slot.cpu_count = 1;
-    slot.cpus[cpu / 64] = uint64_t{1} << cpu % 64;
+    slot.number = each.index;
+    slot.core = each.first_cpu();
+    slot.node = each.node;
+    slot.cpu_count = each.cpus.count();
+    std::ranges::copy(each.cpus.words(), slot.cpus);
+    slot.siblings = each.siblings;
+    slot.package = each.package;
+    slot.memory = each.memory;
     slots.push_back(slot);
   }
   return SlotTable(std::move(slots));

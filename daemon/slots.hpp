@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "topo/slots.hpp"
+
 namespace tarn::daemon {
 
 inline constexpr uint32_t kCpuWords = 16;  // 1024 CPUs
@@ -16,13 +18,17 @@ struct Slot {
   int32_t node = 0;
   uint32_t cpu_count = 0;
   uint64_t cpus[kCpuWords] = {};
+  topo::CpuSet siblings;   // other hardware threads of the same cores, kept free
+  int32_t package = 0;
+  uint64_t memory = 0;     // its share, in bytes
   uint32_t workers = 0;  // that run there now, of all sessions
 };
 
 class SlotTable {
  public:
-  // One slot for each CPU on which this process may run.
-  [[nodiscard]] static SlotTable one_per_cpu();
+  // The slots of this host as configured, among the CPUs on which this process may run.
+  // Throws std::runtime_error if they cannot be had.
+  [[nodiscard]] static SlotTable discover(const topo::SlotsConfig& config, topo::Source source);
   explicit SlotTable(std::vector<Slot> slots) : slots_(std::move(slots)) {}
 
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(slots_.size()); }

@@ -148,10 +148,12 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   Fd pidfd;
   if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
   SessionServices services{loop_,       spawn_,      slots_, prefaulter_, host_epoch_,
-                           is_private_, slots_.size() > 1 ? kSpinBudgetDefault : 0, config_.session_slabs_max};
+                           is_private_, slots_.size() > 1 ? kSpinBudgetDefault : 0, config_.session_slabs_max,
+                           config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
-  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, tenant->budget.limit(), *this);
+  uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
+  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r < 0) return r;
   ++last_session_;
@@ -166,11 +168,13 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   std::erase_if(tenants_, [](auto& each) { return each.second->sessions == 0 && each.second->budget.used() == 0; });
   auto& entry = tenants_[uid];
+  auto own = config_.tenants.find(uid);
+  TenantConfig limits = own != config_.tenants.end() ? own->second : TenantConfig{};
   if (entry == nullptr) {
-    uint64_t most = config_.tenant_memory_max != 0 ? config_.tenant_memory_max : budget_.limit();
-    entry = std::make_unique<Tenant>(uid, most, budget_);
+    uint64_t most = limits.memory_max != 0 ? limits.memory_max : config_.tenant_memory_max;
+    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_);
   }
-  if (entry->sessions >= config_.tenant_sessions_max)
+  if (entry->sessions >= (limits.sessions_max != 0 ? limits.sessions_max : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);
   tenant = entry.get();
   return 0;
