@@ -1,0 +1,61 @@
+// monte_carlo: simulates the price of a share over a year of trading days, ten thousand times.
+//
+// Each task runs a hundred simulations with a seed of its own, so that the result is the same on
+// any number of workers.
+
+#include <tarn/tarn.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <numeric>
+#include <random>
+#include <vector>
+
+namespace {
+
+struct Share {
+  double price = 100;        // at the start
+  int days = 252;            // of trading in a year
+  double volatility = 0.02;  // standard deviation of a day's relative change
+};
+
+std::vector<double> final_prices(const Share& share, int count, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> change(0, share.volatility);
+  std::vector<double> prices;
+  for (int i = 0; i < count; ++i) {
+    double price = share.price;
+    for (int day = 1; day < share.days; ++day) price = std::max(0.0, price * (1 + change(random)));
+    prices.push_back(price);
+  }
+  return prices;
+}
+TARN_TASK(final_prices);
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  tarn::client tarn = tarn::init(argc, argv);
+
+  std::vector<tarn::future<std::vector<double>>> tasks;
+  for (std::uint32_t seed = 0; seed < 100; ++seed) {
+    tasks.push_back(tarn.submit(final_prices, Share{}, 100, seed));
+  }
+
+  std::vector<double> prices;
+  for (const auto& task : tasks) {
+    const auto part = task.get_view();
+    prices.insert(prices.end(), part.begin(), part.end());
+  }
+  std::ranges::sort(prices);
+  const double mean =
+      std::accumulate(prices.begin(), prices.end(), 0.0) / static_cast<double>(prices.size());
+  std::printf("%zu simulations: the mean final price is %.2f, and one in twenty ends below %.2f.\n",
+              prices.size(), mean, prices[prices.size() / 20]);
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "monte_carlo: %s\n", e.what());
+  return 1;
+}
