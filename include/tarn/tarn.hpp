@@ -167,14 +167,17 @@ class client {
     return info;
   }
 
-  // The workers of this session and where they run. Since 0.1.
+  // The workers of this session that have started, and where they run. Since 0.1.
   [[nodiscard]] std::vector<slot> slots() const {
-    std::vector<slot> slots(info().workers);
-    for (std::size_t i = 0; i < slots.size(); ++i) {
+    std::vector<slot> slots;
+    const std::uint32_t workers = info().workers;
+    for (std::uint32_t i = 0; i < workers; ++i) {
       tarn_slot_info info{};
       info.size = sizeof info;
-      detail::check(::tarn_client_get_slot(handle_, static_cast<std::uint32_t>(i), &info));
-      slots[i] = detail::to_slot(info);
+      const int result = ::tarn_client_get_slot(handle_, i, &info);
+      if (result == TARN_E_STATE) break;  // this one and those after it have not started
+      detail::check(result);
+      slots.push_back(detail::to_slot(info));
     }
     return slots;
   }

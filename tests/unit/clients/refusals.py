@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Compiles programs that misuse tarn.hpp, and reports in TAP whether each is refused in words that help.
+
+    refusals.py [--include DIR]... -- COMPILER...
+
+A misuse that compiles fails at run time, in another process; a refusal that does not name the task sends the user into
+template depths. So each program must fail to compile, and the message must hold every text listed for it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PRELUDE = """
+#include <tarn/tarn.hpp>
+#include <map>
+std::int64_t count_errors(std::string_view lines) { return static_cast<std::int64_t>(lines.size()); }
+TARN_TASK(count_errors);
+"""
+
+# Proves that what is refused below is refused for what it does, not for the prelude.
+ACCEPTED = """
+std::int64_t use(tarn::client& tarn, const tarn::object& text) {
+  return tarn.submit(count_errors, text).get() + tarn.submit(count_errors, "some text").get();
+}
+"""
+
+REFUSED = [
+    (
+        "an argument of a wrong type",
+        "void use(tarn::client& tarn) { tarn.submit(count_errors, 42); }",
+        ["submit(count_errors, 42)", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "too many arguments",
+        'void use(tarn::client& tarn) { tarn.submit(count_errors, "a", "b"); }',
+        ["submit(count_errors,", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "too few arguments",
+        "void use(tarn::client& tarn) { tarn.submit(count_errors); }",
+        ["submit(count_errors)", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "the future of another type",
+        "void use(tarn::client& tarn, tarn::future<int>& f) { tarn.submit(count_errors, f); }",
+        ["submit(count_errors, f)", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "a result taken for another type",
+        'void use(tarn::client& tarn) { tarn::future<int> f = tarn.submit(count_errors, "a"); }',
+        ["future<int>", "count_errors"],
+    ),
+    (
+        "a parameter that cannot travel",
+        "int look_up(const std::map<int, int>& m) { return m.at(1); }  TARN_TASK(look_up);",
+        ["look_up", "tarn: a parameter of this task cannot travel between processes"],
+    ),
+    (
+        "a pointer as a parameter",
+        "int read_through(const int* p) { return *p; }  TARN_TASK(read_through);",
+        ["read_through", "tarn: a parameter of this task cannot travel between processes"],
+    ),
+    (
+        "a result that cannot travel",
+        "std::map<int, int> make_map() { return {}; }  TARN_TASK(make_map);",
+        ["make_map", "tarn: the result of this task cannot travel between processes"],
+    ),
+    (
+        "a result that holds a view",
+        "struct Name { std::string_view text; };  Name find_name() { return {}; }  TARN_TASK(find_name);",
+        ["find_name", "tarn: a result cannot hold views"],
+    ),
+    (
+        "a parameter to be changed",
+        "void shorten(std::string& s) { s.clear(); }  TARN_TASK(shorten);",
+        ["shorten", "tarn: a task cannot change its arguments"],
+    ),
+    (
+        "sealing what was not filled",
+        "void use(tarn::client& tarn) { (void)tarn.create<int>(3).seal(); }",
+        ["writer<int>", "seal"],
+    ),
+    (
+        "submitting what was not sealed",
+        "void use(tarn::client& tarn) { auto text = tarn.create<char>(3).fill('x'); tarn.submit(count_errors, text); }",
+        ["submit(count_errors, text)", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "filling twice",
+        "void use(tarn::client& tarn) { auto text = tarn.create<char>(3); auto a = text.fill('x'); }",
+        ["fill"],
+    ),
+    (
+        "elements with pointers in shared memory",
+        "void use(tarn::client& tarn) { auto names = tarn.create<std::string>(3); }",
+        ["create<std::string>"],
+    ),
+    (
+        "a view of an object that is gone at once",
+        'std::string_view use(tarn::client& tarn) { return tarn.from_file("f").view(); }',
+        ["deleted", "view"],
+    ),
+    (
+        "a view of a result that is gone at once",
+        "std::string make() { return {}; }  TARN_TASK(make);"
+        " std::string_view use(tarn::client& tarn) { return tarn.submit(make).get_view(); }",
+        ["get_view"],
+    ),
+    (
+        "a copy of a future",
+        "tarn::future<int> copy(tarn::future<int>& f) { return f; }",
+        ["future<int>"],
+    ),
+]
+
+
+def compile_program(command: list[str], program: str) -> tuple[bool, str]:
+    # A file, because messages show the line of a file, and not that of a pipe.
+    with tempfile.TemporaryDirectory() as directory:
+        source = Path(directory) / "program.cpp"
+        source.write_text(program)
+        done = subprocess.run(
+            [*command, source], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False
+        )
+    return done.returncode == 0, done.stderr
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--include", action="append", default=[])
+    parser.add_argument("compiler", nargs="+")
+    arguments = parser.parse_args()
+    command = [*arguments.compiler, "-std=c++20", "-fsyntax-only", *(f"-I{path}" for path in arguments.include)]
+
+    print(f"1..{len(REFUSED) + 1}")
+    compiles, message = compile_program(command, PRELUDE + ACCEPTED)
+    print("ok" if compiles else "not ok", 1, "- right use compiles")
+    for line in message.splitlines():
+        print("#", line)
+    for number, (name, program, texts) in enumerate(REFUSED, 2):
+        compiles, message = compile_program(command, PRELUDE + program + "\n")
+        missing = [text for text in texts if text not in message]
+        print("not ok" if compiles or missing else "ok", number, "-", name, "is refused")
+        if compiles:
+            print("# it compiles")
+        elif missing:
+            print("# the message lacks", missing)
+            for line in message.splitlines()[:20]:
+                print("#", line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
