@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PRELUDE = """
@@ -136,19 +137,18 @@ def main() -> None:
     arguments = parser.parse_args()
     command = [*arguments.compiler, "-std=c++20", "-fsyntax-only", *(f"-I{path}" for path in arguments.include)]
 
-    print(f"1..{len(REFUSED) + 1}")
-    compiles, message = compile_program(command, PRELUDE + ACCEPTED)
-    print("ok" if compiles else "not ok", 1, "- right use compiles")
-    for line in message.splitlines():
-        print("#", line)
-    for number, (name, program, texts) in enumerate(REFUSED, 2):
-        compiles, message = compile_program(command, PRELUDE + program + "\n")
-        missing = [text for text in texts if text not in message]
-        print("not ok" if compiles or missing else "ok", number, "-", name, "is refused")
-        if compiles:
-            print("# it compiles")
-        elif missing:
-            print("# the message lacks", missing)
+    cases = [("right use", ACCEPTED, None), *REFUSED]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(lambda case: compile_program(command, PRELUDE + case[1] + "\n"), cases))
+
+    print(f"1..{len(cases)}")
+    for number, ((name, _, texts), (compiles, message)) in enumerate(zip(cases, outcomes), 1):
+        refused = texts is not None
+        missing = [text for text in texts or [] if text not in message]
+        good = compiles != refused and not missing
+        print("ok" if good else "not ok", number, "-", name, "is refused" if refused else "compiles")
+        if not good:
+            print("# it compiles" if compiles else f"# the message lacks {missing}")
             for line in message.splitlines()[:20]:
                 print("#", line)
 
