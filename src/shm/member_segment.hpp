@@ -52,6 +52,9 @@ struct MemberSegment {
   // Raised by the member when the ring is full, and by recovery. `scan_cursor` is where to go on.
   alignas(64) Word<uint32_t> unhinted;
   Word<uint32_t> scan_cursor;
+  // Objects of this member that others were the last to hold: index + 1 of the first, linked through
+  // their records. Others push, the member takes all.
+  alignas(64) Word<uint32_t> returned_objects;
 
   Waiters waiters;
   HintRing<kHintRingSlots> ring;

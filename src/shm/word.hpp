@@ -27,6 +27,9 @@
 #define TARN_KILL_POINT() ::tarn::shm::kill_point()
 #else
 #define TARN_KILL_POINT() ((void)0)
+namespace tarn::shm {
+inline void set_kill_role(const char*) {}  // see kill_point.hpp
+}
 #endif
 
 namespace tarn::shm {
