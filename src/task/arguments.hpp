@@ -1,0 +1,57 @@
+// Arguments: how those of a task lie in its record, or in a block beside it.
+//
+// A few small values or one object go into the record itself. Anything else goes into a block: memory
+// of the submitter's slabs that only it can write, which is freed when the task is done.
+//
+//   block: BlockEntry[count], then the values, each aligned to 8
+//
+// The reader is of the same tenant, but checks sizes all the same: a bug must not become a wild read.
+#pragma once
+
+#include <cstdint>
+
+#include "shm/ids.hpp"
+#include "task/task_record.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::task {
+
+inline constexpr size_t kArgumentsMax = 65535;
+inline constexpr size_t kValuesSizeMax = 1u << 20;  // of all values of one task together; docs/limits.md
+
+struct BlockRef {  // payload of kBlock
+  uint32_t slab;   // of the submitter
+  uint32_t count;  // arguments
+  uint64_t offset;
+  uint64_t size;
+  uint64_t reserved;
+};
+static_assert(sizeof(BlockRef) == kPayloadSize);
+
+struct BlockEntry {
+  uint32_t kind;  // tarn_arg_kind
+  uint32_t generation;  // object, future
+  uint32_t id;          // object; future: index of its record in the submitter's segment
+  uint32_t reserved;
+  uint64_t offset;  // value: in the block; object: of the range
+  uint64_t size;
+};
+static_assert(sizeof(BlockEntry) == 32);
+
+// Puts `args` into `payload` if they fit there; returns the format, or kBlock if they need a block.
+// The caller has checked kinds. `refs` are the internal references of object arguments.
+[[nodiscard]] uint8_t encode_inline(const tarn_arg* args, size_t count, const ObjectRef* first_object,
+                                    std::byte* payload);
+
+// One value of an inline format; {nullptr, 0} if there is none of that index. `payload` stays the
+// caller's.
+[[nodiscard]] size_t inline_count(uint8_t format, const std::byte* payload);
+[[nodiscard]] tarn_bytes inline_value(uint8_t format, const std::byte* payload, size_t index);
+
+// Size of the block for `args`.
+[[nodiscard]] uint64_t block_size(const tarn_arg* args, size_t count);
+
+// Looks at entry `index` of a block of `size` bytes; false if it does not lie inside.
+[[nodiscard]] bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry& entry);
+
+}  // namespace tarn::task

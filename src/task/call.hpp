@@ -1,0 +1,52 @@
+// tarn_call: one run of a task in its worker; what the tarn_call_* functions work on.
+//
+// Lives on the worker's stack for the time of the run. The arguments were read from the undo line, not
+// from the record, so the result may be written over them.
+#pragma once
+
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+
+#include "store/store.hpp"
+#include "tarn/tarn.h"
+#include "task/registry.hpp"
+#include "task/session_view.hpp"
+
+inline constexpr size_t kCallArgsInline = 8;
+inline constexpr size_t kCallMessageSizeMax = 4096;
+
+struct tarn_call {
+  tarn::task::SessionView* view;
+  tarn::store::Store* store;
+  const tarn::task::Definition* definition;
+
+  size_t arg_count;
+  tarn_bytes* args;  // inline_args, or allocated for the run
+  tarn_bytes inline_args[kCallArgsInline];
+
+  uint32_t attempt;
+  uint64_t made_for;  // the record, as results name it
+
+  // The result so far: in `result`, or in an object being created.
+  alignas(8) std::byte result[tarn::task::kPayloadSize];
+  size_t result_size;
+  tarn::task::ObjectRef result_object;  // generation 0: none
+
+  // What tarn_call_fail was told.
+  int error_code;
+  char* error_type;     // allocated; nullptr: none
+  char* error_message;  // allocated; nullptr: none
+};
+
+namespace tarn::task {
+
+// Keeps what went wrong for the error of the task; returns `code`, or TARN_E_TASK_FAILED if that is not
+// negative.
+[[gnu::format(printf, 4, 5)]] int fail_call(tarn_call& call, int code, const char* type, const char* format, ...);
+int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments);
+
+// Makes room for a result of `size` bytes, in the call or in an object.
+[[nodiscard]] int result_buffer(tarn_call& call, size_t size, void*& data);
+
+}  // namespace tarn::task

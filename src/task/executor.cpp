@@ -1,0 +1,473 @@
+#include "task/executor.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "task/arguments.hpp"
+#include "task/submitter.hpp"
+
+namespace tarn::task {
+namespace {
+
+constexpr int kPausesPerLook = 32;
+// A batch of hints is taken at once when they together last no longer than this: taking is then a
+// small part of the work, and a long task cannot hold up the ones behind it.
+constexpr uint64_t kShortBatchTicks = 20'000;  // some microseconds on anything
+
+}  // namespace
+
+Executor::Executor(SessionView& view, store::Store& store, uint32_t slot, int core, int node)
+    : view_(view),
+      store_(store),
+      line_(view.board->workers[view.self]),
+      core_(core),
+      short_batch_ticks_(kShortBatchTicks) {
+  line_.slot.store(slot, shm::kRelaxed);
+  line_.core.store(static_cast<uint32_t>(core), shm::kRelaxed);
+  line_.node.store(static_cast<uint32_t>(node), shm::kRelaxed);
+  line_.pid.store(static_cast<uint32_t>(getpid()), shm::kRelease);
+}
+
+void Executor::stop() {
+  stopping_.store(1, kRelease);
+  shm::wake_worker(*view_.board, view_.self);
+}
+
+// ---- Finding work ----------------------------------------------------------------------------
+
+// Own hints first (they are warm here), then everybody's in turn.
+size_t Executor::take_hints(Ids ids) {
+  size_t count = view_.own().ring.take(ids, batch_limit_);
+  for (uint32_t i = 0; count == 0 && i < view_.members_end; ++i) {
+    if (++next_ring_ >= view_.members_end) next_ring_ = 0;
+    if (next_ring_ == view_.self || view_.segments[next_ring_] == nullptr) continue;
+    count = view_.segments[next_ring_]->ring.take(ids, batch_limit_);
+    // Stay with a ring that had something.
+    if (count != 0) --next_ring_;
+  }
+  return count;
+}
+
+// Ready records without hints: the ring was full, or a worker died with hints in its hands.
+size_t Executor::look_through_records(Ids ids) {
+  for (uint32_t member = 0; member < view_.members_end; ++member) {
+    shm::MemberSegment* segment = view_.segments[member];
+    if (segment == nullptr) continue;
+    uint32_t unhinted = segment->unhinted.load(shm::kAcquire);
+    if (unhinted == 0) continue;
+    SegmentSpace space(view_, member);
+    uint32_t used = std::min(segment->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
+    uint32_t at = segment->scan_cursor.load(shm::kRelaxed);
+    size_t count = 0;
+    for (uint32_t looked = 0; looked < used && count < shm::kBatchMax; ++looked) {
+      if (at >= used) at = 0;
+      if (State::unpack(space.record(at).state.load(shm::kAcquire)).phase == Phase::kReady)
+        ids[count++] = space.id(at);
+      ++at;
+    }
+    segment->scan_cursor.store(at, shm::kRelaxed);
+    if (count != 0) return count;
+    // All records were looked at and none was ready: done, unless more were left without a hint
+    // meanwhile.
+    (void)segment->unhinted.compare_exchange(unhinted, 0);
+  }
+  return 0;
+}
+
+// What other workers took and have not come to.
+size_t Executor::steal(Ids ids) {
+  for (uint32_t member = shm::kFirstWorker; member < view_.members_end; ++member) {
+    if (member == view_.self || view_.segments[member] == nullptr) continue;
+    shm::WorkerLine& other = view_.board->workers[member];
+    size_t count = 0;
+    for (auto& word : other.batch) {
+      uint32_t id = word.load(shm::kAcquire);
+      uint32_t owner = shm::id_member(id);
+      if (id == 0 || owner >= shm::kMembersMax || view_.segments[owner] == nullptr) continue;
+      if (shm::id_index(id) >= shm::kTaskRecordsMax) continue;
+      SegmentSpace space(view_, owner);
+      if (State::unpack(space.record(shm::id_index(id)).state.load(shm::kAcquire)).phase == Phase::kReady)
+        ids[count++] = id;
+    }
+    if (count != 0) return count;
+  }
+  return 0;
+}
+
+size_t Executor::find(Ids ids) {
+  if (size_t count = take_hints(ids); count != 0) return count;
+  if (size_t count = look_through_records(ids); count != 0) return count;
+  return 0;
+}
+
+bool Executor::anything_to_do() const {
+  if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
+  if (stopping_.load(shm::kAcquire) != 0) return true;
+  for (uint32_t member = 0; member < view_.members_end; ++member) {
+    const shm::MemberSegment* segment = view_.segments[member];
+    if (segment != nullptr && (segment->unhinted.load(shm::kAcquire) != 0 || !segment->ring.empty())) return true;
+  }
+  return false;
+}
+
+// ---- Waiting for work ------------------------------------------------------------------------
+
+// Looks for hints for as long as a wake-up would cost. At most one worker of the session does this,
+// and not on the processor where the client waits. True if there is something to do.
+bool Executor::spin() {
+  shm::Board& board = *view_.board;
+  uint32_t budget_ns = board.spin_budget_ns.load(shm::kRelaxed);
+  if (budget_ns == 0 || board.client_cpu.load(shm::kRelaxed) == static_cast<uint32_t>(core_ + 1)) return false;
+  uint32_t nobody = 0;
+  if (!board.spinner.compare_exchange(nobody, view_.self)) {
+    // The place may bear the mark of a worker that died in it.
+    bool alive = nobody < shm::kMembersMax && view_.segments[nobody] != nullptr;
+    if (alive || !board.spinner.compare_exchange(nobody, view_.self)) return false;
+  }
+  bool found = false;
+  int64_t end = os::now_ns() + budget_ns;
+  do {
+    for (int i = 0; i < kPausesPerLook && !found; ++i) {
+      found = anything_to_do();
+      if (!found) os::pause();
+    }
+    if (!found) sched_yield();
+  } while (!found && os::now_ns() < end);
+  uint32_t self = view_.self;
+  (void)board.spinner.compare_exchange(self, 0);
+  return found;
+}
+
+int Executor::idle() {
+  if (uint32_t membership = view_.board->membership.load(shm::kAcquire); membership != membership_seen_) {
+    membership_seen_ = membership;
+    return view_.link == nullptr ? 0 : view_.link->poll();
+  }
+  if (spin()) return 0;
+  Ids ids;
+  if (size_t count = steal(ids); count != 0) {
+    run_batch(ids, count);
+    return 0;
+  }
+  uint32_t ticket = line_.futex.load(shm::kAcquire);
+  view_.board->doorbell.announce(view_.self);
+  if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, os::kForever);
+  view_.board->doorbell.withdraw(view_.self);
+  return 0;
+}
+
+int Executor::serve() {
+  while (stopping_.load(shm::kRelaxed) == 0) {
+    if (run_available() != 0) continue;
+    if (int r = idle(); r < 0) return r;
+  }
+  return 0;
+}
+
+uint32_t Executor::run_available() {
+  Ids ids;
+  size_t count = find(ids);
+  return count == 0 ? 0 : std::max<uint32_t>(run_batch(ids, count), 1);
+}
+
+// ---- Running ---------------------------------------------------------------------------------
+
+// More is there than this worker will come to soon, and somebody sleeps: one wakes the next.
+void Executor::wake_another() {
+  shm::Doorbell& doorbell = view_.board->doorbell;
+  shm::light_fence();
+  if (!doorbell.anyone_parked()) return;
+  if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
+}
+
+uint32_t Executor::run_batch(const Ids ids, size_t count) {
+  uint64_t begin = os::ticks();
+  if (count > 1) {
+    for (size_t i = 0; i < count; ++i) line_.batch[i].store(ids[i], shm::kRelaxed);
+    for (size_t i = 0; i < count; ++i) {
+      uint32_t owner = shm::id_member(ids[i]);
+      if (owner < shm::kMembersMax && view_.segments[owner] != nullptr)
+        os::prefetch_for_write(
+            &view_.segments[owner]->task_records[size_t{shm::id_index(ids[i])} % shm::kTaskRecordsMax * shm::kRecordSize]);
+    }
+    if (count == batch_limit_) wake_another();
+  }
+  uint32_t ran = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ran += run(ids[i]);
+    if (view_.published > 0) {
+      // This worker comes to one of them next; others may take the rest.
+      if (view_.published > 1 || i + 1 < count) wake_another();
+      view_.published = 0;
+    }
+  }
+  if (count > 1)
+    for (size_t i = 0; i < count; ++i) line_.batch[i].store(0, shm::kRelaxed);
+  bool is_short = os::ticks() - begin < short_batch_ticks_;
+  batch_limit_ = is_short ? std::min(batch_limit_ * 2, shm::kBatchMax) : 1;
+  return ran;
+}
+
+// Claims and runs the task behind a hint. False if the hint was stale.
+bool Executor::run(uint32_t id) {
+  uint32_t owner = shm::id_member(id);
+  uint32_t index = shm::id_index(id);
+  if (owner >= shm::kMembersMax || index >= shm::kTaskRecordsMax) return false;
+  if (view_.segments[owner] == nullptr && (view_.link == nullptr || view_.link->learn(owner) < 0)) return false;
+  SegmentSpace space(view_, owner);
+  TaskRecord& record = space.record(index);
+  State mine;
+  if (!claim(record, static_cast<uint16_t>(view_.self), mine)) return false;
+  shm::UndoLine& undo = view_.own().undo[0];
+  save_arguments(undo, record, mine.generation, id);
+  if (record.attempts != UINT8_MAX) ++record.attempts;
+
+  tarn_call call;
+  call.view = &view_;
+  call.store = &store_;
+  call.definition = find_task(record.task);
+  call.arg_count = 0;
+  call.args = call.inline_args;
+  call.attempt = record.attempts;
+  call.made_for = undo_stamp(mine.generation, id);
+  call.result_size = 0;
+  call.result_object.generation = 0;
+  call.error_code = 0;
+  call.error_type = nullptr;
+  call.error_message = nullptr;
+
+  int code;
+  if (call.definition == nullptr) {
+    code = fail_call(call, TARN_E_NO_TASK, nullptr,
+                          "no task with number %08x is defined in the worker; define tasks before tarn_init",
+                          record.task);
+  } else if (record.signature != 0 && call.definition->signature != 0 &&
+             record.signature != call.definition->signature) {
+    code = fail_call(call, TARN_E_TYPE, nullptr,
+                          "argument or result types of the caller (%08x) are not those of the task (%08x)",
+                          record.signature, call.definition->signature);
+  } else {
+    code = read_arguments(call, record, undo.payload, owner);
+    if (code == 0) code = call.definition->fn(&call);
+    if (store::take_file_fault())
+      code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
+  }
+  finish_run(call, record, mine, owner, code);
+  if (call.args != call.inline_args) free(call.args);
+  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
+  return true;
+}
+
+int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  uint8_t format = record.arg_format;
+  if (format <= kOneValueMax) [[likely]] {
+    call.arg_count = 1;
+    call.args[0] = {payload, format};
+    return 0;
+  }
+  if (format == kBlock) return read_block(call, payload, owner);
+  call.arg_count = inline_count(format, payload);
+  if (format == kOneObject) {
+    ObjectRef ref;
+    memcpy(&ref, payload, sizeof ref);
+    if (int r = store_.resolve(ref, call.args[0]); r < 0)
+      return fail_call(call, r, nullptr, "argument 0: %s", last_error());
+    return 0;
+  }
+  for (size_t i = 0; i < call.arg_count && i < kCallArgsInline; ++i) call.args[i] = inline_value(format, payload, i);
+  return 0;
+}
+
+int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t owner) {
+  BlockRef ref;
+  memcpy(&ref, payload, sizeof ref);
+  const std::byte* block;
+  if (int r = store_.resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0)
+    return fail_call(call, r, nullptr, "arguments: %s", last_error());
+  if (ref.count > kCallArgsInline) {
+    call.args = static_cast<tarn_bytes*>(malloc(ref.count * sizeof(tarn_bytes)));
+    if (call.args == nullptr) {
+      call.args = call.inline_args;
+      return fail_call(call, TARN_E_NO_MEMORY, nullptr, "no memory for %u arguments", ref.count);
+    }
+  }
+  for (uint32_t i = 0; i < ref.count; ++i) {
+    BlockEntry entry;
+    if (!block_entry(block, ref.size, i, entry))
+      return fail_call(call, TARN_E_PROTOCOL, nullptr, "argument %u lies outside its block", i);
+    int r = 0;
+    if (entry.kind == TARN_ARG_VALUE) {
+      call.args[i] = {block + entry.offset, entry.size};
+    } else if (entry.kind == TARN_ARG_OBJECT) {
+      r = store_.resolve(ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
+    } else {
+      r = read_result_of(call.args[i], owner, entry.id, entry.generation);
+      if (r == TARN_E_DEPENDENCY) return fail_call(call, r, nullptr, "argument %u failed: %s", i, last_error());
+    }
+    if (r < 0) return fail_call(call, r, nullptr, "argument %u: %s", i, last_error());
+  }
+  call.arg_count = ref.count;
+  return 0;
+}
+
+// The result of another task of the same owner, which holds it for us.
+int Executor::read_result_of(tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation) {
+  if (index >= shm::kTaskRecordsMax) return fail(TARN_E_PROTOCOL, "there is no task record %u", index);
+  const TaskRecord& other = SegmentSpace(view_, owner).record(index);
+  State state = State::unpack(other.state.load(shm::kAcquire));
+  if (state.generation != generation || !state.finished())
+    return fail(TARN_E_PROTOCOL, "the task it comes from is not done");
+  ObjectRef ref;
+  if ((state.flags & kFailed) != 0) {
+    TaskErrorPayload error;
+    memcpy(&error, other.payload, sizeof error);
+    const Definition* definition = find_task(other.task);
+    const char* name = definition == nullptr ? "?" : definition->name;
+    tarn_bytes bytes{};
+    if (error.text.generation != 0 && store_.resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
+      auto* text = static_cast<const ErrorText*>(bytes.data);
+      uint64_t end = sizeof *text + uint64_t{text->type_size} + text->message_size;
+      if (end <= bytes.size && text->message_size > 0) {
+        auto* message = reinterpret_cast<const char*>(text + 1) + text->type_size;
+        return fail(TARN_E_DEPENDENCY, "task '%s': %.*s", name, static_cast<int>(text->message_size - 1), message);
+      }
+    }
+    return fail(TARN_E_DEPENDENCY, "task '%s' failed with code %d%s", name, error.code,
+                error.signal != 0 ? " (its worker was killed)" : "");
+  }
+  if ((state.flags & kObject) == 0) {
+    out = {other.payload, other.result_size};
+    return 0;
+  }
+  memcpy(&ref, other.payload, sizeof ref);
+  return store_.resolve(ref, out);
+}
+
+void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code) {
+  SegmentSpace space(view_, owner);
+  uint8_t outcome = 0;
+  if (code >= 0) [[likely]] {
+    if (call.result_object.generation != 0) {
+      // Visible to its holders before the record says where it is.
+      if (int r = store_.publish_result(call.result_object); r < 0) {
+        code = fail_call(call, r, nullptr, "result: %s", last_error());
+      } else {
+        memcpy(record.payload, &call.result_object, sizeof call.result_object);
+        outcome = kObject;
+      }
+    } else {
+      record.result_size = static_cast<uint8_t>(call.result_size);
+      if (call.result_size == 8) {
+        memcpy(record.payload, call.result, 8);
+      } else {
+        memcpy(record.payload, call.result, sizeof record.payload);
+      }
+    }
+  }
+  if (code < 0) [[unlikely]] {
+    if (call.result_object.generation != 0) store_.discard_result(call.result_object);
+    write_error(call, record, code);
+    outcome = kFailed;
+  }
+  free(call.error_type);
+  free(call.error_message);
+  finish(space, record, mine, outcome);
+}
+
+// The payload of a failed task, with its words in an object when it had any and there is room.
+void Executor::write_error(tarn_call& call, TaskRecord& record, int code) {
+  TaskErrorPayload payload{};
+  payload.code = code;
+  const char* strings[3] = {call.error_type == nullptr ? "" : call.error_type,
+                            call.error_message == nullptr ? "" : call.error_message,
+                            call.definition == nullptr ? "" : call.definition->name};
+  uint32_t sizes[3];
+  uint64_t size = sizeof(ErrorText);
+  for (int i = 0; i < 3; ++i) {
+    sizes[i] = static_cast<uint32_t>(strlen(strings[i]) + 1);
+    size += sizes[i];
+  }
+  void* data;
+  if (call.error_message != nullptr && store_.make_result(size, call.made_for, payload.text, data) == 0) {
+    ErrorText text{sizes[0], sizes[1], sizes[2], 0};
+    memcpy(data, &text, sizeof text);
+    char* at = static_cast<char*>(data) + sizeof text;
+    for (int i = 0; i < 3; ++i) {
+      memcpy(at, strings[i], sizes[i]);
+      at += sizes[i];
+    }
+    if (store_.publish_result(payload.text) < 0) payload.text = {};
+  }
+  memcpy(record.payload, &payload, sizeof payload);
+}
+
+// ---- Recovery --------------------------------------------------------------------------------
+
+int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
+  if (dead >= shm::kMembersMax) return fail(TARN_E_PROTOCOL, "there is no member %u", dead);
+  if (view_.segments[dead] == nullptr && view_.link != nullptr) {
+    if (int r = view_.link->learn(dead); r < 0) return r;
+  }
+  shm::UndoLine* undo = view_.segments[dead] != nullptr ? view_.segments[dead]->undo : nullptr;
+  uint32_t undo_count = undo != nullptr ? shm::kNestingMax : 0;
+  auto give_up = [&](TaskRecord& record, uint8_t& outcome) {
+    if (record.attempts < record.attempts_max) return false;
+    TaskErrorPayload payload{};
+    payload.code = TARN_E_WORKER_CRASHED;
+    payload.signal = static_cast<uint8_t>(signal);
+    payload.exit_status = static_cast<uint8_t>(exit_status);
+    memcpy(record.payload, &payload, sizeof payload);
+    outcome = kFailed;
+    return true;
+  };
+  for (uint32_t member = 0; member < view_.members_end; ++member) {
+    shm::MemberSegment* segment = view_.segments[member];
+    if (segment == nullptr) continue;
+    SegmentSpace space(view_, member);
+    uint32_t used = std::min(segment->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
+    for (uint32_t i = 0; i < used; ++i)
+      (void)recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), undo, undo_count, give_up);
+    // The dead worker may have taken hints that it never came to.
+    segment->unhinted.fetch_add(1);
+    // ... and it may have finished a record without counting it: whoever sleeps looks again.
+    space.notify_all();
+  }
+  for (auto& word : view_.board->workers[dead].batch) word.store(0, shm::kRelaxed);
+  uint32_t spinner = dead;
+  (void)view_.board->spinner.compare_exchange(spinner, 0);
+  view_.board->doorbell.withdraw(dead);
+  wake_another();
+  store_.sweep_dead_member(dead, is_referenced, this);
+  return 0;
+}
+
+// Whether a task's record refers to a result that a dead worker made for it. If the record is in use
+// for another task by now, the result was handed over.
+bool Executor::is_referenced(void* self, uint64_t made_for, uint32_t object_id, uint32_t object_generation) {
+  auto& executor = *static_cast<Executor*>(self);
+  auto id = static_cast<uint32_t>(made_for);
+  uint32_t owner = shm::id_member(id);
+  if (owner >= shm::kMembersMax || executor.view_.segments[owner] == nullptr) return false;
+  const TaskRecord& record = SegmentSpace(executor.view_, owner).record(shm::id_index(id));
+  State before = State::unpack(record.state.load(shm::kAcquire));
+  if (before.generation != made_for >> 32) return true;
+  if (!before.finished()) return false;
+  ObjectRef ref{};
+  if ((before.flags & kFailed) != 0) {
+    TaskErrorPayload error;
+    memcpy(&error, record.payload, sizeof error);
+    ref = error.text;
+  } else if ((before.flags & kObject) != 0) {
+    memcpy(&ref, record.payload, sizeof ref);
+  }
+  bool same = ref.id == object_id && ref.generation == object_generation;
+  State after = State::unpack(record.state.load(shm::kAcquire));
+  return same || after.generation != before.generation;
+}
+
+}  // namespace tarn::task

@@ -1,0 +1,63 @@
+// Executor: the worker's side of tasks. Finds hints, claims records, runs, finishes, sleeps.
+//
+// One per worker process, used by its one thread.
+#pragma once
+
+#include <cstdint>
+
+#include "store/store.hpp"
+#include "task/call.hpp"
+#include "task/session_view.hpp"
+
+namespace tarn::task {
+
+class Executor {
+ public:
+  Executor(SessionView& view, store::Store& store, uint32_t slot, int core, int node);
+
+  // Settles what a dead member left behind. Repeated by the next worker if this one dies in it.
+  [[nodiscard]] int recover_member(uint32_t dead, int signal, int exit_status);
+
+  // Runs tasks until tarnd is gone; returns the error that said so.
+  [[nodiscard]] int serve();
+
+  // For tests that drive a worker step by step: runs what can be found now; how many tasks it ran.
+  uint32_t run_available();
+
+  // Ends `serve` soon; from any thread, for tests with workers as threads.
+  void stop();
+
+ private:
+  using Ids = uint32_t[shm::kBatchMax];
+
+  [[nodiscard]] size_t find(Ids ids);
+  [[nodiscard]] size_t take_hints(Ids ids);
+  [[nodiscard]] size_t look_through_records(Ids ids);
+  [[nodiscard]] size_t steal(Ids ids);
+  [[nodiscard]] bool anything_to_do() const;
+  [[nodiscard]] int idle();
+  [[nodiscard]] bool spin();
+
+  uint32_t run_batch(const Ids ids, size_t count);
+  [[nodiscard]] bool run(uint32_t id);
+  [[nodiscard]] int read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
+  [[nodiscard]] int read_block(tarn_call& call, const std::byte* payload, uint32_t owner);
+  [[nodiscard]] int read_result_of(tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation);
+  void finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code);
+  void write_error(tarn_call& call, TaskRecord& record, int code);
+  void wake_another();
+  static bool is_referenced(void* self, uint64_t made_for, uint32_t object_id, uint32_t object_generation);
+
+  SessionView& view_;
+  store::Store& store_;
+  shm::WorkerLine& line_;
+  int core_;
+  uint32_t next_ring_ = 0;        // where the next look for hints begins
+  uint32_t batch_limit_ = 1;      // hints to take at a time: more while tasks are short
+  uint64_t short_batch_ticks_;    // a batch is short if it took less
+  uint64_t tasks_done_ = 0;
+  uint32_t membership_seen_ = 0;
+  Word<uint32_t> stopping_;
+};
+
+}  // namespace tarn::task

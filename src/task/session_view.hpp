@@ -1,0 +1,87 @@
+// SessionView: the shared memory of a session as one process has it mapped.
+//
+// Filled by whoever talks to tarnd (clients/c/session.cpp, or a test's own host); the task room only
+// reads it, and asks `learn` for members that it meets in a hint before it has been told of them.
+#pragma once
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "shm/board.hpp"
+#include "shm/member_segment.hpp"
+#include "task/task_protocol.hpp"
+
+namespace tarn::task {
+
+class SessionLink {  // what the task room needs from tarnd; implemented by the session
+ public:
+  // Takes in what tarnd has sent until `member` is known. Blocks; fails when tarnd is gone.
+  [[nodiscard]] virtual int learn(uint32_t member) = 0;
+  // Takes in what tarnd has sent so far. Does not block. Fails when tarnd is gone.
+  [[nodiscard]] virtual int poll() = 0;
+  // Has tarnd back more of the own segment with memory: at least this many of each.
+  [[nodiscard]] virtual int grow(uint32_t records, uint32_t edges) = 0;
+
+ protected:
+  ~SessionLink() = default;
+};
+
+struct SessionView {
+  SessionLink* link = nullptr;
+  shm::Board* board = nullptr;
+  uint32_t self = 0;
+  uint32_t members_end = 0;                              // members below this index may be known
+  shm::MemberSegment* segments[shm::kMembersMax] = {};   // nullptr: not known
+  int event_fds[shm::kMembersMax] = {};                  // written when the member's poll waiter is woken; 0: none
+  shm::HintRing<shm::kHintRingSlots>::Producer producer; // of the own ring
+  uint32_t published = 0;                                // hints pushed since the caller last rang
+
+  [[nodiscard]] shm::MemberSegment& own() const { return *segments[self]; }
+
+  // Tells where a ready record is. The caller rings the doorbell when it has published all it has.
+  void publish(uint32_t id) {
+    if (!own().ring.push(producer, id)) segments[shm::id_member(id)]->unhinted.fetch_add(1);
+    ++published;
+  }
+};
+
+// Space for task_protocol.hpp: the segment of one member, in production.
+class SegmentSpace {
+ public:
+  SegmentSpace(SessionView& view, uint32_t member)
+      : view_(view), member_(member), segment_(*view.segments[member]) {}
+
+  TaskRecord& record(uint32_t index) { return reinterpret_cast<TaskRecord*>(segment_.task_records)[index]; }
+  Edge& edge(uint32_t index) { return reinterpret_cast<Edge*>(segment_.edges)[index]; }
+  Group& group(uint32_t index) { return *reinterpret_cast<Group*>(&segment_.group_words[index]); }
+  [[nodiscard]] uint32_t id(uint32_t index) const { return shm::make_id(member_, index); }
+  void publish(uint32_t id) { view_.publish(id); }
+
+  void notify() { wake_set(segment_.waiters.count_event()); }
+
+  // Everybody who sleeps looks again, whatever was counted: after a crash.
+  void notify_all() { wake_set(segment_.waiters.count_all()); }
+
+ private:
+  void wake_set(uint64_t waiters) {
+    for (; waiters != 0; waiters &= waiters - 1) wake(static_cast<uint32_t>(std::countr_zero(waiters)));
+  }
+
+  void wake(uint32_t index) {
+    if (index == shm::Waiters::kPollWaiter) {
+      // Full (EAGAIN) means that it is readable already.
+      if (int fd = view_.event_fds[member_]; fd > 0) (void)eventfd_write(fd, 1);
+      return;
+    }
+    segment_.waiters.release(index);
+    os::futex_wake(segment_.waiters.futex_address(index), 1);
+  }
+
+  SessionView& view_;
+  uint32_t member_;
+  shm::MemberSegment& segment_;
+};
+
+}  // namespace tarn::task

@@ -1,0 +1,497 @@
+#include "task/submitter.hpp"
+
+#include <sched.h>
+
+#include <bit>
+#include <cstring>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "task/registry.hpp"
+
+namespace tarn::task {
+namespace {
+
+constexpr uint32_t kCallbacksMax = shm::kTaskRecordsMax;
+constexpr uint32_t kHeldMax = shm::kTaskRecordsMax * 4;
+constexpr uint8_t kDefaultRetries = 3;
+constexpr int32_t kRetriesMax = 200;
+
+template <class T>
+int reserve_table(os::Mapping& map, T*& table, uint64_t count) {
+  if (int r = os::Mapping::reserve(count * sizeof(T), map); r < 0) return r;
+  table = reinterpret_cast<T*>(map.data());
+  return 0;
+}
+
+}  // namespace
+
+int Submitter::init() {
+  if (int r = reserve_table(private_map_, private_, shm::kTaskRecordsMax); r < 0) return r;
+  if (int r = reserve_table(edge_next_map_, edge_next_, shm::kEdgesMax); r < 0) return r;
+  if (int r = reserve_table(held_map_, held_, kHeldMax); r < 0) return r;
+  return reserve_table(callback_map_, callbacks_, kCallbacksMax);
+}
+
+Submitter::~Submitter() = default;
+
+void Submitter::set_broken(int code, const char* text) {
+  broken_ = code;
+  snprintf(broken_text_, sizeof broken_text_, "%s", text);
+}
+
+State Submitter::state_of(uint32_t index, std::memory_order order) {
+  return State::unpack(record(index).state.load(order));
+}
+
+int Submitter::check(tarn_future future, uint32_t& index) {
+  auto id = static_cast<uint32_t>(future.id);
+  index = shm::id_index(id);
+  if (shm::id_member(id) == view_.self && index < records_used_) {
+    const Private& mine = private_[index];
+    if (mine.refs != 0 && !mine.leftover && mine.generation == future.id >> 32) return 0;
+  }
+  return fail(TARN_E_NO_FUTURE, "no such future (%llx): it was released, or is not of this client",
+              static_cast<unsigned long long>(future.id));
+}
+
+// ---- Allocation ------------------------------------------------------------------------------
+
+int Submitter::allocate(uint32_t& index) {
+  if (leftovers_first_ != 0) reap(2);
+  if (free_first_ == 0 && records_used_ == shm::kTaskRecordsMax) {
+    reap(shm::kTaskRecordsMax);
+    if (free_first_ == 0)
+      return fail(TARN_E_LIMIT, "%u tasks are in flight or have unreleased futures, no more fit; release futures",
+                  shm::kTaskRecordsMax);
+  }
+  if (free_first_ != 0) {
+    index = free_first_ - 1;
+    free_first_ = private_[index].next;
+    if (free_first_ == 0) free_last_ = 0;
+  } else {
+    if (records_used_ == records_backed_) {
+      uint32_t wanted = std::min(records_backed_ * 2, shm::kTaskRecordsMax);
+      if (int r = view_.link->grow(wanted, edges_backed_); r < 0) return r;
+      records_backed_ = wanted;
+    }
+    index = records_used_++;
+    view_.own().records_used.store(records_used_, kRelease);
+  }
+  Private& mine = private_[index];
+  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0};
+  if (mine.generation == 0) mine.generation = 1;
+  return 0;
+}
+
+// First freed, first used again: until then, the line has come back from the worker's cache.
+void Submitter::put_free(uint32_t index) {
+  os::prefetch_for_write(&record(index));
+  private_[index].next = 0;
+  if (free_last_ != 0) {
+    private_[free_last_ - 1].next = index + 1;
+  } else {
+    free_first_ = index + 1;
+  }
+  free_last_ = index + 1;
+}
+
+// Takes back a record that was never submitted.
+void Submitter::abandon(uint32_t index) {
+  uint32_t tasks = 0;
+  release_held(index, tasks);
+  drop_tasks(tasks);
+  private_[index].refs = 0;
+  put_free(index);
+}
+
+int Submitter::hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c) {
+  uint32_t at = free_held_;
+  if (at != 0) {
+    free_held_ = held_[at].next;
+  } else {
+    if (held_used_ == kHeldMax)
+      return fail(TARN_E_LIMIT, "the tasks in flight have more than %u arguments to hold; wait for some", kHeldMax);
+    at = held_used_++;
+  }
+  held_[at] = {private_[index].held, kind, a, b, c};
+  private_[index].held = at;
+  return 0;
+}
+
+int Submitter::allocate_edge(uint32_t& edge) {
+  if (free_edges_ != 0) {
+    edge = free_edges_;
+    free_edges_ = edge_next_[edge];
+    return 0;
+  }
+  if (edges_used_ == edges_backed_) {
+    if (edges_backed_ == shm::kEdgesMax)
+      return fail(TARN_E_LIMIT, "%u dependencies between tasks in flight, no more fit; wait for some", shm::kEdgesMax);
+    uint32_t wanted = edges_backed_ * 2;
+    if (int r = view_.link->grow(records_backed_, wanted); r < 0) return r;
+    edges_backed_ = wanted;
+  }
+  edge = edges_used_++;
+  return 0;
+}
+
+int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
+  auto words = static_cast<uint32_t>(kGroupHeaderWords + shm::FanIn::words_needed(leaves));
+  auto size_class = static_cast<uint32_t>(std::bit_width(words - 1));
+  if (uint32_t at = free_groups_[size_class]; at != 0) {
+    group = at;
+    free_groups_[size_class] = static_cast<uint32_t>(view_.own().group_words[at].load(kRelaxed));
+    return 0;
+  }
+  uint32_t size = uint32_t{1} << size_class;
+  // The words are backed along with the edges: see kGroupWordsAtStart.
+  while (group_words_used_ + size > edges_backed_ / 4) {
+    if (edges_backed_ == shm::kEdgesMax)
+      return fail(TARN_E_LIMIT, "the tasks in flight depend on too many others; wait for some");
+    uint32_t wanted = edges_backed_ * 2;
+    if (int r = view_.link->grow(records_backed_, wanted); r < 0) return r;
+    edges_backed_ = wanted;
+  }
+  if (group_words_used_ + size > shm::kGroupWordsMax)
+    return fail(TARN_E_LIMIT, "the tasks in flight depend on too many others; wait for some");
+  group = group_words_used_;
+  group_words_used_ += size;
+  return 0;
+}
+
+// ---- Submission ------------------------------------------------------------------------------
+
+int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count) {
+  uint64_t size = block_size(args, count);
+  store::Block block;
+  if (int r = store_.alloc_block(size, block); r < 0) return r;
+  if (int r = hold(index, Held::Kind::kBlock, block.slab, block.offset, size); r < 0) {
+    store_.free_block(block, size);
+    return r;
+  }
+  uint64_t at = count * sizeof(BlockEntry);
+  for (size_t i = 0; i < count; ++i) {
+    BlockEntry entry{args[i].kind, 0, 0, 0, 0, 0};
+    if (args[i].kind == TARN_ARG_VALUE) {
+      tarn_bytes value = args[i].u.value;
+      entry.offset = at;
+      entry.size = value.size;
+      if (value.size != 0) memcpy(block.data + at, value.data, value.size);
+      at += os::round_up(value.size, 8);
+    } else if (args[i].kind == TARN_ARG_OBJECT) {
+      ObjectRef ref;
+      if (int r = object_of_(object_context_, args[i].u.object, ref); r < 0) return r;
+      entry = {args[i].kind, ref.generation, ref.id, 0, ref.offset, ref.size};
+    } else {
+      entry.generation = static_cast<uint32_t>(args[i].u.future.id >> 32);
+      entry.id = shm::id_index(static_cast<uint32_t>(args[i].u.future.id));
+    }
+    memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
+  }
+  BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, 0};
+  memcpy(record(index).payload, &ref, sizeof ref);
+  return 0;
+}
+
+// Checks the arguments, holds what they refer to and writes them. Sets how many are futures.
+int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count, uint32_t& futures) {
+  uint64_t values_size = 0;
+  ObjectRef object{};
+  for (size_t i = 0; i < count; ++i) {
+    switch (args[i].kind) {
+      case TARN_ARG_VALUE:
+        if (args[i].u.value.size > kValuesSizeMax || (values_size += args[i].u.value.size) > kValuesSizeMax)
+          return fail(TARN_E_TOO_LARGE, "the values of one task may have %zu bytes together; put larger ones",
+                      kValuesSizeMax);
+        if (args[i].u.value.data == nullptr && args[i].u.value.size != 0)
+          return fail(TARN_E_ARGUMENT, "argument %zu is a null pointer of %zu bytes", i, args[i].u.value.size);
+        break;
+      case TARN_ARG_OBJECT:
+        if (int r = object_of_(object_context_, args[i].u.object, object); r < 0) return r;
+        if (int r = store_.ref(object); r < 0) return r;
+        if (int r = hold(index, Held::Kind::kObject, object.id | uint64_t{object.generation} << 32, 0, 0); r < 0) {
+          (void)store_.release(object);
+          return r;
+        }
+        break;
+      case TARN_ARG_FUTURE: {
+        uint32_t other;
+        if (int r = check(args[i].u.future, other); r < 0) return r;
+        if (int r = hold(index, Held::Kind::kTask, other, 0, 0); r < 0) return r;
+        ++private_[other].refs;
+        ++futures;
+        break;
+      }
+      default:
+        return fail(TARN_E_ARGUMENT, "argument %zu is of kind %u; there are 0 to 2, see enum tarn_arg_kind", i,
+                    args[i].kind);
+    }
+  }
+  TaskRecord& r = record(index);
+  r.arg_format = encode_inline(args, count, &object, r.payload);
+  return r.arg_format == kBlock ? fill_block(index, args, count) : 0;
+}
+
+// The record is kWaiting and has all its edges' bits missing; hangs the edges, and follows those
+// whose task has finished already.
+int Submitter::hang_dependencies(uint32_t index, const tarn_arg* args, size_t count, uint32_t futures) {
+  uint32_t generation = private_[index].generation;
+  uint32_t group = 0;
+  if (futures > kDirectDependenciesMax) {
+    if (int r = allocate_group(futures, group); r < 0) return r;
+    auto words = static_cast<uint32_t>(kGroupHeaderWords + shm::FanIn::words_needed(futures));
+    if (int r = hold(index, Held::Kind::kGroup, group, words, 0); r < 0) return r;
+    Group& tree = space().group(group);
+    tree.target = index;
+    tree.target_generation = generation;
+    tree.bit = 0;
+    tree.leaves = futures;
+    shm::FanIn::init(tree.words, futures);
+  }
+  // All edges first, so that a failure leaves nothing hanging on other tasks.
+  uint32_t edges = 0;  // chained through edge_next_
+  for (uint32_t i = 0; i < futures; ++i) {
+    uint32_t edge = kNoEdge;
+    if (int r = allocate_edge(edge); r < 0) {
+      while (edges != 0) {
+        uint32_t next = edge_next_[edges];
+        edge_next_[edges] = free_edges_;
+        free_edges_ = edges;
+        edges = next;
+      }
+      return r;
+    }
+    edge_next_[edge] = edges;
+    edges = edge;
+  }
+  SegmentSpace space = this->space();
+  uint32_t number = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (args[i].kind != TARN_ARG_FUTURE) continue;
+    uint32_t at = edges;
+    edges = edge_next_[at];
+    Edge& edge = space.edge(at);
+    edge.target = group != 0 ? group : index;
+    edge.target_generation = generation;
+    edge.bit = group != 0 ? Edge::kLeaf | number : number;
+    ++number;
+    TaskRecord& other = record(shm::id_index(static_cast<uint32_t>(args[i].u.future.id)));
+    if (!hang_edge(other, edge, at)) follow_edge(space, edge);
+  }
+  satisfy(space, index, generation, kSubmittedBit);
+  return 0;
+}
+
+int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                      tarn_future& out) {
+  uint8_t attempts_max = kDefaultRetries + 1;
+  uint32_t signature = 0;
+  if (options != nullptr) {
+    if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
+    if (options->retries > kRetriesMax || options->retries < -1)
+      return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options->retries, kRetriesMax);
+    if (options->retries != 0) attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
+    signature = options->signature;
+  }
+  if (find_task(task) == nullptr)
+    return fail(TARN_E_NO_TASK, "no task with number %08x is defined; call tarn_task_define before tarn_init", task);
+  if (count > kArgumentsMax)
+    return fail(TARN_E_TOO_LARGE, "%zu arguments; a task may have %zu, put the rest into an object", count,
+                kArgumentsMax);
+  if (count != 0 && args == nullptr) return fail(TARN_E_ARGUMENT, "args is NULL, but count is %zu", count);
+
+  Gate::Pass pass(gate_);
+  if (broken_ != 0) return fail(broken_, "%s", broken_text_);
+  uint32_t index;
+  if (int r = allocate(index); r < 0) return r;
+  uint32_t futures = 0;
+  if (int r = fill_arguments(index, args, count, futures); r < 0) {
+    abandon(index);
+    return r;
+  }
+  Private& mine = private_[index];
+  TaskRecord& r = record(index);
+  r.task = task;
+  r.signature = signature;
+  r.edges.store(kNoEdge, kRelaxed);
+  r.result_size = 0;
+  r.attempts = 0;
+  r.attempts_max = attempts_max;
+  if (futures == 0) {
+    r.state.store(State{mine.generation, 0, Phase::kReady, 0}.pack(), kRelease);
+    view_.publish(shm::make_id(view_.self, index));
+  } else {
+    r.dependencies.store(
+        initial_dependencies(mine.generation, futures > kDirectDependenciesMax ? 1 : futures), kRelaxed);
+    r.state.store(State{mine.generation, 0, Phase::kWaiting, 0}.pack(), kRelease);
+    if (int e = hang_dependencies(index, args, count, futures); e < 0) {
+      r.state.store(State{mine.generation, 0, Phase::kFree, 0}.pack(), kRelease);
+      abandon(index);
+      return e;
+    }
+  }
+  ++outstanding_;
+  ring();
+  out.id = uint64_t{mine.generation} << 32 | shm::make_id(view_.self, index);
+  return 0;
+}
+
+// Wakes a worker if those that are awake may all be busy: each task that this process knows to be
+// outstanding occupies at most one of them. One that is awake and idle looks at the rings before it
+// sleeps.
+void Submitter::ring() {
+  if (view_.published == 0) return;
+  view_.published = 0;
+  shm::light_fence();
+  shm::Doorbell& doorbell = view_.board->doorbell;
+  if (!doorbell.anyone_parked()) [[likely]]
+    return;
+  if (outstanding_ <= doorbell.awake()) return;
+  if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
+}
+
+// ---- Release ---------------------------------------------------------------------------------
+
+// The record has been found finished: it occupies no worker any more.
+void Submitter::see(uint32_t index) {
+  if (private_[index].seen) return;
+  private_[index].seen = 1;
+  --outstanding_;
+}
+
+int Submitter::release(tarn_future future) {
+  Gate::Pass pass(gate_);
+  uint32_t index;
+  if (int r = check(future, index); r < 0) return r;
+  if (private_[index].callback != 0) {
+    callbacks_[private_[index].callback].fn = nullptr;  // dispatch drops it
+    private_[index].callback = 0;
+  }
+  private_[index].leftover = 1;  // the handle is no longer valid, whoever else needs the record
+  drop(index);
+  return 0;
+}
+
+// One user of the record less. The last one frees it, now or once it is done.
+void Submitter::drop(uint32_t index) {
+  TARN_ASSERT(private_[index].refs > 0);
+  if (--private_[index].refs == 0 && !try_free(index)) leave_over(index);
+}
+
+// Looks at up to `count` leftovers, oldest first; those that are not done go to the end.
+void Submitter::reap(uint32_t count) {
+  uint32_t last = leftovers_last_;
+  while (count-- > 0 && leftovers_first_ != 0) {
+    uint32_t index = leftovers_first_ - 1;
+    leftovers_first_ = private_[index].next;
+    if (leftovers_first_ == 0) leftovers_last_ = 0;
+    ++private_[index].refs;
+    drop(index);
+    if (index + 1 == last) break;
+  }
+}
+
+// Frees the record if its task is done and nobody can come back to it.
+bool Submitter::try_free(uint32_t index) {
+  State state = state_of(index);
+  if (state.finished()) see(index);
+  if (state.phase != Phase::kDone) return false;
+  Private& mine = private_[index];
+  // A worker that is still telling the tasks we depended on about us may come by once more.
+  for (uint32_t at = mine.held; at != 0; at = held_[at].next)
+    if (held_[at].kind == Held::Kind::kTask && state_of(static_cast<uint32_t>(held_[at].a)).phase != Phase::kDone)
+      return false;
+  if (ObjectRef result = result_ref(index, state); result.generation != 0 && adopt_result(index) == 0)
+    (void)store_.release(result);
+  if ((state.flags & kEdges) != 0) {
+    for (uint32_t edge = record(index).edges.load(kRelaxed); edge != kNoEdge;) {
+      uint32_t next = space().edge(edge).next;
+      edge_next_[edge] = free_edges_;
+      free_edges_ = edge;
+      edge = next;
+    }
+  }
+  uint32_t tasks = 0;
+  if (mine.held != 0) release_held(index, tasks);
+  put_free(index);
+  drop_tasks(tasks);
+  return true;
+}
+
+// The tasks that a freed one depended on lose a user each; `tasks` chains what was held.
+void Submitter::drop_tasks(uint32_t tasks) {
+  while (tasks != 0) {
+    uint32_t at = tasks;
+    tasks = held_[at].next;
+    auto index = static_cast<uint32_t>(held_[at].a);
+    held_[at].next = free_held_;
+    free_held_ = at;
+    // Left over rather than freed right here, so that a chain of any length costs no stack.
+    if (--private_[index].refs == 0) leave_over(index);
+  }
+}
+
+void Submitter::leave_over(uint32_t index) {
+  private_[index].next = 0;
+  if (leftovers_last_ != 0) {
+    private_[leftovers_last_ - 1].next = index + 1;
+  } else {
+    leftovers_first_ = index + 1;
+  }
+  leftovers_last_ = index + 1;
+}
+
+// Gives back what the task held, except tasks: those are chained into `tasks` for the caller.
+void Submitter::release_held(uint32_t index, uint32_t& tasks) {
+  for (uint32_t at = private_[index].held; at != 0;) {
+    Held& held = held_[at];
+    uint32_t next = held.next;
+    if (held.kind == Held::Kind::kTask) {
+      held.next = tasks;
+      tasks = at;
+      at = next;
+      continue;
+    }
+    if (held.kind == Held::Kind::kObject) {
+      (void)store_.release(ObjectRef{static_cast<uint32_t>(held.a), static_cast<uint32_t>(held.a >> 32), 0, 0});
+    } else if (held.kind == Held::Kind::kBlock) {
+      store_.free_block(store::Block{static_cast<uint32_t>(held.a), held.b, nullptr}, held.c);
+    } else {
+      auto size_class = static_cast<uint32_t>(std::bit_width(held.b - 1));
+      view_.own().group_words[held.a].store(free_groups_[size_class], kRelaxed);
+      free_groups_[size_class] = static_cast<uint32_t>(held.a);
+    }
+    held.next = free_held_;
+    free_held_ = at;
+    at = next;
+  }
+  private_[index].held = 0;
+}
+
+// The object that holds the result, or the text of the error; generation 0 if there is none.
+ObjectRef Submitter::result_ref(uint32_t index, State state) {
+  ObjectRef ref{};
+  if ((state.flags & kFailed) != 0) {
+    TaskErrorPayload error;
+    memcpy(&error, record(index).payload, sizeof error);
+    ref = error.text;
+  } else if ((state.flags & kObject) != 0) {
+    memcpy(&ref, record(index).payload, sizeof ref);
+  }
+  return ref;
+}
+
+// The worker that made the result set this process's holder bit; the first time we look at it, we
+// begin to count it as our reference.
+int Submitter::adopt_result(uint32_t index) {
+  if (private_[index].adopted) return 0;
+  if (ObjectRef ref = result_ref(index, state_of(index)); ref.generation != 0) {
+    if (int r = store_.adopt(ref); r < 0) return r;
+  }
+  private_[index].adopted = 1;
+  return 0;
+}
+
+}  // namespace tarn::task

@@ -1,0 +1,163 @@
+// Submitter: the owner's side of tasks. Allocates records, submits, waits, reads results, frees.
+//
+// One per process that submits. The bookkeeping is in private memory: which records are free, who in
+// this process still needs one (handles, dependents), and what a task holds until it is done. So a
+// crash of anybody else cannot corrupt it, and a crash of this process ends the session as a whole.
+//
+// Thread safety: all public functions, by any thread of the process (one gate). Callbacks run outside
+// the gate.
+#pragma once
+
+#include <cstdint>
+
+#include "base/gate.hpp"
+#include "os/memory.hpp"
+#include "store/store.hpp"
+#include "tarn/tarn.h"
+#include "task/arguments.hpp"
+#include "task/session_view.hpp"
+
+namespace tarn::task {
+
+// The text of a task's error, as it lies in its object: three strings with their NULs.
+struct ErrorText {
+  uint32_t type_size;  // with NUL, as all of these
+  uint32_t message_size;
+  uint32_t task_size;
+  uint32_t reserved;
+};
+
+class Submitter {
+ public:
+  Submitter(SessionView& view, store::Store& store) : view_(view), store_(store) {}
+  ~Submitter();
+  Submitter(const Submitter&) = delete;
+  Submitter& operator=(const Submitter&) = delete;
+
+  [[nodiscard]] int init();
+
+  // See tarn.h for what these promise.
+  [[nodiscard]] int submit(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                           tarn_future& out);
+  [[nodiscard]] int wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
+                         size_t* done_count);
+  [[nodiscard]] int result(tarn_future future, int64_t timeout_ns, tarn_bytes& out);
+  [[nodiscard]] int result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out);
+  [[nodiscard]] int error(tarn_future future, tarn_task_error& out);
+  [[nodiscard]] int release(tarn_future future);
+  [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
+  [[nodiscard]] int dispatch(tarn_client* client, const Fd& event_fd);
+
+  // Object arguments are resolved by the caller's session: handle to internal reference.
+  using ObjectOf = int (*)(void* context, const tarn_object& handle, ObjectRef& out);
+  void set_object_of(ObjectOf fn, void* context) {
+    object_of_ = fn;
+    object_context_ = context;
+  }
+
+  // No worker will come any more: waits end with this code and text instead of waiting on.
+  void set_broken(int code, const char* text);
+
+ private:
+  // What this process knows about a record of its own.
+  struct Private {
+    uint32_t generation;  // of its present or last use
+    uint32_t refs;        // the caller's handle, and dependents that are not done
+    uint32_t held;        // first of what the task holds until it is done; index into held_
+    uint32_t next;        // in the free list or among the leftovers
+    uint32_t callback;    // index into callbacks_, 0: none
+    uint8_t seen;         // found finished: no longer counted in outstanding_
+    uint8_t adopted;      // the reference to its result object is counted
+    uint8_t leftover;     // released before it was done
+    uint8_t reserved;
+  };
+
+  struct Held {
+    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup };
+    uint32_t next;
+    Kind kind;
+    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index
+    uint64_t b;  // block: offset; group: words
+    uint64_t c;  // block: size
+  };
+
+  struct Callback {
+    tarn_future_fn fn;
+    void* context;
+    tarn_future future;
+    uint32_t next;  // pending list, or free list
+  };
+
+  TaskRecord& record(uint32_t index) { return space().record(index); }
+  SegmentSpace space() { return SegmentSpace(view_, view_.self); }
+
+  [[nodiscard]] int check(tarn_future future, uint32_t& index);
+  [[nodiscard]] State state_of(uint32_t index, std::memory_order order = shm::kAcquire);
+
+  [[nodiscard]] int allocate(uint32_t& index);
+  [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
+  [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, uint32_t& futures);
+  [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count);
+  [[nodiscard]] int hang_dependencies(uint32_t index, const tarn_arg* args, size_t count, uint32_t futures);
+  [[nodiscard]] int allocate_edge(uint32_t& edge);
+  [[nodiscard]] int allocate_group(uint32_t leaves, uint32_t& group);
+  void put_free(uint32_t index);
+  void abandon(uint32_t index);
+  void see(uint32_t index);
+  void drop(uint32_t index);
+  [[nodiscard]] bool try_free(uint32_t index);
+  void release_held(uint32_t index, uint32_t& tasks);
+  void drop_tasks(uint32_t tasks);
+  void leave_over(uint32_t index);
+  void reap(uint32_t count);
+  void ring();
+  [[nodiscard]] int adopt_result(uint32_t index);
+  [[nodiscard]] int task_error(uint32_t index);
+  [[nodiscard]] const ErrorText* error_text(uint32_t index);
+
+  [[nodiscard]] bool spin_until_finished(uint32_t index, int64_t deadline_ns);
+  [[nodiscard]] size_t count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished);
+  [[nodiscard]] int sleep_for_events(uint32_t events, size_t missing, int64_t deadline_ns);
+  [[nodiscard]] int wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns);
+  [[nodiscard]] int check_daemon();
+  [[nodiscard]] ObjectRef result_ref(uint32_t index, State state);
+
+  // Constant after init.
+  SessionView& view_;
+  store::Store& store_;
+  ObjectOf object_of_ = nullptr;
+  void* object_context_ = nullptr;
+  os::Mapping private_map_;
+  os::Mapping edge_next_map_;
+  os::Mapping held_map_;
+  os::Mapping callback_map_;
+  Private* private_ = nullptr;
+  uint32_t* edge_next_ = nullptr;
+  Held* held_ = nullptr;
+  Callback* callbacks_ = nullptr;
+
+  // Guarded by gate_.
+  Gate gate_;
+  uint32_t free_first_ = 0;  // index + 1, longest free first
+  uint32_t free_last_ = 0;
+  uint32_t records_used_ = 0;
+  uint32_t records_backed_ = shm::kRecordsAtStart;
+  uint32_t free_edges_ = 0;    // edge 0 is never used
+  uint32_t edges_used_ = 1;
+  uint32_t edges_backed_ = shm::kEdgesAtStart;
+  uint32_t free_groups_[20] = {};  // by size class, the first word links
+  uint32_t group_words_used_ = 2;
+  uint32_t free_held_ = 0;
+  uint32_t held_used_ = 1;
+  uint32_t free_callbacks_ = 0;
+  uint32_t callbacks_used_ = 1;
+  uint32_t pending_callbacks_ = 0;
+  uint32_t leftovers_first_ = 0;  // index + 1, oldest first
+  uint32_t leftovers_last_ = 0;
+  uint32_t outstanding_ = 0;   // submitted and not yet found finished
+  uint64_t waiting_threads_ = uint64_t{1} << shm::Waiters::kPollWaiter;  // indices in use
+  int broken_ = 0;
+  char broken_text_[256] = "";
+};
+
+}  // namespace tarn::task

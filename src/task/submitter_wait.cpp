@@ -1,0 +1,333 @@
+// Waiting for tasks and reading what came of them.
+//
+// A wait looks at the records, spins for as long as a wake-up would cost (shorter waits than that are
+// cheaper awake), then marks the records and sleeps. It wakes now and then to see whether the daemon
+// is still there: with tarnd gone, nobody would bring another worker.
+
+#include <sched.h>
+
+#include <cstring>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "task/registry.hpp"
+#include "task/submitter.hpp"
+
+namespace tarn::task {
+namespace {
+
+constexpr int64_t kDaemonCheckNs = 100'000'000;
+constexpr int kPausesPerLook = 64;  // about a microsecond: the fast answer comes within that
+
+int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
+
+}  // namespace
+
+// Looks at the record until it is finished or sleeping is cheaper. True if it is finished.
+bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
+  TaskRecord& r = record(index);
+  for (int i = 0; i < kPausesPerLook; ++i) {
+    if (State::unpack(r.state.load(kAcquire)).finished()) return true;
+    os::pause();
+  }
+  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
+  if (budget_ns == 0 || deadline_ns == 0) return false;
+  auto here = static_cast<uint32_t>(sched_getcpu() + 1);
+  if (view_.board->client_cpu.load(kRelaxed) != here) view_.board->client_cpu.store(here, kRelaxed);
+  int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
+  do {
+    sched_yield();
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (State::unpack(r.state.load(kAcquire)).finished()) return true;
+      os::pause();
+    }
+  } while (os::now_ns() < end);
+  return false;
+}
+
+// How many of the futures are finished; with `mark`, the others are marked for notification.
+// `unfinished` becomes the position of the first that is not.
+size_t Submitter::count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished) {
+  size_t finished = 0;
+  unfinished = count;
+  for (size_t i = 0; i < count; ++i) {
+    TaskRecord& r = record(shm::id_index(static_cast<uint32_t>(futures[i].id)));
+    bool done = mark ? !mark_notify(r) : State::unpack(r.state.load(kAcquire)).finished();
+    if (done) {
+      ++finished;
+    } else if (unfinished == count) {
+      unfinished = i;
+    }
+  }
+  return finished;
+}
+
+int Submitter::check_daemon() {
+  if (broken_ != 0) return fail(broken_, "%s", broken_text_);
+  if (view_.link == nullptr) return 0;
+  return view_.link->poll();
+}
+
+// Sleeps until `missing` more events than `events` were counted, or for any other reason.
+// 0, or TARN_E_LIMIT when too many threads wait.
+int Submitter::sleep_for_events(uint32_t events, size_t missing, int64_t deadline_ns) {
+  shm::Waiters& waiters = view_.own().waiters;
+  uint32_t waiter;
+  {
+    Gate::Pass pass(gate_);
+    if (~waiting_threads_ == 0)
+      return fail(TARN_E_LIMIT, "%u threads of this process wait already", shm::Waiters::kCount - 1);
+    waiter = static_cast<uint32_t>(std::countr_one(waiting_threads_));
+    waiting_threads_ |= uint64_t{1} << waiter;
+  }
+  uint32_t ticket;
+  if (waiters.prepare(waiter, events, static_cast<uint32_t>(missing), ticket)) {
+    os::futex_wait(waiters.futex_address(waiter), ticket, deadline_ns);
+    waiters.withdraw(waiter);
+  }
+  Gate::Pass pass(gate_);
+  waiting_threads_ &= ~(uint64_t{1} << waiter);
+  return 0;
+}
+
+int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
+                    size_t* done_count) {
+  if (count != 0 && futures == nullptr) return fail(TARN_E_ARGUMENT, "futures is NULL, but count is %zu", count);
+  if (want > count) return fail(TARN_E_ARGUMENT, "cannot wait for %zu of %zu futures", want, count);
+  {
+    Gate::Pass pass(gate_);
+    for (size_t i = 0; i < count; ++i) {
+      uint32_t index;
+      if (int r = check(futures[i], index); r < 0) return r;
+    }
+  }
+  int64_t deadline_ns = timeout_ns == 0 ? 0 : os::deadline_after(timeout_ns);
+  int outcome = 0;
+  size_t unfinished;
+  size_t finished = count_finished(futures, count, false, unfinished);
+  bool mark = false;
+  while (finished < want) {
+    // All of them wanted: they can be awaited one after the other, without marking any.
+    if (want == count && !mark &&
+        spin_until_finished(shm::id_index(static_cast<uint32_t>(futures[unfinished].id)), deadline_ns)) {
+      size_t more;
+      finished = unfinished + count_finished(futures + unfinished, count - unfinished, false, more);
+      unfinished += more;
+      continue;
+    }
+    if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
+      outcome = fail(TARN_E_TIMED_OUT, "%zu of %zu futures were done when the time had passed, %zu were wanted",
+                     finished, count, want);
+      break;
+    }
+    mark = true;
+    uint32_t events = view_.own().waiters.events();
+    finished = count_finished(futures, count, true, unfinished);
+    if (finished >= want) break;
+    if (int r = sleep_for_events(events, want - finished, earlier(deadline_ns, os::now_ns() + kDaemonCheckNs)); r < 0)
+      return r;
+    int gone = check_daemon();
+    finished = count_finished(futures, count, false, unfinished);
+    if (gone < 0 && finished < want) {
+      outcome = gone;
+      break;
+    }
+  }
+  Gate::Pass pass(gate_);
+  size_t total = 0;
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t index = shm::id_index(static_cast<uint32_t>(futures[i].id));
+    bool is_done = state_of(index).finished();
+    if (is_done) see(index);
+    if (done != nullptr) done[i] = is_done ? 1 : 0;
+    total += is_done;
+  }
+  if (done_count != nullptr) *done_count = total;
+  return outcome;
+}
+
+// Waits for one future; on success its record is `index` and finished.
+int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns) {
+  {
+    Gate::Pass pass(gate_);
+    if (int r = check(future, index); r < 0) return r;
+  }
+  if (!State::unpack(record(index).state.load(kAcquire)).finished() &&
+      !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
+    if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
+  }
+  Gate::Pass pass(gate_);
+  see(index);
+  return 0;
+}
+
+// ---- Results ---------------------------------------------------------------------------------
+
+const ErrorText* Submitter::error_text(uint32_t index) {
+  ObjectRef ref = result_ref(index, state_of(index));
+  tarn_bytes bytes{};
+  if (ref.generation == 0 || adopt_result(index) < 0 || store_.resolve(ref, bytes) < 0) return nullptr;
+  auto* text = static_cast<const ErrorText*>(bytes.data);
+  uint64_t size = sizeof *text;
+  if (bytes.size < size) return nullptr;
+  size += uint64_t{text->type_size} + text->message_size + text->task_size;
+  if (bytes.size < size || text->type_size == 0 || text->message_size == 0 || text->task_size == 0) return nullptr;
+  auto* strings = reinterpret_cast<const char*>(text + 1);
+  bool ended = strings[text->type_size - 1] == '\0' &&
+               strings[text->type_size + text->message_size - 1] == '\0' && strings[size - sizeof *text - 1] == '\0';
+  return ended ? text : nullptr;
+}
+
+// The error of a task that failed, as this thread's error.
+int Submitter::task_error(uint32_t index) {
+  tarn_task_error error{};
+  error.size = sizeof error;
+  TaskErrorPayload payload;
+  memcpy(&payload, record(index).payload, sizeof payload);
+  error.code = payload.code;
+  const ErrorText* text = error_text(index);
+  const char* message = "";
+  const Definition* definition = find_task(record(index).task);
+  const char* task = definition != nullptr ? definition->name : "?";
+  if (text != nullptr) {
+    auto* strings = reinterpret_cast<const char*>(text + 1);
+    message = strings + text->type_size;
+    task = message + text->message_size;
+  }
+  int code = payload.code < 0 && payload.code >= TARN_E_PROTOCOL ? payload.code : TARN_E_TASK_FAILED;
+  if (payload.signal != 0)
+    return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d", task, payload.signal,
+                strsignal(payload.signal), record(index).attempts, record(index).attempts_max);
+  if (payload.code == TARN_E_WORKER_CRASHED)
+    return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d", task, payload.exit_status,
+                record(index).attempts, record(index).attempts_max);
+  if (*message == '\0') return fail(code, "task '%s' failed with code %d", task, payload.code);
+  return fail(code, "task '%s': %s", task, message);
+}
+
+int Submitter::result(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {
+  uint32_t index;
+  if (int r = wait_one(future, index, timeout_ns); r < 0) return r;
+  State state = state_of(index);
+  if ((state.flags & (kFailed | kObject)) == 0) [[likely]] {
+    out = {record(index).payload, record(index).result_size};
+    return 0;
+  }
+  Gate::Pass pass(gate_);
+  if ((state.flags & kFailed) != 0) return task_error(index);
+  if (int r = adopt_result(index); r < 0) return r;
+  return store_.resolve(result_ref(index, state), out);
+}
+
+int Submitter::result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out) {
+  uint32_t index;
+  if (int r = wait_one(future, index, timeout_ns); r < 0) return r;
+  State state = state_of(index);
+  Gate::Pass pass(gate_);
+  if ((state.flags & kFailed) != 0) return task_error(index);
+  if ((state.flags & kObject) == 0) return store_.put(record(index).payload, record(index).result_size, out);
+  if (int r = adopt_result(index); r < 0) return r;
+  ObjectRef ref = result_ref(index, state);
+  if (int r = store_.ref(ref); r < 0) return r;
+  out = ref;
+  return 0;
+}
+
+int Submitter::error(tarn_future future, tarn_task_error& out) {
+  Gate::Pass pass(gate_);
+  uint32_t index;
+  if (int r = check(future, index); r < 0) return r;
+  State state = state_of(index);
+  if (!state.finished()) return fail(TARN_E_STATE, "the task is not done yet");
+  if ((state.flags & kFailed) == 0) return fail(TARN_E_STATE, "the task did not fail");
+  TaskErrorPayload payload;
+  memcpy(&payload, record(index).payload, sizeof payload);
+  const Definition* definition = find_task(record(index).task);
+  out.code = payload.code;
+  out.signal = payload.signal;
+  out.exit_status = payload.exit_status;
+  out.attempts = record(index).attempts;
+  out.type = "";
+  out.message = "";
+  out.task = definition != nullptr ? definition->name : "";
+  if (const ErrorText* text = error_text(index); text != nullptr) {
+    out.type = reinterpret_cast<const char*>(text + 1);
+    out.message = out.type + text->type_size;
+    out.task = out.message + text->message_size;
+  }
+  return 0;
+}
+
+// ---- Callbacks -------------------------------------------------------------------------------
+
+int Submitter::then(tarn_future future, tarn_future_fn fn, void* context) {
+  if (fn == nullptr) return fail(TARN_E_ARGUMENT, "fn is NULL");
+  Gate::Pass pass(gate_);
+  uint32_t index;
+  if (int r = check(future, index); r < 0) return r;
+  if (private_[index].callback != 0) return fail(TARN_E_STATE, "the future has a callback already");
+  uint32_t at = free_callbacks_;
+  if (at != 0) {
+    free_callbacks_ = callbacks_[at].next;
+  } else {
+    if (callbacks_used_ == shm::kTaskRecordsMax) return fail(TARN_E_LIMIT, "%u callbacks are pending", callbacks_used_);
+    at = callbacks_used_++;
+  }
+  callbacks_[at] = {fn, context, future, pending_callbacks_};
+  pending_callbacks_ = at;
+  private_[index].callback = at;
+  // Nobody may be between a dispatch and a poll: an event for what has finished already is made here.
+  if (!mark_notify(record(index))) space().notify();
+  return 0;
+}
+
+int Submitter::dispatch(tarn_client* client, const Fd& event_fd) {
+  eventfd_t ignored;
+  (void)eventfd_read(event_fd.get(), &ignored);  // EAGAIN: it was not readable
+  int called = 0;
+  for (;;) {
+    uint32_t events = view_.own().waiters.events();
+    uint32_t ready = 0;  // chain of callbacks to run, oldest first
+    {
+      Gate::Pass pass(gate_);
+      for (uint32_t* link = &pending_callbacks_; *link != 0;) {
+        uint32_t at = *link;
+        Callback& callback = callbacks_[at];
+        uint32_t index = shm::id_index(static_cast<uint32_t>(callback.future.id));
+        if (callback.fn != nullptr && !state_of(index).finished()) {
+          link = &callback.next;
+          continue;
+        }
+        *link = callback.next;
+        if (callback.fn == nullptr) {
+          callback.next = free_callbacks_;
+          free_callbacks_ = at;
+        } else {
+          see(index);
+          callback.next = ready;
+          ready = at;
+        }
+      }
+    }
+    while (ready != 0) {
+      Callback callback;
+      {
+        Gate::Pass pass(gate_);
+        callback = callbacks_[ready];
+        // A callback that ran before may have released this one's future.
+        if (callback.fn != nullptr) private_[shm::id_index(static_cast<uint32_t>(callback.future.id))].callback = 0;
+        callbacks_[ready].next = free_callbacks_;
+        free_callbacks_ = ready;
+        ready = callback.next;
+      }
+      if (callback.fn == nullptr) continue;
+      callback.fn(client, callback.future, callback.context);
+      ++called;
+    }
+    uint32_t ticket;
+    if (view_.own().waiters.prepare(shm::Waiters::kPollWaiter, events, 1, ticket)) return called;
+  }
+}
+
+}  // namespace tarn::task
