@@ -1,0 +1,45 @@
+// What a task calls while it runs.
+
+#include <cstdarg>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "task/call.hpp"
+#include "tarn/tarn.h"
+
+using namespace tarn;
+
+size_t tarn_call_arg_count(const tarn_call* call) { return call->arg_count; }
+
+tarn_bytes tarn_call_arg(const tarn_call* call, size_t index) {
+  return index < call->arg_count ? call->args[index] : tarn_bytes{nullptr, 0};
+}
+
+void* tarn_call_context(const tarn_call* call) { return call->definition->context; }
+
+uint32_t tarn_call_attempt(const tarn_call* call) { return call->attempt; }
+
+int tarn_call_return_buffer(tarn_call* call, size_t size, void** data) {
+  if (data == nullptr) return fail(TARN_E_ARGUMENT, "data is NULL");
+  return task::result_buffer(*call, size, *data);
+}
+
+int tarn_call_return(tarn_call* call, const void* data, size_t size) {
+  if (data == nullptr && size != 0) return fail(TARN_E_ARGUMENT, "data is NULL, but size is %zu", size);
+  void* result;
+  if (int r = task::result_buffer(*call, size, result); r < 0) return r;
+  if (size == 8) {
+    memcpy(result, data, 8);
+  } else if (size != 0) {
+    store::copy(result, data, size);
+  }
+  return 0;
+}
+
+int tarn_call_fail(tarn_call* call, int code, const char* type, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int r = task::vfail_call(*call, code, type, format, arguments);
+  va_end(arguments);
+  return r;
+}

@@ -1,0 +1,216 @@
+// tarn_init and what belongs to the session as a whole.
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "base/error.hpp"
+#include "client.hpp"
+#include "os/clock.hpp"
+#include "os/process.hpp"
+#include "shm/word.hpp"
+#include "task/executor.hpp"
+
+using namespace tarn;
+
+namespace {
+
+constexpr int64_t kInitTimeoutNs = 10'000'000'000;
+constexpr const char* kWorkerVariable = "TARN_WORKER_FD";
+
+// Forking leaves the client's shared memory mapped in the child, where using it would corrupt the
+// parent's. getpid is a system call; this counter is not.
+unsigned fork_count = 0;
+
+void count_fork() { ++fork_count; }
+
+// Options of tarn_init as given, with the defaults filled in.
+int read_options(const tarn_options* given, tarn_options& options) {
+  options = {};
+  options.size = sizeof options;
+  if (given != nullptr) {
+    if (given->size < sizeof options)
+      return fail(TARN_E_ARGUMENT, "tarn_options: size is %zu, set it to sizeof(tarn_options)", given->size);
+    options = *given;
+  }
+  if ((options.flags & ~uint32_t{TARN_INIT_NO_WORKERS}) != 0)
+    return fail(TARN_E_ARGUMENT, "tarn_options: flags %#x has unknown bits", options.flags);
+  for (uint64_t value : options.reserved)
+    if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_options: reserved must be zero");
+  if (options.timeout_ns == 0) options.timeout_ns = kInitTimeoutNs;
+  if (options.address == nullptr) options.address = getenv("TARN_ADDRESS");
+  if (options.address == nullptr || *options.address == '\0') options.address = "auto";
+  if (options.workers == 0) {
+    if (const char* text = getenv("TARN_WORKERS"); text != nullptr && *text != '\0') {
+      char* end;
+      errno = 0;
+      unsigned long workers = strtoul(text, &end, 10);
+      if (*end != '\0' || errno != 0 || workers == 0 || workers > UINT32_MAX)
+        return fail(TARN_E_ARGUMENT, "TARN_WORKERS is '%s'; it must be a number from 1", text);
+      options.workers = static_cast<uint32_t>(workers);
+    }
+  }
+  return 0;
+}
+
+void prepare_process() {
+  static const bool once = [] {
+    if (os::membarrier_register()) shm::fences_are_symmetric = false;
+    pthread_atfork(nullptr, nullptr, count_fork);
+    return true;
+  }();
+  (void)once;
+}
+
+// A worker process: serves until tarnd is gone, and ends.
+[[noreturn]] void serve(int fd) {
+  auto client = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
+  int r = client == nullptr ? fail(TARN_E_NO_MEMORY, "no memory for a worker") : 0;
+  if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr});
+  if (r == 0) {
+    const wire::Welcome& welcome = client->session.welcome();
+    r = client->store.init(welcome.member, welcome.session, client->session.view().own());
+    if (r == 0) {
+      task::Executor executor(client->session.view(), client->store, welcome.slot, welcome.core, welcome.node);
+      client->session.set_executor(&executor);
+      // Orders that came with the welcome are carried out before the first task.
+      r = client->session.poll();
+      if (r == 0) r = client->session.say_ready();
+      if (r == 0) r = executor.serve();
+    }
+  }
+  if (r == TARN_E_DAEMON_GONE) _exit(0);
+  fprintf(stderr, "tarn: worker %d: %s\n", static_cast<int>(getpid()), last_error());
+  _exit(1);
+}
+
+int worker_fd(int& fd) {
+  const char* text = getenv(kWorkerVariable);
+  if (text == nullptr) return 0;
+  char* end;
+  long value = strtol(text, &end, 10);
+  if (*text == '\0' || *end != '\0' || value < 0 || value > INT_MAX)
+    return fail(TARN_E_ARGUMENT, "%s is '%s'; it is set by the spawn service and by nobody else", kWorkerVariable,
+                text);
+  // Processes that the worker starts are not workers.
+  unsetenv(kWorkerVariable);
+  fd = static_cast<int>(value);
+  return 1;
+}
+
+void on_broken(void* context, int code, const char* text) {
+  static_cast<tarn_client*>(context)->submitter.set_broken(code, text);
+}
+
+int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& out) {
+  return client::object_ref(*static_cast<tarn_client*>(context), handle, out);
+}
+
+}  // namespace
+
+int client::check_client(const tarn_client* client) {
+  if (client == nullptr) return fail(TARN_E_NOT_INITIALISED, "the client is NULL; call tarn_init first");
+  if (fork_count != 0 && client->pid != getpid())
+    return fail(TARN_E_FORKED, "the client belongs to process %d, this is %d, forked from it; call tarn_init here",
+                static_cast<int>(client->pid), static_cast<int>(getpid()));
+  return 0;
+}
+
+int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options* options) {
+  prepare_process();
+  int fd = -1;
+  int is_worker = worker_fd(fd);
+  if (is_worker < 0) return is_worker;
+  shm::set_kill_role(is_worker > 0 ? "worker" : "client");
+  if (is_worker > 0) serve(fd);
+
+  if (client == nullptr) return fail(TARN_E_ARGUMENT, "client is NULL");
+  tarn_options complete;
+  if (int r = read_options(options, complete); r < 0) return r;
+  auto made = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
+  if (made == nullptr) return fail(TARN_E_NO_MEMORY, "no memory for a client");
+  made->pid = getpid();
+  if (int r = made->session.open(complete, complete.address, argc != nullptr ? *argc : 0,
+                                 argv != nullptr ? *argv : nullptr, {&made->store, on_broken, made.get()},
+                                 os::deadline_after(complete.timeout_ns));
+      r < 0)
+    return r;
+  made->submitter.set_object_of(ref_of_argument, made.get());
+  if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;
+  if (int r = made->submitter.init(); r < 0) return r;
+  *client = made.release();
+  return 0;
+}
+
+void tarn_close(tarn_client* client) {
+  if (client == nullptr || client->pid != getpid()) return;
+  client->session.close();
+  delete client;
+}
+
+int tarn_client_fd(tarn_client* client) {
+  if (int r = client::check_client(client); r < 0) return r;
+  return client->session.event_fd().get();
+}
+
+int tarn_client_dispatch(tarn_client* client) {
+  if (int r = client::check_client(client); r < 0) return r;
+  return client->submitter.dispatch(client, client->session.event_fd());
+}
+
+int tarn_client_get_info(tarn_client* client, tarn_client_info* info) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (info == nullptr || info->size < sizeof *info)
+    return fail(TARN_E_ARGUMENT, "info is NULL, or its size is not set to sizeof(tarn_client_info)");
+  const wire::Welcome& welcome = client->session.welcome();
+  info->workers = welcome.workers;
+  info->is_private = welcome.is_private;
+  info->daemon_pid = welcome.daemon_pid;
+  info->session = welcome.session;
+  return 0;
+}
+
+namespace {
+
+// The worker lines are written by workers of this user; whatever they say is shown, nothing follows.
+void read_slot(shm::WorkerLine& line, tarn_slot_info* info) {
+  info->slot = line.slot.load(shm::kRelaxed);
+  info->pid = static_cast<int32_t>(line.pid.load(shm::kAcquire));
+  info->core = static_cast<int32_t>(line.core.load(shm::kRelaxed));
+  info->node = static_cast<int32_t>(line.node.load(shm::kRelaxed));
+  info->tasks_done = line.tasks_done.load(shm::kRelaxed);
+}
+
+}  // namespace
+
+int tarn_client_get_slot(tarn_client* client, uint32_t index, tarn_slot_info* info) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (info == nullptr || info->size < sizeof *info)
+    return fail(TARN_E_ARGUMENT, "info is NULL, or its size is not set to sizeof(tarn_slot_info)");
+  uint32_t workers = client->session.welcome().workers;
+  if (index >= workers) return fail(TARN_E_ARGUMENT, "there is no worker %u; the session has %u", index, workers);
+  // Learn of workers that started since; without tarnd, what is known has to do.
+  (void)client->session.poll();
+  task::SessionView& view = client->session.view();
+  uint32_t number = 0;
+  for (uint32_t member = shm::kFirstWorker; member < view.members_end; ++member) {
+    if (view.segments[member] == nullptr || view.board->workers[member].pid.load(shm::kAcquire) == 0) continue;
+    if (number++ != index) continue;
+    read_slot(view.board->workers[member], info);
+    return 0;
+  }
+  return fail(TARN_E_STATE, "worker %u has not started yet", index);
+}
+
+int tarn_call_get_slot(const tarn_call* call, tarn_slot_info* info) {
+  if (call == nullptr || info == nullptr || info->size < sizeof *info)
+    return fail(TARN_E_ARGUMENT, "call or info is NULL, or the size of info is not set to sizeof(tarn_slot_info)");
+  read_slot(call->view->board->workers[call->view->self], info);
+  return 0;
+}

@@ -1,0 +1,62 @@
+// Defining, submitting and awaiting tasks.
+
+#include <cstring>
+
+#include "base/error.hpp"
+#include "client.hpp"
+#include "task/registry.hpp"
+
+using namespace tarn;
+
+int tarn_task_define(const char* name, tarn_task_fn fn) { return task::define_task(name, fn, 0, nullptr); }
+
+int tarn_task_define_typed(const char* name, tarn_task_fn fn, uint32_t signature, void* context) {
+  return task::define_task(name, fn, signature, context);
+}
+
+tarn_task tarn_task_id(const char* name) { return task::task_number(name == nullptr ? "" : name); }
+
+int tarn_submit(tarn_client* client, tarn_task task, const tarn_arg* args, size_t count,
+                const tarn_submit_options* options, tarn_future* future) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (future == nullptr) return fail(TARN_E_ARGUMENT, "future is NULL");
+  return client->submitter.submit(task, args, count, options, *future);
+}
+
+int tarn_wait(tarn_client* client, const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns,
+              uint8_t* done, size_t* done_count) {
+  if (int r = client::check_client(client); r < 0) return r;
+  return client->submitter.wait(futures, count, want, timeout_ns, done, done_count);
+}
+
+int tarn_result(tarn_client* client, tarn_future future, int64_t timeout_ns, tarn_bytes* bytes) {
+  if (int r = client::check_client(client); r < 0) return r;
+  tarn_bytes ignored;
+  return client->submitter.result(future, timeout_ns, bytes == nullptr ? ignored : *bytes);
+}
+
+int tarn_future_object(tarn_client* client, tarn_future future, int64_t timeout_ns, tarn_object* object) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (object == nullptr) return fail(TARN_E_ARGUMENT, "object is NULL");
+  shm::ObjectRef ref;
+  if (int r = client->submitter.result_object(future, timeout_ns, ref); r < 0) return r;
+  *object = client::object_handle(*client, ref);
+  return 0;
+}
+
+int tarn_future_error(tarn_client* client, tarn_future future, tarn_task_error* error) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (error == nullptr || error->size < sizeof *error)
+    return fail(TARN_E_ARGUMENT, "error is NULL, or its size is not set to sizeof(tarn_task_error)");
+  return client->submitter.error(future, *error);
+}
+
+int tarn_future_release(tarn_client* client, tarn_future future) {
+  if (int r = client::check_client(client); r < 0) return r;
+  return client->submitter.release(future);
+}
+
+int tarn_future_then(tarn_client* client, tarn_future future, tarn_future_fn fn, void* context) {
+  if (int r = client::check_client(client); r < 0) return r;
+  return client->submitter.then(future, fn, context);
+}

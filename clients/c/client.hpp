@@ -1,0 +1,29 @@
+// tarn_client: what a program holds of one session. The api_*.cpp files are its functions.
+#pragma once
+
+#include <sys/types.h>
+
+#include "session.hpp"
+#include "store/store.hpp"
+#include "task/submitter.hpp"
+#include "tarn/tarn.h"
+
+struct tarn_client {
+  tarn_client() : store(session), submitter(session.view(), store) {}
+
+  pid_t pid = 0;
+  tarn::client::Session session;
+  tarn::store::Store store;
+  tarn::task::Submitter submitter;
+};
+
+namespace tarn::client {
+
+// Whether `client` may be used here. Every function that takes a client begins with it.
+[[nodiscard]] int check_client(const tarn_client* client);
+
+// Between the handles of tarn.h and the references of the store.
+[[nodiscard]] int object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out);
+[[nodiscard]] tarn_object object_handle(const tarn_client& client, const shm::ObjectRef& ref);
+
+}  // namespace tarn::client

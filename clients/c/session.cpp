@@ -1,0 +1,443 @@
+#include "session.hpp"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "launch.hpp"
+#include "os/clock.hpp"
+#include "wire/validate.hpp"
+
+extern char** environ;
+
+namespace tarn::client {
+namespace {
+
+constexpr const char* kHostSocket = "/run/tarn/tarnd.sock";
+constexpr int64_t kRequestTimeoutNs = 60'000'000'000;  // pre-faulting a slab of tens of GB takes its time
+constexpr int64_t kCloseTimeoutNs = 5'000'000'000;
+
+// The build id of this executable (the first loaded object), which tells one build from another.
+int copy_build_id(dl_phdr_info* info, size_t, void* argument) {
+  auto& hello = *static_cast<wire::Hello*>(argument);
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info->dlpi_phdr[i];
+    if (header.p_type != PT_NOTE) continue;
+    auto* at = reinterpret_cast<const char*>(info->dlpi_addr + header.p_vaddr);
+    auto* end = at + header.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      ElfW(Nhdr) note;
+      memcpy(&note, at, sizeof note);
+      const char* name = at + sizeof note;
+      const char* description = name + os::round_up(note.n_namesz, 4);
+      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(name, "GNU", 4) == 0) {
+        hello.build_id_size = static_cast<uint32_t>(std::min<size_t>(note.n_descsz, sizeof hello.build_id));
+        memcpy(hello.build_id, description, hello.build_id_size);
+        return 1;
+      }
+      at = description + os::round_up(note.n_descsz, 4);
+    }
+  }
+  return 1;  // only the executable
+}
+
+int open_path(const char* path, int flags, Fd& out) {
+  out = Fd{::open(path, flags | O_CLOEXEC)};
+  if (!out.valid()) return fail_errno(code_of_errno(errno), "cannot open %s", path);
+  return 0;
+}
+
+// A duplicate of a standard stream, or of /dev/null if it is closed.
+int duplicate_stream(int stream, Fd& out) {
+  out = Fd{fcntl(stream, F_DUPFD_CLOEXEC, 3)};
+  return out.valid() ? 0 : open_path("/dev/null", O_WRONLY, out);
+}
+
+}  // namespace
+
+Session::~Session() { close(); }
+
+int Session::gone() {
+  is_gone_ = true;
+  return fail(TARN_E_DAEMON_GONE, "the daemon (process %d) has left; close the client and call tarn_init again",
+              welcome_.daemon_pid);
+}
+
+template <class Body>
+int Session::tell(wire::Type type, const Body& body, uint32_t serial) {
+  wire::Buffer<sizeof(wire::Header) + sizeof(Body)> buffer;
+  wire::Builder builder(buffer.bytes, type, serial);
+  builder.body<Body>() = body;
+  return send(builder.finish());
+}
+
+int Session::send(std::span<const std::byte> packet, std::span<const int> descriptors) {
+  if (is_gone_ || !socket_.valid()) return gone();
+  int r = os::socket_send(socket_, packet, descriptors, os::deadline_after(kRequestTimeoutNs));
+  return r == TARN_E_DAEMON_GONE ? gone() : r;
+}
+
+int Session::receive(wire::Packet& packet, os::Received& received, int64_t deadline_ns) {
+  if (is_gone_ || !socket_.valid()) return gone();
+  int r = os::socket_receive(socket_, in_.bytes, received, deadline_ns);
+  if (r != 0) return r;
+  if (received.size == 0) return gone();
+  return wire::parse(std::span<const std::byte>(in_.bytes).first(received.size), received.descriptor_count,
+                     wire::From::kDaemon, packet);
+}
+
+// ---- Opening ---------------------------------------------------------------------------------
+
+int Session::connect(std::string_view address, int64_t deadline_ns) {
+  (void)deadline_ns;  // connecting to a unix socket does not block for long
+  if (address == "auto") {
+    if (os::socket_connect(kHostSocket, socket_) == 0) return 0;
+    return start_private();
+  }
+  if (address == "private") return start_private();
+  constexpr std::string_view kUnix = "unix:";
+  if (address.starts_with(kUnix)) return os::socket_connect(address.substr(kUnix.size()), socket_);
+  return fail(TARN_E_ARGUMENT, "the address '%.*s' is none of 'auto', 'private' and 'unix:PATH'",
+              static_cast<int>(address.size()), address.data());
+}
+
+int Session::start_private() { return launch_private_daemon(socket_, private_pid_); }
+
+int Session::say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns) {
+  Fd executable;
+  Fd directory;
+  Fd out;
+  Fd err;
+  if (int r = open_path("/proc/self/exe", O_PATH, executable); r < 0) return r;
+  if (int r = open_path(".", O_PATH | O_DIRECTORY, directory); r < 0) return r;
+  if (int r = duplicate_stream(STDOUT_FILENO, out); r < 0) return r;
+  if (int r = duplicate_stream(STDERR_FILENO, err); r < 0) return r;
+  event_fd_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (!event_fd_.valid()) return fail_errno(code_of_errno(errno), "cannot make an event descriptor");
+
+  auto buffer = std::make_unique<wire::Buffer<wire::kMessageSizeMax>>();
+  wire::Builder builder(buffer->bytes, wire::Type::kHello, ++serial_);
+  auto& hello = builder.body<wire::Hello>();
+  hello.role = static_cast<uint32_t>(wire::Role::kClient);
+  hello.workers = options.workers;
+  hello.flags = options.flags;
+  hello.pid = getpid();
+  dl_iterate_phdr(copy_build_id, &hello);
+  wire::set_text(hello.name, options.name != nullptr ? options.name : program_invocation_short_name);
+  size_t size = 0;
+  bool fits = true;
+  auto append = [&](char** strings, int count) {
+    for (int i = 0; (count < 0 || i < count) && strings[i] != nullptr && fits; ++i) {
+      size_t length = strlen(strings[i]) + 1;
+      size += length;
+      fits = size <= wire::kArgumentsSizeMax && builder.append(strings[i], length);
+    }
+  };
+  append(argv, argc);
+  hello.argv_size = static_cast<uint32_t>(size);
+  append(environ, -1);
+  hello.environment_size = static_cast<uint32_t>(size - hello.argv_size);
+  if (!fits)
+    return fail(TARN_E_TOO_LARGE, "the arguments and environment of this program have more than %zu bytes",
+                wire::kArgumentsSizeMax);
+  int descriptors[] = {executable.get(), directory.get(), out.get(), err.get(), event_fd_.get()};
+  if (int r = send(builder.finish(), descriptors); r < 0) return r;
+  return await_welcome(deadline_ns);
+}
+
+int Session::refused(const wire::Packet& packet) {
+  if (packet.type == wire::Type::kRefused) {
+    const auto& body = packet.as<wire::Refused>();
+    return fail(body.code < 0 ? body.code : TARN_E_PROTOCOL, "%s", body.text);
+  }
+  const auto& body = packet.as<wire::SlabRefused>();
+  return fail(body.code < 0 ? body.code : TARN_E_PROTOCOL, "%s", body.text);
+}
+
+int Session::await_welcome(int64_t deadline_ns) {
+  wire::Packet packet;
+  os::Received received;
+  if (int r = receive(packet, received, deadline_ns); r != 0) return r;
+  if (packet.type == wire::Type::kRefused) return refused(packet);
+  if (packet.type != wire::Type::kWelcome)
+    return fail(TARN_E_PROTOCOL, "the daemon answered with %s instead of WELCOME", wire::type_name(packet.type));
+  welcome_ = packet.as<wire::Welcome>();
+  if (welcome_.board_size != sizeof(shm::Board) || welcome_.segment_size != sizeof(shm::MemberSegment) ||
+      welcome_.member >= shm::kMembersMax)
+    return fail(TARN_E_VERSION, "tarnd lays out shared memory differently: it is of another build than libtarn");
+  if (int r = os::Mapping::map(received.descriptors[0], sizeof(shm::Board), os::Access::kReadWrite, board_); r < 0)
+    return r;
+  uint32_t self = welcome_.member;
+  if (int r = os::Mapping::map(received.descriptors[1], sizeof(shm::MemberSegment), os::Access::kReadWrite,
+                               segments_[self]);
+      r < 0)
+    return r;
+  view_.link = this;
+  view_.board = reinterpret_cast<shm::Board*>(board_.data());
+  view_.self = self;
+  view_.members_end = self + 1;
+  view_.segments[self] = reinterpret_cast<shm::MemberSegment*>(segments_[self].data());
+  if (event_fd_.valid()) view_.event_fds[self] = event_fd_.get();
+  if (view_.board->magic != shm::Board::kMagic || view_.own().magic != shm::MemberSegment::kMagic)
+    return fail(TARN_E_VERSION, "shared memory is not what this release expects: tarnd is of another build");
+  return 0;
+}
+
+int Session::open(const tarn_options& options, std::string_view address, int argc, char** argv,
+                  const Listeners& listeners, int64_t deadline_ns) {
+  listeners_ = listeners;
+  if (int r = connect(address, deadline_ns); r < 0) return r;
+  if (argc > 0 && argv != nullptr) return say_hello(options, argc, argv, deadline_ns);
+  // main's own are not known: the kernel kept a copy.
+  static char line[wire::kArgumentsSizeMax];
+  Fd file;
+  if (int r = open_path("/proc/self/cmdline", O_RDONLY, file); r < 0) return r;
+  ssize_t size = read(file.get(), line, sizeof line - 1);
+  if (size <= 0) return fail_errno(TARN_E_SYSTEM, "cannot read /proc/self/cmdline");
+  char* strings[1024];
+  int count = 0;
+  for (ssize_t at = 0; at < size && count < 1023; at += static_cast<ssize_t>(strlen(line + at)) + 1)
+    strings[count++] = line + at;
+  return say_hello(options, count, strings, deadline_ns);
+}
+
+int Session::open_worker(Fd socket, const Listeners& listeners) {
+  listeners_ = listeners;
+  socket_ = std::move(socket);
+  is_worker_ = true;
+  wire::Hello hello{};
+  hello.role = static_cast<uint32_t>(wire::Role::kWorker);
+  hello.pid = getpid();
+  dl_iterate_phdr(copy_build_id, &hello);
+  wire::set_text(hello.name, program_invocation_short_name);
+  if (int r = tell(wire::Type::kHello, hello, ++serial_); r < 0) return r;
+  return await_welcome(os::deadline_after(kRequestTimeoutNs));
+}
+
+int Session::say_ready() {
+  Gate::Pass pass(gate_);
+  wire::Buffer<sizeof(wire::Header)> buffer;
+  return send(wire::Builder(buffer.bytes, wire::Type::kReady, 0).finish());
+}
+
+void Session::close() {
+  if (!socket_.valid()) return;
+  if (!is_worker_ && !is_gone_ && welcome_.session != 0) {
+    wire::Buffer<sizeof(wire::Header)> buffer;
+    if (send(wire::Builder(buffer.bytes, wire::Type::kGoodbye, 0).finish()) == 0) {
+      // tarnd closes its end when the workers have ended. What it says until then is of no use.
+      int64_t deadline_ns = os::deadline_after(kCloseTimeoutNs);
+      os::Received received;
+      while (os::socket_receive(socket_, in_.bytes, received, deadline_ns) == 0 && received.size != 0) {
+      }
+    }
+  }
+  socket_.reset();
+  if (private_pid_ > 0) reap_private_daemon(std::exchange(private_pid_, 0));
+}
+
+// ---- What tarnd says -------------------------------------------------------------------------
+
+int Session::take_in_member(const wire::MemberInfo& info, os::Received& received) {
+  if (info.member >= shm::kMembersMax || info.member == view_.self || info.segment_size != sizeof(shm::MemberSegment))
+    return fail(TARN_E_PROTOCOL, "tarnd announced member %u with a segment of %llu bytes", info.member,
+                static_cast<unsigned long long>(info.segment_size));
+  os::Mapping mapping;
+  if (int r = os::Mapping::map(received.descriptors[0], sizeof(shm::MemberSegment), os::Access::kReadWrite, mapping);
+      r < 0)
+    return r;
+  segments_[info.member] = std::move(mapping);
+  view_.segments[info.member] = reinterpret_cast<shm::MemberSegment*>(segments_[info.member].data());
+  view_.members_end = std::max(view_.members_end, info.member + 1);
+  if (info.member == shm::kClientMember && received.descriptor_count > 1) {
+    client_event_fd_ = std::move(received.descriptors[1]);
+    view_.event_fds[info.member] = client_event_fd_.get();
+  }
+  return listeners_.store == nullptr ? 0
+                                     : listeners_.store->on_member_added(info.member, view_.segments[info.member]);
+}
+
+int Session::take_in_slab(const wire::SlabInfo& info, os::Received& received) {
+  if (listeners_.store == nullptr) return 0;
+  return listeners_.store->on_slab_added(info.member, info.slab, std::move(received.descriptors[0]), info.size,
+                                         info.is_file != 0);
+}
+
+int Session::take_in(const wire::Packet& packet, os::Received& received) {
+  switch (packet.type) {
+    case wire::Type::kMemberAdded:
+      return take_in_member(packet.as<wire::MemberInfo>(), received);
+    case wire::Type::kMemberDied: {
+      const auto& info = packet.as<wire::MemberInfo>();
+      if (is_worker_ && info.recover != 0 && order_count_ < shm::kMembersMax)
+        orders_[order_count_++] = {info.member, info.signal, info.exit_status};
+      if (listeners_.store != nullptr) listeners_.store->on_member_died(info.member);
+      return 0;
+    }
+    case wire::Type::kMemberGone: {
+      uint32_t member = packet.as<wire::MemberInfo>().member;
+      if (member >= shm::kMembersMax || member == view_.self) return 0;
+      // The mapping stays until the index is used again: another thread may be reading in it.
+      view_.segments[member] = nullptr;
+      if (listeners_.store != nullptr) listeners_.store->on_member_gone(member);
+      return 0;
+    }
+    case wire::Type::kSlabAdded:
+      return take_in_slab(packet.as<wire::SlabInfo>(), received);
+    case wire::Type::kSlabDropped:
+      if (listeners_.store != nullptr) {
+        const auto& id = packet.as<wire::SlabId>();
+        listeners_.store->on_slab_dropped(id.member, id.slab);
+      }
+      return 0;
+    case wire::Type::kSessionBroken: {
+      const auto& body = packet.as<wire::Broken>();
+      if (listeners_.broken != nullptr) listeners_.broken(listeners_.context, body.code, body.text);
+      return 0;
+    }
+    default:
+      return 0;  // the answer to a request that nobody waits for any more
+  }
+}
+
+int Session::poll() {
+  {
+    Gate::Pass pass(gate_);
+    for (;;) {
+      wire::Packet packet;
+      os::Received received;
+      int r = receive(packet, received, 0);
+      if (r == os::kWouldBlock) break;
+      if (r < 0) return r;
+      if (r = take_in(packet, received); r < 0) return r;
+    }
+  }
+  if (executor_ == nullptr) return 0;
+  while (order_count_ > 0) {
+    Order order = orders_[order_count_ - 1];
+    if (int r = executor_->recover_member(order.member, order.signal, order.exit_status); r < 0) return r;
+    --order_count_;
+    wire::MemberInfo info{};
+    info.member = order.member;
+    Gate::Pass pass(gate_);
+    if (int r = tell(wire::Type::kRecovered, info); r < 0) return r;
+  }
+  return 0;
+}
+
+int Session::learn(uint32_t member) {
+  Gate::Pass pass(gate_);
+  int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
+  while (view_.segments[member] == nullptr) {
+    wire::Packet packet;
+    os::Received received;
+    if (int r = receive(packet, received, deadline_ns); r < 0) return r;
+    if (int r = take_in(packet, received); r < 0) return r;
+  }
+  return 0;
+}
+
+// ---- Requests --------------------------------------------------------------------------------
+
+int Session::await_answer(uint32_t serial, wire::Packet& packet, os::Received& received) {
+  int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
+  for (;;) {
+    if (int r = receive(packet, received, deadline_ns); r < 0) return r;
+    if (packet.serial == serial) return packet.type == wire::Type::kSlabRefused ? refused(packet) : 0;
+    if (int r = take_in(packet, received); r < 0) return r;
+  }
+}
+
+int Session::send_grow(uint32_t records, uint32_t objects, uint32_t edges) {
+  wire::Grow body{records, objects, edges, 0};
+  uint32_t serial = ++serial_;
+  if (int r = tell(wire::Type::kGrow, body, serial); r < 0) return r;
+  wire::Packet packet;
+  os::Received received;
+  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  records_ = records;
+  objects_ = objects;
+  edges_ = edges;
+  return 0;
+}
+
+int Session::grow(uint32_t records, uint32_t edges) {
+  Gate::Pass pass(gate_);
+  return send_grow(std::max(records, records_), objects_, std::max(edges, edges_));
+}
+
+int Session::grow_objects(uint32_t objects) {
+  Gate::Pass pass(gate_);
+  return send_grow(records_, std::max(objects, objects_), edges_);
+}
+
+int Session::request_slab(uint64_t size, store::SlabView& out) {
+  Gate::Pass pass(gate_);
+  uint32_t serial = ++serial_;
+  wire::SlabRequest request{size, -1, 0};
+  if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
+  wire::Packet packet;
+  os::Received received;
+  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  if (packet.type != wire::Type::kSlabGranted) return fail(TARN_E_PROTOCOL, "tarnd answered a request for a slab with %s", wire::type_name(packet.type));
+  wire::SlabInfo info = packet.as<wire::SlabInfo>();
+  os::Mapping mapping;
+  if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) return r;
+  // The memory is warm; this process's page tables are not.
+  os::prefault(mapping.data(), info.size, os::Access::kReadWrite);
+  if (int r = tell(wire::Type::kSlabMapped, wire::SlabId{info.member, info.slab}, serial); r < 0) return r;
+  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  out.slab = info.slab;
+  out.mapping = std::move(mapping);
+  out.node = info.node;
+  return 0;
+}
+
+int Session::share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) {
+  Gate::Pass pass(gate_);
+  uint32_t serial = ++serial_;
+  wire::Buffer<sizeof(wire::Header) + sizeof(wire::SlabInfo)> buffer;
+  wire::Builder builder(buffer.bytes, wire::Type::kFileShare, serial);
+  auto& info = builder.body<wire::SlabInfo>();
+  info.size = size;
+  info.node = -1;
+  info.is_file = 1;
+  int descriptor = file.get();
+  if (int r = send(builder.finish(), {&descriptor, 1}); r < 0) return r;
+  wire::Packet packet;
+  os::Received received;
+  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  const auto& id = packet.as<wire::SlabId>();
+  member = id.member;
+  slab = id.slab;
+  return 0;
+}
+
+int Session::learn_slab(uint32_t member, uint32_t slab) {
+  Gate::Pass pass(gate_);
+  int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
+  while (listeners_.store != nullptr && !listeners_.store->knows_slab(member, slab)) {
+    wire::Packet packet;
+    os::Received received;
+    if (int r = receive(packet, received, deadline_ns); r < 0) return r;
+    if (int r = take_in(packet, received); r < 0) return r;
+  }
+  return 0;
+}
+
+void Session::drop_slab(uint32_t member, uint32_t slab) {
+  Gate::Pass pass(gate_);
+  // tarnd gone: everything ends anyway.
+  (void)tell(wire::Type::kSlabDrop, wire::SlabId{member, slab});
+}
+
+}  // namespace tarn::client

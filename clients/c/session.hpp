@@ -1,0 +1,120 @@
+// Session: this process's connection to tarnd, and the shared memory that tarnd hands out through it.
+//
+// A client's session starts a private daemon when none answers. A worker's session comes with the
+// descriptor that its spawn service left it. The control socket is read only by calls that need
+// something from tarnd and by waits that take long: there is no thread.
+//
+// Thread safety: all public functions, by one gate; it is the innermost of this process's gates.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/fd.hpp"
+#include "base/gate.hpp"
+#include "os/memory.hpp"
+#include "os/socket.hpp"
+#include "store/store.hpp"
+#include "task/executor.hpp"
+#include "task/session_view.hpp"
+#include "tarn/tarn.h"
+#include "wire/packet.hpp"
+
+namespace tarn::client {
+
+class Session final : public task::SessionLink, public store::SlabSource {
+ public:
+  // Who is told of what tarnd announces; constant once the session is open.
+  struct Listeners {
+    store::Store* store = nullptr;
+    void (*broken)(void* context, int code, const char* text) = nullptr;
+    void* context = nullptr;
+  };
+
+  Session() = default;
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Connects as a client; `deadline_ns` bounds all of it.
+  [[nodiscard]] int open(const tarn_options& options, std::string_view address, int argc, char** argv,
+                         const Listeners& listeners, int64_t deadline_ns);
+
+  // Continues as a worker over the descriptor that the spawn service left.
+  [[nodiscard]] int open_worker(Fd socket, const Listeners& listeners);
+
+  // A worker's orders to settle the records of the dead go there, from `poll`.
+  void set_executor(task::Executor* executor) { executor_ = executor; }
+  [[nodiscard]] int say_ready();
+
+  // Ends the session and waits, for a while, until tarnd has ended everything.
+  void close();
+
+  // SessionLink
+  [[nodiscard]] int learn(uint32_t member) override;
+  [[nodiscard]] int poll() override;
+  [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
+
+  // SlabSource
+  [[nodiscard]] int request_slab(uint64_t size, store::SlabView& out) override;
+  [[nodiscard]] int learn_slab(uint32_t member, uint32_t slab) override;
+  [[nodiscard]] int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override;
+  [[nodiscard]] int grow_objects(uint32_t objects) override;
+  void drop_slab(uint32_t member, uint32_t slab) override;
+
+  [[nodiscard]] task::SessionView& view() { return view_; }
+  [[nodiscard]] const wire::Welcome& welcome() const { return welcome_; }
+  [[nodiscard]] const Fd& event_fd() const { return event_fd_; }
+
+ private:
+  struct Order {
+    uint32_t member;
+    int signal;
+    int exit_status;
+  };
+
+  [[nodiscard]] int connect(std::string_view address, int64_t deadline_ns);
+  [[nodiscard]] int start_private();
+  [[nodiscard]] int send(std::span<const std::byte> packet, std::span<const int> descriptors = {});
+  [[nodiscard]] int say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns);
+  [[nodiscard]] int await_welcome(int64_t deadline_ns);
+
+  // Receives one packet; 0, os::kWouldBlock, or an error that is kept in gone_.
+  [[nodiscard]] int receive(wire::Packet& packet, os::Received& received, int64_t deadline_ns);
+  // Receives and takes in packets until one answers `serial`, which is left in `packet`.
+  [[nodiscard]] int await_answer(uint32_t serial, wire::Packet& packet, os::Received& received);
+  [[nodiscard]] int take_in(const wire::Packet& packet, os::Received& received);
+  [[nodiscard]] int take_in_member(const wire::MemberInfo& info, os::Received& received);
+  [[nodiscard]] int take_in_slab(const wire::SlabInfo& info, os::Received& received);
+  [[nodiscard]] int refused(const wire::Packet& packet);
+  [[nodiscard]] int send_grow(uint32_t records, uint32_t objects, uint32_t edges);
+  [[nodiscard]] int gone();
+
+  template <class Body>
+  [[nodiscard]] int tell(wire::Type type, const Body& body, uint32_t serial = 0);
+
+  Listeners listeners_;
+  task::Executor* executor_ = nullptr;
+  wire::Welcome welcome_{};
+  task::SessionView view_;
+
+  Gate gate_;
+  // Guarded by gate_.
+  Fd socket_;
+  Fd event_fd_;
+  uint32_t serial_ = 0;
+  bool is_gone_ = false;
+  bool is_worker_ = false;
+  pid_t private_pid_ = 0;  // of the spawn service started for us
+  uint32_t records_ = shm::kRecordsAtStart;
+  uint32_t objects_ = shm::kObjectsAtStart;
+  uint32_t edges_ = shm::kEdgesAtStart;
+  os::Mapping board_;
+  os::Mapping segments_[shm::kMembersMax];
+  Fd client_event_fd_;  // worker: the client's
+  Order orders_[shm::kMembersMax];
+  uint32_t order_count_ = 0;
+  wire::Buffer<wire::kToMemberSizeMax> in_;
+};
+
+}  // namespace tarn::client
