@@ -216,6 +216,7 @@ void Session::forget(Member& member) {
   auto found = members_.find(member.index());
   slab_count_ -= static_cast<uint32_t>(member.slabs.size());
   member.slabs.clear();
+  member.last_moment.reset();
   member.segment_charge.reset();
   member.segment_file.reset();
   member.segment.reset();
@@ -316,9 +317,11 @@ void Member::on_packet(Connection&, const wire::Packet& packet, os::Received& re
 
 void Member::on_closed(Connection&, const std::string& reason) {
   if (is_client()) return session_.handle_client_gone(reason);
-  // A worker without its connection can be of no use; whether it is dead, only its exit tells.
+  // A worker without its connection can be of no use. But most likely it is exiting, and a SIGKILL now
+  // would take the place of its exit status.
   connection->close();
-  if (!reason.empty()) log(Level::kWarning, "worker process %d: %s", pid, reason.c_str());
+  if (reason.empty()) return session_.kill_worker_later(*this);
+  log(Level::kWarning, "worker process %d: %s", pid, reason.c_str());
   session_.kill_worker(*this);
 }
 

@@ -74,6 +74,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   uint64_t ticket = 0;  // workers, while the process may run
   uint32_t lane = 0;
   bool ended_by_us = false;
+  Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
   uint32_t hello_serial = 0;
   std::unique_ptr<Connection> connection;
@@ -185,6 +186,7 @@ class Session {
   [[nodiscard]] int try_start_worker(uint32_t lane);
   [[nodiscard]] uint32_t free_index();
   void kill_worker(Member& worker);
+  void kill_worker_later(Member& worker);
   void admit_worker(Member& worker);
   void handle_worker_hello(Member& worker, const wire::Packet& packet);
   void handle_ready(Member& worker);

@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint32_t kFailuresMax = 5;  // then the session is told that it is broken
 constexpr int64_t kBackoffFirst = 10'000'000;
+constexpr int64_t kExitTimeout = 1'000'000'000;  // from closing the connection to being dead
 constexpr int64_t kBackoffMax = 1'000'000'000;
 
 int64_t backoff_after(uint32_t failures) {
@@ -88,6 +89,10 @@ void Session::kill_worker(Member& worker) {
   if (worker.ticket == 0 || worker.ended_by_us) return;
   worker.ended_by_us = true;
   services_.spawn.kill(worker.ticket, SIGKILL);
+}
+
+void Session::kill_worker_later(Member& worker) {
+  worker.last_moment = services_.loop.call_at(os::now_ns() + kExitTimeout, [this, &worker] { kill_worker(worker); });
 }
 
 void Session::handle_worker_hello(Member& worker, const wire::Packet& packet) {
@@ -169,6 +174,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   bool was_known = worker.is_known();
   uint32_t lane = worker.lane;
   worker.ticket = 0;
+  worker.last_moment.reset();
   worker.signal = signal;
   worker.exit_status = exit_status;
   worker.phase = Member::Phase::kDead;

@@ -165,6 +165,7 @@ int socket_send(const Fd& socket, std::span<const std::byte> packet, std::span<c
 }
 
 int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out, int64_t deadline_ns) {
+  bool was_reset = false;
   for (;;) {
     out = Received{};
     iovec part{buffer.data(), buffer.size()};
@@ -189,7 +190,13 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
       if (int r = wait_for(socket, POLLIN, deadline_ns); r != 0) return r;
       continue;
     }
-    if (errno == ECONNRESET) return 0;  // size 0: the other side has left
+    if (errno == ECONNRESET) {
+      // The other side left without reading all that we sent. The error is told once; what it had sent
+      // before, its reason perhaps, is still there to be received, and then the end.
+      if (was_reset) return 0;
+      was_reset = true;
+      continue;
+    }
     return fail_errno(code_of_errno(errno), "cannot receive a message");
   }
 }

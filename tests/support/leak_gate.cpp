@@ -90,7 +90,8 @@ struct Process {
 // Reads /proc/PID/stat: "pid (name) state ppid ...". The name may itself hold spaces and brackets.
 bool read_process(const std::string& pid, Process* process) {
   std::ifstream file("/proc/" + pid + "/stat");
-  const std::string stat{std::istreambuf_iterator<char>(file), {}};
+  std::string stat;
+  std::getline(file, stat, '\0');  // a process that ends meanwhile fails the read, which iterators would throw for
   const std::size_t name_at = stat.find('(');
   const std::size_t name_end = stat.rfind(')');
   if (name_at == std::string::npos || name_end == std::string::npos) return false;

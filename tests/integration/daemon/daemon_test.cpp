@@ -1,0 +1,421 @@
+// tarnd promises its clients workers, memory with one writer, replacement of what dies, and to leave
+// nothing behind. Here a client that speaks only the control protocol drives a real private tarnd,
+// tarn-spawn and worker processes through that, and through what hostile or unlucky clients do. The
+// leak gate sees after each test whether a process, a memory file or a descriptor has stayed.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <string_view>
+#include <thread>
+
+#include "base/error.hpp"
+#include "fake_client.hpp"
+#include "os/clock.hpp"
+#include "os/process.hpp"
+#include "os/socket.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::testing {
+namespace {
+
+using wire::Type;
+
+constexpr uint64_t kMiB = 1u << 20;
+
+class TemporaryPath {
+ public:
+  TemporaryPath() {
+    char name[] = "/tmp/tarn_test_XXXXXX";
+    directory_ = mkdtemp(name);
+  }
+  TemporaryPath(const TemporaryPath&) = delete;
+  TemporaryPath& operator=(const TemporaryPath&) = delete;
+  ~TemporaryPath() { std::filesystem::remove_all(directory_); }
+  [[nodiscard]] std::string file(const std::string& name) const { return directory_ + "/" + name; }
+
+ private:
+  std::string directory_;
+};
+
+FakeClient::Options with(std::vector<std::string> worker_arguments) {
+  FakeClient::Options options;
+  options.worker_arguments = std::move(worker_arguments);
+  return options;
+}
+
+auto about(uint32_t member) {
+  return [member](const Message& m) { return m.as<wire::MemberInfo>().member == member; };
+}
+
+TEST(Daemon, GivesAClientItsBoardSegmentAndWorkers) {
+  FakeClient client;
+  client.open();
+  EXPECT_EQ(client.welcome().member, shm::kClientMember);
+  EXPECT_EQ(client.welcome().workers, 2u);
+  EXPECT_EQ(client.welcome().is_private, 1u);
+  EXPECT_EQ(client.welcome().board_size, sizeof(shm::Board));
+  EXPECT_EQ(client.welcome().segment_size, sizeof(shm::MemberSegment));
+  EXPECT_EQ(client.board().magic, shm::Board::kMagic);
+  ASSERT_EQ(client.workers().size(), 2u);
+  EXPECT_NE(client.workers()[0].member, client.workers()[1].member);
+  client.close();
+}
+
+TEST(Daemon, StartsWorkersInCleanSurroundings) {
+  FakeClient client;
+  client.open(with({"check"}));  // a worker that finds something wrong never serves
+  client.close();
+}
+
+TEST(Daemon, AClientWithoutWorkersGetsNone) {
+  FakeClient client;
+  FakeClient::Options options;
+  options.workers = 0;
+  options.flags = TARN_INIT_NO_WORKERS;
+  client.open(options);
+  EXPECT_EQ(client.welcome().workers, 0u);
+  client.close();
+}
+
+TEST(Daemon, RefusesMoreWorkersThanThereAreSlots) {
+  FakeClient client;
+  FakeClient::Options options;
+  options.workers = 250;
+  client.say_hello(options);
+  auto refused = client.expect(Type::kRefused).as<wire::Refused>();
+  EXPECT_EQ(refused.code, TARN_E_UNSATISFIABLE);
+  EXPECT_NE(std::string_view(refused.text).find("250 workers"), std::string_view::npos) << refused.text;
+  EXPECT_TRUE(client.wait_for_end());
+}
+
+TEST(Daemon, EverythingEndsWithAClientThatIsKilled) {
+  pid_t daemon = 0;
+  std::vector<pid_t> workers;
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    FakeClient client;
+    client.open(with({"child"}));
+    pid_t pids[] = {client.daemon_pid(), client.workers()[0].pid, client.workers()[1].pid};
+    if (write(ends[1], pids, sizeof pids) != sizeof pids) _exit(1);
+    for (;;) pause();
+  }
+  pid_t pids[3];
+  ASSERT_EQ(read(ends[0], pids, sizeof pids), static_cast<ssize_t>(sizeof pids));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  for (pid_t pid : pids) EXPECT_TRUE(process_exists(pid));
+  // A stopped worker must go, too.
+  kill(pids[1], SIGSTOP);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  (void)daemon;
+  for (pid_t pid : pids) EXPECT_TRUE(eventually([&] { return !process_exists(pid); })) << pid;
+}
+
+TEST(Daemon, EverythingEndsWithAClientThatLeavesBeforeHello) {
+  FakeClient client;
+  client.hang_up();
+}
+
+TEST(Daemon, WorkersEndWithTheirDaemon) {
+  FakeClient client;
+  client.open(with({"child"}));
+  kill(client.daemon_pid(), SIGKILL);
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+}
+
+TEST(Daemon, EndsInOrderWhenAskedTo) {
+  FakeClient client;
+  client.open();
+  kill(client.daemon_pid(), SIGTERM);
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_FALSE(process_exists(worker.pid));
+}
+
+TEST(Daemon, ASlabHasOneWriter) {
+  FakeClient client;
+  client.open();
+  Message granted = client.request_slab(kMiB - 5, 9);
+  ASSERT_EQ(granted.type, Type::kSlabGranted);
+  auto info = granted.as<wire::SlabInfo>();
+  EXPECT_EQ(info.member, shm::kClientMember);
+  EXPECT_EQ(info.size, kMiB);
+  const Fd& slab = granted.descriptors[0];
+  void* first = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, slab.get(), 0);
+  ASSERT_NE(first, MAP_FAILED);
+  client.send(Type::kSlabMapped, 9, wire::SlabId{info.member, info.slab});
+  client.expect(Type::kSlabReady, [](const Message& m) { return m.serial == 9; });
+
+  // Write through the mapping that was there. Expect: works.
+  static_cast<char*>(first)[100] = 'x';
+  // Map it for writing again, make a read-only mapping writable, write, truncate. Expect: all refused.
+  EXPECT_EQ(mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, slab.get(), 0), MAP_FAILED);
+  void* second = mmap(nullptr, kMiB, PROT_READ, MAP_SHARED, slab.get(), 0);
+  ASSERT_NE(second, MAP_FAILED);
+  EXPECT_EQ(static_cast<char*>(second)[100], 'x');
+  EXPECT_NE(mprotect(second, kMiB, PROT_READ | PROT_WRITE), 0);
+  EXPECT_LT(pwrite(slab.get(), "y", 1, 0), 0);
+  EXPECT_NE(ftruncate(slab.get(), 0), 0);
+  munmap(first, kMiB);
+  munmap(second, kMiB);
+  client.close();
+}
+
+TEST(Daemon, ALargeSlabComesWarmToo) {
+  FakeClient client;
+  client.open();
+  Message granted = client.request_slab(32 * kMiB, 10);
+  ASSERT_EQ(granted.type, Type::kSlabGranted);
+  os::Mapping slab;
+  ASSERT_EQ(os::Mapping::map(granted.descriptors[0], 32 * kMiB, os::Access::kReadWrite, slab), 0);
+  std::vector<unsigned char> resident(32 * kMiB / os::kPageSize);
+  ASSERT_EQ(mincore(slab.data(), slab.size(), resident.data()), 0);
+  for (unsigned char page : resident) ASSERT_EQ(page & 1, 1);
+  client.close();
+}
+
+TEST(Daemon, RefusesASlabBeyondTheLimitWithNumbers) {
+  FakeClient client;
+  client.open();
+  Message refused = client.request_slab(uint64_t{1} << 45, 11);
+  ASSERT_EQ(refused.type, Type::kSlabRefused);
+  auto body = refused.as<wire::SlabRefused>();
+  EXPECT_TRUE(body.code == TARN_E_STORE_FULL || body.code == TARN_E_QUOTA) << body.code;
+  EXPECT_NE(std::string_view(body.text).find("35184372088832"), std::string_view::npos) << body.text;
+  // The session goes on.
+  EXPECT_EQ(client.request_slab(kMiB, 12).type, Type::kSlabGranted);
+  client.close();
+}
+
+TEST(Daemon, SharesFilesThatAreOpenForReadingOnly) {
+  TemporaryPath temporary;
+  Fd writable{open(temporary.file("data").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)};
+  ASSERT_EQ(pwrite(writable.get(), "hello", 5, 0), 5);
+  Fd readable{open(temporary.file("data").c_str(), O_RDONLY | O_CLOEXEC)};
+  Fd directory{open("/", O_RDONLY | O_CLOEXEC)};
+  FakeClient client;
+  client.open();
+  Message ready = client.share_file(readable, 5, 20);
+  ASSERT_EQ(ready.type, Type::kSlabReady);
+  EXPECT_EQ(ready.as<wire::SlabId>().member, shm::kClientMember);
+  EXPECT_EQ(client.share_file(writable, 5, 21).as<wire::SlabRefused>().code, TARN_E_FILE);
+  EXPECT_EQ(client.share_file(directory, 5, 22).as<wire::SlabRefused>().code, TARN_E_FILE);
+  EXPECT_EQ(client.share_file(readable, 6, 23).as<wire::SlabRefused>().code, TARN_E_FILE_CHANGED);
+  client.close();
+}
+
+TEST(Daemon, GrowsTheRecordsOfAMember) {
+  FakeClient client;
+  client.open();
+  client.send(Type::kGrow, 30, wire::Grow{10000, 0, 0, 0});
+  auto grown = client.expect(Type::kGrown).as<wire::Grow>();
+  EXPECT_EQ(grown.records, 10000u);
+  EXPECT_EQ(grown.objects, shm::kObjectsAtStart);
+  client.send(Type::kGrow, 31, wire::Grow{shm::kTaskRecordsMax + 1, 0, 0, 0});
+  EXPECT_EQ(client.expect(Type::kSlabRefused).as<wire::SlabRefused>().code, TARN_E_LIMIT);
+  client.close();
+}
+
+TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {
+  FakeClient client;
+  client.open();
+  wire::MemberInfo victim = client.workers()[0];
+  kill(victim.pid, SIGKILL);
+  auto died = client.expect(Type::kMemberDied).as<wire::MemberInfo>();
+  EXPECT_EQ(died.member, victim.member);
+  EXPECT_EQ(died.pid, victim.pid);
+  EXPECT_EQ(died.signal, SIGKILL);
+  EXPECT_EQ(died.recover, 0u);
+  EXPECT_FALSE(client.is_serving(victim.member));
+  auto added = client.expect(Type::kMemberAdded).as<wire::MemberInfo>();
+  EXPECT_NE(added.member, victim.member);
+  client.expect(Type::kMemberGone, about(victim.member));
+  EXPECT_TRUE(eventually([&] { return client.is_serving(added.member); }));
+  client.close();
+}
+
+TEST(Daemon, GivesTheOrderAgainWhenTheReplacementDiesToo) {
+  TemporaryPath temporary;
+  FakeClient client;
+  FakeClient::Options options = with({"die-on-order"});
+  options.workers = 1;
+  options.environment.push_back("TARN_TEST_ONCE=" + temporary.file("once"));
+  client.open(options);
+  uint32_t first = client.workers()[0].member;
+  kill(client.workers()[0].pid, SIGKILL);
+  client.expect(Type::kMemberDied, about(first));
+  auto second = client.expect(Type::kMemberAdded).as<wire::MemberInfo>();
+  client.expect(Type::kMemberDied, about(second.member));
+  auto third = client.expect(Type::kMemberAdded).as<wire::MemberInfo>();
+  client.expect(Type::kMemberGone, about(first));
+  client.expect(Type::kMemberGone, about(second.member));
+  EXPECT_TRUE(eventually([&] { return client.is_serving(third.member); }));
+  client.close();
+}
+
+TEST(Daemon, ADeadWorkersSlabsStayUntilTheyAreDropped) {
+  FakeClient client;
+  FakeClient::Options options = with({"slab"});
+  options.workers = 1;
+  client.open(options);
+  uint32_t first = client.workers()[0].member;
+  auto slab = client.expect(Type::kSlabAdded).as<wire::SlabInfo>();
+  EXPECT_EQ(slab.member, first);
+  kill(client.workers()[0].pid, SIGKILL);
+  client.expect(Type::kMemberDied, about(first));
+  auto second = client.expect(Type::kMemberAdded).as<wire::MemberInfo>();
+  EXPECT_TRUE(eventually([&] { return client.is_serving(second.member); }));
+  client.send(Type::kSlabDrop, 0, wire::SlabId{first, slab.slab});
+  client.expect(Type::kMemberGone, about(first));
+  client.close();
+}
+
+TEST(Daemon, TellsTheClientWhenWorkersDoNotStart) {
+  FakeClient client;
+  FakeClient::Options options = with({"exit-first"});
+  options.workers = 1;
+  client.say_hello(options);
+  client.expect(Type::kWelcome);
+  auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
+  EXPECT_EQ(broken.code, TARN_E_WORKER_CRASHED);
+  EXPECT_NE(std::string_view(broken.text).find("exited with status 3"), std::string_view::npos) << broken.text;
+  client.close();
+}
+
+TEST(Daemon, TellsTheClientWhenItsExecutableCannotBeStarted) {
+  FakeClient client;
+  FakeClient::Options options;
+  options.workers = 1;
+  TemporaryPath temporary;
+  std::string path = temporary.file("no_program");
+  Fd{open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)}.reset();
+  std::string before = worker_path();
+  setenv("TARN_TEST_WORKER", path.c_str(), 1);
+  client.say_hello(options);
+  setenv("TARN_TEST_WORKER", before.c_str(), 1);
+  client.expect(Type::kWelcome);
+  auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
+  EXPECT_NE(std::string_view(broken.text).find("starting the executable"), std::string_view::npos) << broken.text;
+  client.close();
+}
+
+TEST(Daemon, RefusesAWorkerOfAnotherBuildByName) {
+  FakeClient client;
+  FakeClient::Options options = with({"other-build"});
+  options.workers = 1;
+  client.say_hello(options);
+  client.expect(Type::kWelcome);
+  auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
+  EXPECT_EQ(broken.code, TARN_E_VERSION);
+  EXPECT_NE(std::string_view(broken.text).find("fake worker"), std::string_view::npos) << broken.text;
+  client.close();
+}
+
+TEST(Daemon, TakesAStoppedWorkerOutOfServiceUntilItContinues) {
+  FakeClient client;
+  client.open();
+  wire::MemberInfo worker = client.workers()[1];
+  kill(worker.pid, SIGSTOP);
+  EXPECT_TRUE(eventually([&] { return !client.is_serving(worker.member); }));
+  // The others are served meanwhile.
+  EXPECT_EQ(client.request_slab(kMiB, 40).type, Type::kSlabGranted);
+  kill(worker.pid, SIGCONT);
+  EXPECT_TRUE(eventually([&] { return client.is_serving(worker.member); }));
+  client.close();
+}
+
+TEST(Daemon, KillsAWorkerThatSendsGarbage) {
+  TemporaryPath temporary;
+  FakeClient client;
+  FakeClient::Options options = with({"garbage"});
+  options.workers = 1;
+  options.environment.push_back("TARN_TEST_ONCE=" + temporary.file("once"));
+  client.open(options);  // the second one serves
+  client.close();
+}
+
+TEST(Daemon, EndsTheSessionOfAClientThatSendsGarbage) {
+  FakeClient client;
+  client.open();
+  alignas(8) std::byte garbage[100]{};
+  client.send_raw(garbage);
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+}
+
+TEST(Daemon, EndsTheSessionOfAClientThatBreaksTheOrder) {
+  FakeClient client;
+  client.open();
+  client.send(Type::kSlabMapped, 1, wire::SlabId{shm::kClientMember, 3});
+  auto refused = client.expect(Type::kRefused).as<wire::Refused>();
+  EXPECT_EQ(refused.code, TARN_E_PROTOCOL);
+  EXPECT_NE(std::string_view(refused.text).find("SLAB_MAPPED"), std::string_view::npos) << refused.text;
+  EXPECT_TRUE(client.wait_for_end());
+}
+
+TEST(Daemon, RefusesAnotherVersionOfTheProtocol) {
+  FakeClient client;
+  alignas(8) wire::Header header{wire::kMagic, 99, 1, sizeof header, 0};
+  client.send_raw(std::as_bytes(std::span(&header, 1)));
+  auto refused = client.expect(Type::kRefused).as<wire::Refused>();
+  EXPECT_NE(std::string_view(refused.text).find("version 99"), std::string_view::npos) << refused.text;
+  EXPECT_TRUE(client.wait_for_end());
+}
+
+TEST(Daemon, CutsOffAClientThatAsksAndNeverReads) {
+  FakeClient client;
+  client.open();
+  // 4 MiB of answers and 16 Ki packets are what tarnd keeps; far more is asked for.
+  for (int i = 0; i < 100'000; ++i) {
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, Type::kGrow, 1);
+    message.body<wire::Grow>() = {1, 1, 1, 0};
+    if (os::socket_send(client.socket(), message.finish(), {}, os::deadline_after(kPatience)) != 0) break;
+  }
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+}
+
+TEST(Daemon, AnswersToolsAndNobodyElseAtItsSocket) {
+  FakeClient client;
+  client.open();
+  std::string path = "@tarn/" + std::to_string(geteuid()) + "/" + std::to_string(getpid());
+  for (auto role : {wire::Role::kTool, wire::Role::kWorker}) {
+    Fd tool;
+    ASSERT_EQ(os::socket_connect(path, tool), 0) << last_error();
+    wire::Buffer<1024> buffer;
+    wire::Builder hello(buffer.bytes, Type::kHello, 1);
+    auto& body = hello.body<wire::Hello>();
+    body.role = static_cast<uint32_t>(role);
+    body.pid = getpid();
+    ASSERT_EQ(os::socket_send(tool, hello.finish(), {}, os::kForever), 0);
+    wire::Builder query(buffer.bytes, Type::kQuery, 2);
+    wire::set_text(query.body<wire::Query>().what, "status");
+    (void)os::socket_send(tool, query.finish(), {}, os::kForever);
+    static wire::Buffer<wire::kMessageSizeMax> incoming;
+    os::Received received;
+    ASSERT_EQ(os::socket_receive(tool, incoming.bytes, received, os::deadline_after(kPatience)), 0);
+    wire::Packet packet;
+    ASSERT_EQ(wire::parse({incoming.bytes, received.size}, 0, wire::From::kDaemon, packet), 0) << last_error();
+    if (role == wire::Role::kTool) {
+      ASSERT_EQ(packet.type, Type::kReply);
+      std::string_view text(reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size());
+      EXPECT_NE(text.find("\"schema\""), std::string_view::npos) << text;
+    } else {
+      EXPECT_EQ(packet.type, Type::kRefused);
+    }
+  }
+  client.close();
+}
+
+}  // namespace
+}  // namespace tarn::testing
