@@ -156,12 +156,15 @@ void tarn_close(tarn_client* client) {
 
 int tarn_client_fd(tarn_client* client) {
   if (int r = client::check_client(client); r < 0) return r;
-  return client->session.event_fd().get();
+  return client->session.poll_fd().get();
 }
 
 int tarn_client_dispatch(tarn_client* client) {
   if (int r = client::check_client(client); r < 0) return r;
-  return client->submitter.dispatch(client, client->session.event_fd());
+  // First what tarnd has to say, then the futures: those that finished are served, tarnd or not.
+  int gone = client->session.poll();
+  int called = client->submitter.dispatch(client, client->session.event_fd());
+  return called == 0 && gone < 0 ? gone : called;
 }
 
 int tarn_client_get_info(tarn_client* client, tarn_client_info* info) {

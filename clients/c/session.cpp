@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -151,7 +152,8 @@ int Session::say_hello(const tarn_options& options, int argc, char** argv, int64
                 wire::kArgumentsSizeMax);
   int descriptors[] = {executable.get(), directory.get(), out.get(), err.get(), event_fd_.get()};
   if (int r = send(builder.finish(), descriptors); r < 0) return r;
-  return await_welcome(deadline_ns);
+  if (int r = await_welcome(deadline_ns); r < 0) return r;
+  return make_poll_fd();
 }
 
 int Session::refused(const wire::Packet& packet) {
@@ -189,6 +191,18 @@ int Session::await_welcome(int64_t deadline_ns) {
   if (event_fd_.valid()) view_.event_fds[self] = event_fd_.get();
   if (view_.board->magic != shm::Board::kMagic || view_.own().magic != shm::MemberSegment::kMagic)
     return fail(TARN_E_VERSION, "shared memory is not what this release expects: tarnd is of another build");
+  return 0;
+}
+
+int Session::make_poll_fd() {
+  poll_fd_ = Fd{epoll_create1(EPOLL_CLOEXEC)};
+  if (!poll_fd_.valid()) return fail_errno(code_of_errno(errno), "cannot make a pollable descriptor");
+  for (int fd : {event_fd_.get(), socket_.get()}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (epoll_ctl(poll_fd_.get(), EPOLL_CTL_ADD, fd, &event) < 0)
+      return fail_errno(code_of_errno(errno), "cannot watch a descriptor");
+  }
   return 0;
 }
 

@@ -65,6 +65,8 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] task::SessionView& view() { return view_; }
   [[nodiscard]] const wire::Welcome& welcome() const { return welcome_; }
   [[nodiscard]] const Fd& event_fd() const { return event_fd_; }
+  // Readable when the event descriptor or the control socket is: what a program polls.
+  [[nodiscard]] const Fd& poll_fd() const { return poll_fd_; }
 
  private:
   struct Order {
@@ -75,6 +77,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
 
   [[nodiscard]] int connect(std::string_view address, int64_t deadline_ns);
   [[nodiscard]] int start_private();
+  [[nodiscard]] int make_poll_fd();
   [[nodiscard]] int send(std::span<const std::byte> packet, std::span<const int> descriptors = {});
   [[nodiscard]] int say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns);
   [[nodiscard]] int await_welcome(int64_t deadline_ns);
@@ -102,6 +105,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   // Guarded by gate_.
   Fd socket_;
   Fd event_fd_;
+  Fd poll_fd_;
   uint32_t serial_ = 0;
   bool is_gone_ = false;
   bool is_worker_ = false;

@@ -133,7 +133,8 @@ TARN_API int tarn_client_fd(tarn_client *client);
 
 /* Runs the callbacks of futures that finished (tarn_future_then) in this thread and arms the
  * descriptor again. Does not block. Call it once before the first poll. Returns the number of
- * callbacks run, or a negative code. Since 0.1. */
+ * callbacks run, or a negative code: TARN_E_DAEMON_GONE when there is nothing left to run and the
+ * daemon has left, so that nothing more will finish. Since 0.1. */
 TARN_API int tarn_client_dispatch(tarn_client *client);
 
 typedef struct tarn_client_info {
