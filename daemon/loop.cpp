@@ -55,23 +55,31 @@ void Loop::Timer::reset() {
 }
 
 void Loop::run() {
-  while (!stopped_) run_round();
+  while (!stopped_) run_round(timeout_ms());
 }
 
-void Loop::run_round() {
+bool Loop::run_ready() {
+  bool any = false;
+  while (run_round(0)) any = true;
+  return any;
+}
+
+bool Loop::run_round(int timeout) {
   round_.resize(kEventsPerRound);
-  int count = epoll_wait(epoll_.get(), round_.data(), kEventsPerRound, timeout_ms());
+  int count = epoll_wait(epoll_.get(), round_.data(), kEventsPerRound, timeout);
   round_.resize(count > 0 ? static_cast<size_t>(count) : 0);
   // By index: nobody adds to the round, but watches that are dropped take their events out of it.
   for (size_t i = 0; i < round_.size(); ++i)
     if (auto* entry = static_cast<Entry*>(round_[i].data.ptr)) entry->on_events(round_[i].events);
   round_.clear();
+  bool any = count > 0 || !deferred_.empty();
   run_timers();
   while (!deferred_.empty()) {
     auto calls = std::exchange(deferred_, {});
     for (auto& call : calls) call();
   }
   empty_graveyard();
+  return any;
 }
 
 // Destructors may bury more.

@@ -87,13 +87,15 @@ class Loop {
   }
 
   void run();
+  // Does what is to do now, without waiting; false if that was nothing. For tests.
+  bool run_ready();
   void stop() { stopped_ = true; }
 
   // Where the one packet that is being handled lies. Large, but touched only as far as packets reach.
   [[nodiscard]] std::span<std::byte> packet_buffer() { return packet_buffer_->bytes; }
 
  private:
-  void run_round();
+  bool run_round(int timeout);
   [[nodiscard]] int timeout_ms() const;
   void run_timers();
   void empty_graveyard();

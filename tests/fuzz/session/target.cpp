@@ -1,0 +1,344 @@
+// A client, its workers and even a confused spawn service may send tarnd any messages in any order.
+// Whatever they are, tarnd must not fail an assertion or touch what is gone, every packet that it sends
+// must be one of the protocol, and at the end it must have let go of every descriptor.
+//
+// The whole daemon runs here in one thread, with this program as its client, its workers and its spawn
+// service. Input: a script, one byte of operation each, followed by the bytes that the operation takes
+// (0 once the input has ended).
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/process.hpp"
+#include "os/socket.hpp"
+#include "tarnd.hpp"
+#include "wire/validate.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "does not hold: %s (%s)\n", what, last_error());
+  std::abort();
+}
+
+size_t count_descriptors() {
+  DIR* directory = opendir("/proc/self/fd");
+  size_t count = 0;
+  while (readdir(directory) != nullptr) ++count;
+  closedir(directory);
+  return count;
+}
+
+class Input {
+ public:
+  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  uint8_t byte() {
+    if (size_ == 0) return 0;
+    --size_;
+    return *data_++;
+  }
+  // Mostly a small number, sometimes a large one.
+  uint64_t number() {
+    uint8_t first = byte();
+    if (first < 0xf0) return first;
+    return uint64_t{byte()} << ((first & 0x0f) * 4);
+  }
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+};
+
+struct Peer {
+  Fd socket;
+  uint64_t ticket = 0;
+  uint32_t member = 0;  // as WELCOME told
+};
+
+class World {
+ public:
+  World() : daemon_(loop_, small_config(), two_slots(), true) {
+    Fd theirs;
+    require(os::socket_pair(spawn_, theirs) == 0, "socket pair");
+    daemon_.use_spawn_service(std::move(theirs), [this] { daemon_.shut_down(); });
+    Fd client;
+    require(os::socket_pair(client_.socket, client) == 0, "socket pair");
+    daemon_.serve_client(std::move(client));
+  }
+
+  void play(Input& input) {
+    for (int steps = 0; !input.empty() && steps < 200; ++steps) {
+      step(input);
+      settle();
+    }
+  }
+
+  // Ends as a private tarnd does when its client is gone and the service has reported all deaths.
+  void end() {
+    client_.socket.reset();
+    settle();
+    for (auto& [ticket, peer] : workers_) {
+      peer.socket.reset();
+      report_exit(ticket, SIGKILL, 0);
+    }
+    settle();
+    spawn_.reset();
+    settle();
+    require(daemon_.sessions().empty(), "sessions end with their client");
+    require(daemon_.budget().used() == 0, "memory is given back");
+  }
+
+ private:
+  static Config small_config() {
+    Config config;
+    config.memory_max = 64u << 20;
+    config.session_slabs_max = 8;
+    return config;
+  }
+
+  static SlotTable two_slots() {
+    std::vector<Slot> slots(2);
+    for (uint32_t i = 0; i < 2; ++i) {
+      slots[i].number = i;
+      slots[i].core = static_cast<int32_t>(i);
+      slots[i].cpu_count = 1;
+      slots[i].cpus[0] = 1u << i;
+    }
+    return SlotTable(std::move(slots));
+  }
+
+  void step(Input& input) {
+    switch (input.byte() % 12) {
+      case 0:
+        return say_hello(client_, wire::Role::kClient, input.byte());
+      case 1:
+        return say_hello(pick(input), static_cast<wire::Role>(input.byte() % 3), input.byte());
+      case 2:
+      case 3:
+      case 4:
+        return send_request(pick(input), input);
+      case 5:
+        return report_started(pick_ticket(input));
+      case 6:
+        return report_exit(pick_ticket(input), input.byte() % 65, input.byte());
+      case 7:
+        return report_failure(pick_ticket(input));
+      case 8:
+        return report_stop(pick_ticket(input), input.byte() % 2);
+      case 9:
+        return send_garbage(pick(input), input);
+      case 10:
+        pick(input).socket.reset();
+        return;
+      default:
+        return start_all(input);
+    }
+  }
+
+  Peer& pick(Input& input) {
+    uint8_t choice = input.byte();
+    if (choice % 3 == 0 || workers_.empty()) return client_;
+    auto found = workers_.begin();
+    std::advance(found, choice / 3 % workers_.size());
+    return found->second;
+  }
+
+  uint64_t pick_ticket(Input& input) { return input.byte() % (last_ticket_ + 2); }
+
+  void transmit(const Fd& socket, wire::Builder& message, std::initializer_list<int> descriptors = {}) {
+    if (socket.valid()) (void)os::socket_send(socket, message.finish(), {descriptors.begin(), descriptors.size()}, 0);
+  }
+
+  void say_hello(Peer& peer, wire::Role role, uint8_t variant) {
+    wire::Buffer<1024> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kHello, 1);
+    auto& hello = message.body<wire::Hello>();
+    hello.role = static_cast<uint32_t>(role);
+    hello.pid = getpid();
+    hello.build_id_size = 1;
+    hello.build_id[0] = (variant & 1) != 0 ? 1 : 0;
+    if (role != wire::Role::kClient) return transmit(peer.socket, message);
+    hello.build_id[0] = 0;
+    hello.workers = variant % 4;
+    hello.argv_size = 2;
+    require(message.append("a", 2), "it fits");
+    Fd executable{open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
+    Fd directory{open("/", O_RDONLY | O_CLOEXEC)};
+    Fd event{eventfd(0, EFD_CLOEXEC)};
+    transmit(peer.socket, message, {executable.get(), directory.get(), 1, 2, event.get()});
+  }
+
+  void send_request(Peer& peer, Input& input) {
+    wire::Buffer<1024> buffer;
+    constexpr wire::Type kTypes[] = {wire::Type::kSlabRequest, wire::Type::kSlabMapped, wire::Type::kSlabDrop,
+                                     wire::Type::kFileShare,   wire::Type::kGrow,       wire::Type::kRecovered,
+                                     wire::Type::kReady,       wire::Type::kQuery,      wire::Type::kGoodbye};
+    wire::Type type = kTypes[input.byte() % std::size(kTypes)];
+    wire::Builder message(buffer.bytes, type, input.byte());
+    switch (type) {
+      case wire::Type::kSlabRequest:
+        message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, 0};
+        return transmit(peer.socket, message);
+      case wire::Type::kSlabMapped:
+      case wire::Type::kSlabDrop: {
+        uint8_t member = input.byte();
+        message.body<wire::SlabId>() = {member == 0 ? peer.member : member, static_cast<uint32_t>(input.number())};
+        return transmit(peer.socket, message);
+      }
+      case wire::Type::kFileShare: {
+        message.body<wire::SlabInfo>() = {0, 0, 1 + input.number(), -1, 1};
+        Fd file{open(input.byte() % 4 != 0 ? "/proc/self/exe" : "/dev/null", O_RDONLY | O_CLOEXEC)};
+        return transmit(peer.socket, message, {file.get()});
+      }
+      case wire::Type::kGrow:
+        message.body<wire::Grow>() = {static_cast<uint32_t>(input.number() * 64), static_cast<uint32_t>(input.number()),
+                                      static_cast<uint32_t>(input.number() * 64), 0};
+        return transmit(peer.socket, message);
+      case wire::Type::kRecovered:
+        message.body<wire::MemberInfo>().member = input.byte();
+        return transmit(peer.socket, message);
+      case wire::Type::kQuery:
+        wire::set_text(message.body<wire::Query>().what, input.byte() % 2 != 0 ? "status" : "workers");
+        return transmit(peer.socket, message);
+      default:
+        return transmit(peer.socket, message);
+    }
+  }
+
+  void send_garbage(Peer& peer, Input& input) {
+    alignas(8) std::byte bytes[256]{};
+    size_t size = 1 + input.byte() % sizeof bytes;
+    for (size_t i = 0; i < size; ++i) bytes[i] = std::byte{input.byte()};
+    if (peer.socket.valid()) (void)os::socket_send(peer.socket, {bytes, size}, {}, 0);
+  }
+
+  void report_started(uint64_t ticket) {
+    if (ticket == 0) return;
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kSpawned, 0);
+    auto& body = message.body<wire::Spawned>();
+    body.ticket = ticket;
+    body.pid = 1000 + static_cast<int32_t>(ticket);
+    Fd pidfd;
+    require(os::pidfd_open(getpid(), pidfd) == 0, "pidfd");
+    transmit(spawn_, message, {pidfd.get()});
+  }
+
+  void report_exit(uint64_t ticket, int signal, int status) {
+    if (ticket == 0) return;
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kExited, 0);
+    message.body<wire::Exited>() = {ticket, 5, signal, status, 0};
+    transmit(spawn_, message);
+  }
+
+  void report_failure(uint64_t ticket) {
+    if (ticket == 0) return;
+    wire::Buffer<512> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kSpawnFailed, 0);
+    auto& body = message.body<wire::SpawnFailed>();
+    body.ticket = ticket;
+    body.error = 2;
+    transmit(spawn_, message);
+  }
+
+  void report_stop(uint64_t ticket, uint32_t stopped) {
+    if (ticket == 0) return;
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kStopped, 0);
+    message.body<wire::Exited>() = {ticket, 5, 0, 0, stopped};
+    transmit(spawn_, message);
+  }
+
+  // The usual beginning, so that scripts need not discover it.
+  void start_all(Input& input) {
+    say_hello(client_, wire::Role::kClient, input.byte());
+    settle();
+    for (uint64_t ticket = 1; ticket <= last_ticket_; ++ticket) report_started(ticket);
+    for (auto& [ticket, peer] : workers_) say_hello(peer, wire::Role::kWorker, 0);
+    settle();
+    wire::Buffer<64> buffer;
+    wire::Builder ready(buffer.bytes, wire::Type::kReady, 0);
+    for (auto& [ticket, peer] : workers_) transmit(peer.socket, ready);
+  }
+
+  // Lets tarnd and its peers take all that was sent, until nothing moves.
+  void settle() {
+    for (bool moved = true; moved;) {
+      moved = loop_.run_ready();
+      moved |= read_all(client_.socket, wire::From::kDaemon, &client_);
+      for (auto& [ticket, peer] : workers_) moved |= read_all(peer.socket, wire::From::kDaemon, &peer);
+      moved |= read_all(spawn_, wire::From::kDaemonToSpawn, nullptr);
+    }
+  }
+
+  bool read_all(Fd& socket, wire::From from, Peer* peer) {
+    bool any = false;
+    while (socket.valid()) {
+      os::Received received;
+      int r = os::socket_receive(socket, incoming_.bytes, received, 0);
+      if (r == os::kWouldBlock) break;
+      any = true;
+      if (r < 0 || received.size == 0) {
+        socket.reset();
+        break;
+      }
+      wire::Packet packet;
+      require(wire::parse({incoming_.bytes, received.size}, received.descriptor_count, from, packet) == 0,
+              "tarnd sends only messages of the protocol");
+      if (packet.type == wire::Type::kSpawn) {
+        last_ticket_ = packet.as<wire::Spawn>().ticket;
+        Peer worker;
+        worker.socket = std::move(received.descriptors[4]);
+        worker.ticket = last_ticket_;
+        pending_.emplace_back(std::move(worker));
+      }
+      if (packet.type == wire::Type::kWelcome) peer->member = packet.as<wire::Welcome>().member;
+    }
+    for (Peer& worker : pending_) workers_.emplace(worker.ticket, std::move(worker));
+    pending_.clear();
+    return any;
+  }
+
+  Loop loop_;
+  Tarnd daemon_;
+  Fd spawn_;
+  Peer client_;
+  std::map<uint64_t, Peer> workers_;
+  std::vector<Peer> pending_;
+  uint64_t last_ticket_ = 0;
+  wire::Buffer<wire::kMessageSizeMax> incoming_;
+};
+
+}  // namespace
+}  // namespace tarn::daemon
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace tarn::daemon;
+  set_log_level(static_cast<Level>(0));
+  size_t before = count_descriptors();
+  {
+    auto world = std::make_unique<World>();
+    Input input(data, size);
+    world->play(input);
+    world->end();
+  }
+  require(count_descriptors() == before, "no descriptor is left");
+  return 0;
+}
