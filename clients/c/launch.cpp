@@ -113,7 +113,8 @@ int launch_private_daemon(Fd& socket, pid_t& pid) {
 }
 
 void reap_private_daemon(pid_t pid) {
-  while (waitpid(pid, nullptr, __WCLONE) < 0 && errno == EINTR) {
+  // __WALL: execve has given the child back the exit signal that clone left out.
+  while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
   }
 }
 
