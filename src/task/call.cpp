@@ -11,6 +11,8 @@ int vfail_call(tarn_call& call, int code, const char* type, const char* format, 
   vsnprintf(message, sizeof message, format, arguments);
   free(call.error_type);
   free(call.error_message);
+  free(call.error_task);
+  call.error_task = nullptr;
   // Without memory for its words, the error still has its code.
   call.error_type = type == nullptr ? nullptr : strndup(type, kCallMessageSizeMax - 1);
   call.error_message = strdup(message);

@@ -37,6 +37,7 @@ struct tarn_call {
   int error_code;
   char* error_type;     // allocated; nullptr: none
   char* error_message;  // allocated; nullptr: none
+  char* error_task;     // allocated; nullptr: this one failed, otherwise the one it depends on
 };
 
 namespace tarn::task {

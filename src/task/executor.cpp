@@ -240,6 +240,7 @@ bool Executor::run(uint32_t id) {
   call.error_code = 0;
   call.error_type = nullptr;
   call.error_message = nullptr;
+  call.error_task = nullptr;
 
   int code;
   if (call.definition == nullptr) {
@@ -306,8 +307,8 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
     } else if (entry.kind == TARN_ARG_OBJECT) {
       r = store_.resolve(ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
     } else {
-      r = read_result_of(call.args[i], owner, entry.id, entry.generation);
-      if (r == TARN_E_DEPENDENCY) return fail_call(call, r, nullptr, "argument %u failed: %s", i, last_error());
+      r = read_result_of(call, call.args[i], owner, entry.id, entry.generation);
+      if (r == TARN_E_DEPENDENCY) return r;
     }
     if (r < 0) return fail_call(call, r, nullptr, "argument %u: %s", i, last_error());
   }
@@ -315,31 +316,46 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
   return 0;
 }
 
+// Fails `call` for what `other` failed for, in the words of the first task that failed.
+int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
+  TaskErrorPayload error;
+  memcpy(&error, other.payload, sizeof error);
+  const Definition* definition = find_task(other.task);
+  const char* task = definition == nullptr ? "?" : definition->name;
+  const char* type = nullptr;
+  const char* message = nullptr;
+  tarn_bytes bytes{};
+  if (error.text.generation != 0 && store_.resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
+    auto* text = static_cast<const ErrorText*>(bytes.data);
+    uint64_t strings_size = uint64_t{text->type_size} + text->message_size + text->task_size;
+    if (sizeof *text + strings_size <= bytes.size && text->task_size > 0) {
+      type = reinterpret_cast<const char*>(text + 1);
+      message = type + text->type_size;
+      task = message + text->message_size;
+    }
+  }
+  if (message != nullptr) {
+    fail_call(call, TARN_E_DEPENDENCY, type, "%s", message);
+  } else if (error.signal != 0) {
+    fail_call(call, TARN_E_DEPENDENCY, nullptr, "its worker was killed by signal %d", error.signal);
+  } else if (error.code == TARN_E_WORKER_CRASHED) {
+    fail_call(call, TARN_E_DEPENDENCY, nullptr, "its worker exited with status %d", error.exit_status);
+  } else {
+    fail_call(call, TARN_E_DEPENDENCY, nullptr, "it failed with code %d", error.code);
+  }
+  call.error_task = strdup(task);
+  return TARN_E_DEPENDENCY;
+}
+
 // The result of another task of the same owner, which holds it for us.
-int Executor::read_result_of(tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation) {
+int Executor::read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation) {
   if (index >= shm::kTaskRecordsMax) return fail(TARN_E_PROTOCOL, "there is no task record %u", index);
   const TaskRecord& other = SegmentSpace(view_, owner).record(index);
   State state = State::unpack(other.state.load(shm::kAcquire));
   if (state.generation != generation || !state.finished())
     return fail(TARN_E_PROTOCOL, "the task it comes from is not done");
+  if ((state.flags & kFailed) != 0) return fail_with_cause(call, other);
   ObjectRef ref;
-  if ((state.flags & kFailed) != 0) {
-    TaskErrorPayload error;
-    memcpy(&error, other.payload, sizeof error);
-    const Definition* definition = find_task(other.task);
-    const char* name = definition == nullptr ? "?" : definition->name;
-    tarn_bytes bytes{};
-    if (error.text.generation != 0 && store_.resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
-      auto* text = static_cast<const ErrorText*>(bytes.data);
-      uint64_t end = sizeof *text + uint64_t{text->type_size} + text->message_size;
-      if (end <= bytes.size && text->message_size > 0) {
-        auto* message = reinterpret_cast<const char*>(text + 1) + text->type_size;
-        return fail(TARN_E_DEPENDENCY, "task '%s': %.*s", name, static_cast<int>(text->message_size - 1), message);
-      }
-    }
-    return fail(TARN_E_DEPENDENCY, "task '%s' failed with code %d%s", name, error.code,
-                error.signal != 0 ? " (its worker was killed)" : "");
-  }
   if ((state.flags & kObject) == 0) {
     out = {other.payload, other.result_size};
     return 0;
@@ -376,6 +392,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
   }
   free(call.error_type);
   free(call.error_message);
+  free(call.error_task);
   finish(space, record, mine, outcome);
 }
 
@@ -385,7 +402,9 @@ void Executor::write_error(tarn_call& call, TaskRecord& record, int code) {
   payload.code = code;
   const char* strings[3] = {call.error_type == nullptr ? "" : call.error_type,
                             call.error_message == nullptr ? "" : call.error_message,
-                            call.definition == nullptr ? "" : call.definition->name};
+                            call.error_task != nullptr   ? call.error_task
+                            : call.definition == nullptr ? ""
+                                                         : call.definition->name};
   uint32_t sizes[3];
   uint64_t size = sizeof(ErrorText);
   for (int i = 0; i < 3; ++i) {

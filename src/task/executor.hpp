@@ -42,7 +42,8 @@ class Executor {
   [[nodiscard]] bool run(uint32_t id);
   [[nodiscard]] int read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int read_block(tarn_call& call, const std::byte* payload, uint32_t owner);
-  [[nodiscard]] int read_result_of(tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation);
+  int fail_with_cause(tarn_call& call, const TaskRecord& other);
+  [[nodiscard]] int read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation);
   void finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code);
   void write_error(tarn_call& call, TaskRecord& record, int code);
   void wake_another();
