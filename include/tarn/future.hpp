@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -164,8 +165,12 @@ std::vector<std::uint8_t> wait_for_some(const Futures& range, std::size_t want,
     client = future.client();
     handles.push_back(future.handle());
   }
+  if (want > handles.size()) {
+    raise(TARN_E_ARGUMENT, "cannot wait for " + std::to_string(want) + " of " +
+                               std::to_string(handles.size()) + " futures");
+  }
   std::vector<std::uint8_t> done(handles.size());
-  if (handles.empty() && want == 0) return done;
+  if (handles.empty()) return done;
   const int result = ::tarn_wait(client, handles.data(), handles.size(), want, timeout.count(),
                                  done.data(), nullptr);
   if (result != TARN_E_TIMED_OUT) check(result);

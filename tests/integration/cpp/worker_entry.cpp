@@ -1,0 +1,139 @@
+// The tasks, and the way into a worker: before main(), so that a worker is neither a test run nor under the guardian.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <numeric>
+#include <thread>
+
+#include "tasks.hpp"
+
+namespace tarn::testing {
+
+Order echo_order(const Order& order) {
+  return order;
+}
+TARN_TASK(echo_order);
+
+Fraction invert(Fraction fraction) {
+  return {fraction.denominator(), fraction.numerator()};
+}
+TARN_TASK(invert);
+
+int add(int a, const int& b) noexcept {
+  return a + b;
+}
+TARN_TASK(add);
+
+std::string join(std::string a, const std::string& b) {
+  return a + b;
+}
+TARN_TASK(join);
+
+std::string repeat(const Query& query) {
+  std::string text;
+  for (int i = 0; i < query.times; ++i) text += query.text;
+  return text;
+}
+TARN_TASK(repeat);
+
+std::int64_t count_lines(std::string_view text) {
+  return std::count(text.begin(), text.end(), '\n');
+}
+TARN_TASK(count_lines);
+
+double sum(std::span<const double> numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), 0.0);
+}
+TARN_TASK(sum);
+
+std::vector<double> count_up(std::size_t count) {
+  std::vector<double> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), 0.0);
+  return numbers;
+}
+TARN_TASK(count_up);
+
+std::string_view middle(std::string_view text) {
+  return text.substr(text.size() / 3, text.size() / 3);
+}
+TARN_TASK(middle);
+
+std::size_t object_size(tarn::object object) {
+  const tarn::object rest = object.slice(1);
+  return rest.view().size() + 1;
+}
+TARN_TASK(object_size);
+
+std::uint64_t address_of(std::string_view text) {
+  return reinterpret_cast<std::uintptr_t>(text.data());
+}
+TARN_TASK(address_of);
+
+void do_nothing() {}
+TARN_TASK(do_nothing);
+
+void throw_out_of_range(int value) {
+  throw std::out_of_range("no " + std::to_string(value));
+}
+TARN_TASK(throw_out_of_range);
+
+void throw_odd() {
+  throw OddError("100% odd: %s");
+}
+TARN_TASK(throw_odd);
+
+int throw_number(int number) {
+  throw number;
+}
+TARN_TASK(throw_number);
+
+void throw_library_error() {
+  throw store_full(TARN_E_STORE_FULL, "no room for it");
+}
+TARN_TASK(throw_library_error);
+
+void sleep_ms(int ms) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+}
+TARN_TASK(sleep_ms);
+
+int die(int signal) {
+  if (signal == 0) _exit(3);
+  return raise(signal);
+}
+TARN_TASK(die);
+
+int die_once(std::string_view marker, int value) {
+  if (open(std::string(marker).c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0) raise(SIGKILL);
+  return value;
+}
+TARN_TASK(die_once);
+
+std::uint32_t attempt() {
+  return this_task::attempt();
+}
+TARN_TASK(attempt);
+
+int core() {
+  return this_task::slot().core;
+}
+TARN_TASK(core);
+
+TARN_TASK(twice<double>);
+
+int not_a_task(int value) {
+  return value;
+}
+
+// Last in the file that defines the tasks, so that they are defined by now.
+[[maybe_unused]] const bool is_client = [] {
+  if (std::getenv("TARN_WORKER_FD") != nullptr) static_cast<void>(init(0, nullptr));
+  return true;
+}();
+
+}  // namespace tarn::testing
