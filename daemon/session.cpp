@@ -265,14 +265,12 @@ void Session::wake_everybody() {
   shm::ring_all(*board_);
   for (auto& [index, member] : members_) {
     if (!member->is_reachable()) continue;
-    bool poll_armed = false;
-    shm::wake_all_waiters(reinterpret_cast<shm::MemberSegment*>(member->segment.data())->waiters, poll_armed);
-    // Not by its event descriptor: that is in the client's hands, and a write to it could block.
-    if (poll_armed && member->is_client() && member->connection != nullptr) {
-      wire::Buffer<64> buffer;
-      wire::Builder message(buffer.bytes, wire::Type::kWake, 0);
-      member->connection->send(message);
-    }
+    shm::wake_all_waiters(reinterpret_cast<shm::MemberSegment*>(member->segment.data())->waiters);
+    // Its pollable descriptor not by the eventfd: that is in the client's hands, and a write could block.
+    if (!member->is_client() || member->connection == nullptr) continue;
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kWake, 0);
+    member->connection->send(message);
   }
 }
 

@@ -60,13 +60,12 @@ inline void ring_all(Board& board) {
     if (board.workers[member].pid.load(kRelaxed) != 0) wake_worker(board, member);
 }
 
-// Wakes all sleeping threads of a member, so that they look at their records and their sockets.
-// The poll waiter is left to its owner's event descriptor: `poll_armed` tells whether to write it.
-inline void wake_all_waiters(Waiters& waiters, bool& poll_armed) {
-  uint64_t sleepers = waiters.count_all();
-  poll_armed = (sleepers >> Waiters::kPollWaiter & 1) != 0;
+// Wakes all sleeping threads of a member, so that they look at their records and their sockets. Also
+// those whose bit in `parked` is clear: whoever cleared it may have died before it woke them.
+// The poll waiter is woken by a message from tarnd.
+inline void wake_all_waiters(Waiters& waiters) {
+  (void)waiters.count_all();
   for (uint32_t i = 0; i < Waiters::kPollWaiter; ++i) {
-    if ((sleepers >> i & 1) == 0) continue;
     waiters.release(i);
     os::futex_wake(waiters.futex_address(i), 1);
   }
