@@ -149,6 +149,7 @@ class Session {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
+  void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()); }
   [[nodiscard]] const Budget& budget() const { return budget_; }
   [[nodiscard]] const SharedFd& board_file() const { return board_file_; }

@@ -28,7 +28,9 @@ namespace {
 constexpr size_t kVisitorsMax = 256;                  // connections without a session
 constexpr int64_t kHelloTimeout = 10'000'000'000;     // to say who one is
 constexpr int64_t kEndTimeout = 3'000'000'000;        // for killed workers to vanish
-constexpr uint32_t kSpinBudgetDefault = 25'000;       // one cross-core wake on a virtual machine
+constexpr uint32_t kSpinBudgetDefault = 25'000;       // until it is measured: one cross-core wake on a virtual machine
+constexpr int64_t kWakeCostDelayNs = 200'000'000;     // not while the first tasks are under way
+constexpr int64_t kWakeCostLookNs = 50'000'000;
 
 uint32_t epoch_now() { return static_cast<uint32_t>(time(nullptr)); }
 
@@ -57,7 +59,11 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       prefaulter_(loop),
       budget_("this host's tarnd", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
-      spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+      spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
+  wake_cost_timer_ = loop_.call_at(started_ns_ + kWakeCostDelayNs, [this] {
+    if (wake_cost_.start()) measure_wake_cost();
+  });
+}
 
 Tarnd::~Tarnd() = default;
 
@@ -148,7 +154,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   Fd pidfd;
   if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
   SessionServices services{loop_,       spawn_,      slots_, prefaulter_, host_epoch_,
-                           is_private_, slots_.size() > 1 ? kSpinBudgetDefault : 0, config_.session_slabs_max,
+                           is_private_, spin_budget_ns(), config_.session_slabs_max,
                            config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
@@ -161,8 +167,30 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   log(Level::kInfo, "session %u: %s, process %d of user %u, %u workers", last_session_, session->name().c_str(),
       peer.pid, peer.uid, session->worker_count());
   sessions_.emplace(last_session_, std::move(session));
+  set_spin_budgets();
   drop_visitor(visitor);
   return 0;
+}
+
+uint32_t Tarnd::spin_budget_ns() const {
+  if (slots_.size() < 2) return 0;
+  auto working = std::count_if(sessions_.begin(), sessions_.end(),
+                               [](const auto& each) { return each.second->worker_count() > 0; });
+  if (working > 1) return 0;
+  uint32_t measured = wake_cost_.result_ns();
+  return measured != 0 ? measured : kSpinBudgetDefault;
+}
+
+void Tarnd::set_spin_budgets() {
+  for (auto& each : sessions_) each.second->set_spin_budget(spin_budget_ns());
+}
+
+void Tarnd::measure_wake_cost() {
+  if (wake_cost_.result_ns() != 0) {
+    set_spin_budgets();
+    return;
+  }
+  wake_cost_timer_ = loop_.call_at(os::now_ns() + kWakeCostLookNs, [this] { measure_wake_cost(); });
 }
 
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
@@ -229,6 +257,7 @@ void Tarnd::on_session_ended(Session& session) {
   --tenant->second->sessions;
   loop_.bury(std::move(found->second));
   sessions_.erase(found);
+  set_spin_budgets();
   if (is_private_ || (ending_ && sessions_.empty())) shut_down();
 }
 

@@ -19,6 +19,7 @@
 #include "session.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
+#include "wake_cost.hpp"
 
 namespace tarn::daemon {
 
@@ -61,6 +62,12 @@ class Tarnd final : public Session::Owner {
   void on_session_ended(Session& session) override;
 
  private:
+  // How long waiting processes spin before they sleep: as long as a wake-up costs, and not at all while
+  // several sessions share the cores, where a spin would keep somebody from working.
+  [[nodiscard]] uint32_t spin_budget_ns() const;
+  void set_spin_budgets();
+  void measure_wake_cost();
+
   // Somebody who has not said HELLO yet, or a tool.
   struct Visitor final : Connection::Owner {
     Visitor(Tarnd& host, uint64_t number, bool is_limited) : daemon(host), id(number), tools_only(is_limited) {}
@@ -109,6 +116,8 @@ class Tarnd final : public Session::Owner {
   uint64_t last_visitor_ = 0;
   bool ending_ = false;
   Loop::Timer end_timer_;
+  WakeCost wake_cost_;
+  Loop::Timer wake_cost_timer_;
 };
 
 }  // namespace tarn::daemon

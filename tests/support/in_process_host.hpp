@@ -1,8 +1,8 @@
 // InProcessHost: a session without tarnd, whose workers are threads of the test.
 //
 // Thread sanitizers see one process only, so this is where they see a client and workers share records.
-// By default every "process" maps the segments at addresses of its own, as real ones do; with
-// `Mappings::kShared` all use the same ones, which is what a thread sanitizer needs to relate accesses.
+// By default every "process" maps the segments at addresses of its own, as real ones do. Under a thread
+// sanitizer all use the same ones, or it could not relate their accesses.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,13 @@ class InProcessHost {
  public:
   enum class Mappings { kOwn, kShared };
 
-  explicit InProcessHost(uint32_t workers, Mappings mappings = Mappings::kOwn, uint32_t spin_budget_ns = 20'000);
+#ifdef __SANITIZE_THREAD__
+  static constexpr Mappings kMappings = Mappings::kShared;
+#else
+  static constexpr Mappings kMappings = Mappings::kOwn;
+#endif
+
+  explicit InProcessHost(uint32_t workers, Mappings mappings = kMappings, uint32_t spin_budget_ns = 20'000);
   ~InProcessHost();
 
   [[nodiscard]] task::Submitter& client() { return *processes_[0]->submitter; }
