@@ -37,8 +37,9 @@ int Submitter::init() {
 Submitter::~Submitter() = default;
 
 void Submitter::set_broken(int code, const char* text) {
-  broken_ = code;
+  if (broken_.load(std::memory_order_relaxed) != 0) return;
   snprintf(broken_text_, sizeof broken_text_, "%s", text);
+  broken_.store(code, std::memory_order_release);
 }
 
 State Submitter::state_of(uint32_t index, std::memory_order order) {
@@ -303,7 +304,7 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
   if (count != 0 && args == nullptr) return fail(TARN_E_ARGUMENT, "args is NULL, but count is %zu", count);
 
   Gate::Pass pass(gate_);
-  if (broken_ != 0) return fail(broken_, "%s", broken_text_);
+  if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
   uint32_t index;
   if (int r = allocate(index); r < 0) return r;
   uint32_t futures = 0;

@@ -8,6 +8,7 @@
 // the gate.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "base/gate.hpp"
@@ -156,7 +157,8 @@ class Submitter {
   uint32_t leftovers_last_ = 0;
   uint32_t outstanding_ = 0;   // submitted and not yet found finished
   uint64_t waiting_threads_ = uint64_t{1} << shm::Waiters::kPollWaiter;  // indices in use
-  int broken_ = 0;
+
+  std::atomic<int> broken_{0};  // set once, after its text
   char broken_text_[256] = "";
 };
 

@@ -64,7 +64,7 @@ size_t Submitter::count_finished(const tarn_future* futures, size_t count, bool 
 }
 
 int Submitter::check_daemon() {
-  if (broken_ != 0) return fail(broken_, "%s", broken_text_);
+  if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
   if (view_.link == nullptr) return 0;
   return view_.link->poll();
 }
