@@ -33,7 +33,7 @@ namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
-constexpr int64_t kReconnectDelay = 500'000'000;
+constexpr int64_t kReconnectDelay = 200'000'000;
 
 struct Options {
   bool is_private = false;

@@ -160,6 +160,7 @@ class Session {
 
   struct Lane {
     uint32_t slot;
+    uint32_t waits = 0;     // for the spawn service to come back
     uint32_t failures = 0;  // workers in a row that died before they were ready
     bool broken = false;
     Loop::Timer restart;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr uint32_t kFailuresMax = 5;  // then the session is told that it is broken
 constexpr int64_t kBackoffFirst = 10'000'000;
+constexpr int64_t kServiceWait = 200'000'000;
+constexpr uint32_t kServiceWaitsMax = 50;
 constexpr int64_t kExitTimeout = 1'000'000'000;  // from closing the connection to being dead
 constexpr int64_t kBackoffMax = 1'000'000'000;
 
@@ -32,6 +34,14 @@ std::string describe_end(int signal, int exit_status) {
 
 void Session::start_worker(uint32_t lane) {
   if (ending_) return;
+  if (!services_.spawn.connected() && lanes_[lane].waits < kServiceWaitsMax) {
+    // Nobody's fault here: the manager is about to start the service again.
+    ++lanes_[lane].waits;
+    lanes_[lane].restart =
+        services_.loop.call_at(os::now_ns() + kServiceWait, [this, lane] { start_worker(lane); });
+    return;
+  }
+  lanes_[lane].waits = 0;
   if (try_start_worker(lane) == 0) return;
   std::string why = last_error();
   restart_lane(lane, false, "could not be started: " + why);

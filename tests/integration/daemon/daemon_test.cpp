@@ -298,10 +298,8 @@ TEST(Daemon, TellsTheClientWhenItsExecutableCannotBeStarted) {
   TemporaryPath temporary;
   std::string path = temporary.file("no_program");
   Fd{open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)}.reset();
-  std::string before = worker_path();
-  setenv("TARN_TEST_WORKER", path.c_str(), 1);
+  options.worker = path;
   client.say_hello(options);
-  setenv("TARN_TEST_WORKER", before.c_str(), 1);
   client.expect(Type::kWelcome);
   auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
   EXPECT_NE(std::string_view(broken.text).find("starting the executable"), std::string_view::npos) << broken.text;

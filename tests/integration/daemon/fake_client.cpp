@@ -57,12 +57,17 @@ FakeClient::FakeClient() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   waitpid(middle, nullptr, 0);
 }
 
+FakeClient::FakeClient(const std::string& path) : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  EXPECT_EQ(os::socket_connect(path, socket_), 0) << last_error();
+}
+
 FakeClient::~FakeClient() { hang_up(); }
 
 void FakeClient::say_hello(const Options& options) {
-  Fd executable{::open(worker_path().c_str(), O_RDONLY | O_CLOEXEC)};
+  std::string worker = options.worker.empty() ? worker_path() : options.worker;
+  Fd executable{::open(worker.c_str(), O_RDONLY | O_CLOEXEC)};
   Fd directory{::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  std::vector<std::string> argv = {worker_path()};
+  std::vector<std::string> argv = {worker};
   argv.insert(argv.end(), options.worker_arguments.begin(), options.worker_arguments.end());
   std::string argv_text = joined(argv);
   std::string environment_text = joined(options.environment);

@@ -53,10 +53,13 @@ class FakeClient {
     uint32_t workers = 2;
     uint32_t flags = 0;
     std::string build_id = "the same build";
+    std::string worker;  // its path; "": worker_path()
   };
 
   // Starts a private tarnd as libtarn does, without saying HELLO yet.
   FakeClient();
+  // Connects to the tarnd that listens at `path`.
+  explicit FakeClient(const std::string& path);
   FakeClient(const FakeClient&) = delete;
   FakeClient& operator=(const FakeClient&) = delete;
   ~FakeClient();

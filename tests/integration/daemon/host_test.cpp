@@ -1,0 +1,287 @@
+// A host has one tarnd for everybody. What one client or one user does must not be felt by another, and
+// the daemon must outlive them all, its spawn service too. Here real clients of several users come and
+// go, politely and by SIGKILL.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "base/error.hpp"
+#include "fake_client.hpp"
+#include "os/clock.hpp"
+#include "os/socket.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::testing {
+namespace {
+
+using wire::Type;
+
+constexpr uid_t kNobody = 65534;
+
+// tarnd as an administrator starts it, in a directory of its own.
+class Host {
+ public:
+  explicit Host(const std::string& configuration = "") {
+    char name[] = "/tmp/tarn_host_XXXXXX";
+    directory_ = mkdtemp(name);
+    chmod(directory_.c_str(), 0755);
+    // A copy that every user can read.
+    worker_ = directory_ + "/worker";
+    std::filesystem::copy_file(worker_path(), worker_);
+    chmod(worker_.c_str(), 0755);
+    std::ofstream(directory_ + "/tarnd.toml") << "[daemon]\nsocket = \"" << socket_path() << "\"\nspawn_socket = \""
+                                              << spawn_socket_path() << "\"\nlog_level = \"error\"\n"
+                                              << configuration;
+  }
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+  ~Host() {
+    for (pid_t pid : {daemon_, service_})
+      if (pid > 0) stop(pid, SIGKILL);
+    std::filesystem::remove_all(directory_);
+  }
+
+  void start_service() {
+    service_ = run({spawn_path(), "--service", "--listen", spawn_socket_path()});
+    ASSERT_TRUE(eventually([&] { return answers(spawn_socket_path()); }));
+  }
+  void start_daemon() {
+    daemon_ = run({getenv("TARN_TEST_TARND"), "--config", directory_ + "/tarnd.toml"});
+    ASSERT_TRUE(eventually([&] { return answers(socket_path()); }));
+  }
+
+  // The exit status, or 128 and the signal.
+  int stop_daemon(int signal) { return stop(std::exchange(daemon_, -1), signal); }
+  int stop_service(int signal) { return stop(std::exchange(service_, -1), signal); }
+
+  [[nodiscard]] FakeClient::Options options(std::vector<std::string> arguments = {}) const {
+    FakeClient::Options options;
+    options.worker = worker_;
+    options.worker_arguments = std::move(arguments);
+    return options;
+  }
+  [[nodiscard]] std::string socket_path() const { return directory_ + "/tarnd.sock"; }
+  [[nodiscard]] std::string spawn_socket_path() const { return directory_ + "/spawn.sock"; }
+  [[nodiscard]] std::string file(const std::string& name) const { return directory_ + "/" + name; }
+
+ private:
+  static bool answers(const std::string& path) {
+    Fd probe;
+    return os::socket_connect(path, probe) == 0;
+  }
+
+  static pid_t run(std::vector<std::string> words) {
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    pid_t pid = fork();
+    if (pid == 0) {
+      execv(arguments[0], arguments.data());
+      _exit(127);
+    }
+    return pid;
+  }
+
+  static int stop(pid_t pid, int signal) {
+    kill(pid, signal);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+  std::string directory_;
+  std::string worker_;
+  pid_t daemon_ = -1;
+  pid_t service_ = -1;
+};
+
+uid_t owner_of(pid_t pid) {
+  struct stat status {};
+  stat(("/proc/" + std::to_string(pid)).c_str(), &status);
+  return status.st_uid;
+}
+
+TEST(Host, ServesManySessionsAtOnceAndEndsInOrder) {
+  Host host;
+  host.start_daemon();  // no spawn service answers, so it brings one along
+  std::vector<std::unique_ptr<FakeClient>> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(std::make_unique<FakeClient>(host.socket_path()));
+    clients.back()->open(host.options());
+    EXPECT_EQ(clients.back()->welcome().is_private, 0u);
+    EXPECT_EQ(clients.back()->request_slab(1 << 20, 3).type, Type::kSlabGranted);
+  }
+  std::vector<pid_t> workers;
+  for (auto& client : clients)
+    for (auto& worker : client->workers()) workers.push_back(worker.pid);
+  EXPECT_EQ(workers.size(), 40u);
+  // One says goodbye, one just closes. Expect: theirs go, the others serve on.
+  clients[0]->close();
+  clients[1]->hang_up();
+  for (size_t i = 0; i < 4; ++i) EXPECT_TRUE(eventually([&] { return !process_exists(workers[i]); }));
+  EXPECT_EQ(clients[2]->request_slab(1 << 20, 4).type, Type::kSlabGranted);
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  for (pid_t worker : workers) EXPECT_FALSE(process_exists(worker));
+  for (size_t i = 2; i < clients.size(); ++i) EXPECT_TRUE(clients[i]->wait_for_end());
+  EXPECT_FALSE(std::filesystem::exists(host.socket_path()));
+}
+
+TEST(Host, WorkersRunAsTheirClientsUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be several users";
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  FakeClient mine(host.socket_path());
+  mine.open(host.options({"check"}));
+  pid_t child = fork();
+  if (child == 0) {
+    if (setgid(kNobody) < 0 || setuid(kNobody) < 0) _exit(1);
+    FakeClient theirs(host.socket_path());
+    theirs.open(host.options({"check"}));
+    pid_t pid = theirs.workers().empty() ? -1 : theirs.workers()[0].pid;
+    if (write(ends[1], &pid, sizeof pid) != sizeof pid) _exit(1);
+    for (;;) pause();
+  }
+  pid_t worker = -1;
+  ASSERT_EQ(read(ends[0], &worker, sizeof worker), static_cast<ssize_t>(sizeof worker));
+  ASSERT_GT(worker, 0);
+  EXPECT_EQ(owner_of(worker), kNobody);
+  EXPECT_EQ(owner_of(mine.workers()[0].pid), 0u);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_TRUE(eventually([&] { return !process_exists(worker); }));
+  // The other user's session never noticed.
+  EXPECT_EQ(mine.request_slab(1 << 20, 3).type, Type::kSlabGranted);
+  mine.close();
+  close(ends[0]);
+  close(ends[1]);
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  EXPECT_EQ(host.stop_service(SIGTERM), 0);
+}
+
+TEST(Host, RefusesSessionsAndMemoryBeyondAUsersQuota) {
+  Host host("[memory]\nlimit = \"64MiB\"\nper_client = \"16MiB\"\n[limits]\nsessions_per_tenant = 2\n");
+  host.start_daemon();
+  FakeClient first(host.socket_path());
+  first.open(host.options());
+  EXPECT_EQ(first.request_slab(10 << 20, 1).type, Type::kSlabGranted);
+  Message refused = first.request_slab(10 << 20, 2);
+  ASSERT_EQ(refused.type, Type::kSlabRefused);
+  EXPECT_EQ(refused.as<wire::SlabRefused>().code, TARN_E_STORE_FULL) << refused.as<wire::SlabRefused>().text;
+  FakeClient second(host.socket_path());
+  second.open(host.options());
+  EXPECT_EQ(second.request_slab(10 << 20, 1).type, Type::kSlabGranted);
+  FakeClient third(host.socket_path());
+  third.say_hello(host.options());
+  EXPECT_EQ(third.expect(Type::kRefused).as<wire::Refused>().code, TARN_E_QUOTA);
+  // A session that ends makes room.
+  second.close();
+  FakeClient fourth(host.socket_path());
+  fourth.open(host.options());
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+TEST(Host, OutlivesItsSpawnServiceAndUsesTheNextOne) {
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  FakeClient client(host.socket_path());
+  client.open(host.options());
+  host.stop_service(SIGKILL);
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+  client.expect(Type::kMemberDied);
+  host.start_service();
+  // The session's workers come back, by themselves.
+  client.expect(Type::kMemberAdded);
+  client.expect(Type::kMemberAdded);
+  EXPECT_TRUE(eventually([&] {
+    FakeClient another(host.socket_path());
+    another.say_hello(host.options());
+    auto answer = another.next();
+    return answer && answer->type == Type::kWelcome;
+  }));
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  EXPECT_EQ(host.stop_service(SIGTERM), 0);
+}
+
+TEST(Host, ItsKillEndsAllWorkers) {
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  FakeClient client(host.socket_path());
+  client.open(host.options({"child"}));
+  host.stop_daemon(SIGKILL);
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+  // The socket file that it left is in nobody's way.
+  host.start_daemon();
+  FakeClient again(host.socket_path());
+  again.open(host.options());
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  EXPECT_EQ(host.stop_service(SIGTERM), 0);
+}
+
+TEST(Host, TellsTheServiceManagerWhenItIsReadyAndWhenItStops) {
+  Host host;
+  Fd manager{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::string path = host.file("notify");
+  memcpy(address.sun_path, path.data(), path.size());
+  ASSERT_EQ(bind(manager.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  setenv("WATCHDOG_USEC", "20000", 1);
+  host.start_daemon();
+  std::string told;
+  auto hears = [&](const char* state) {
+    return eventually([&] {
+      char text[256];
+      ssize_t size = recv(manager.get(), text, sizeof text, MSG_DONTWAIT);
+      if (size > 0) told += std::string(text, static_cast<size_t>(size)) + ";";
+      return told.find(state) != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(hears("READY=1")) << told;
+  told.clear();
+  EXPECT_TRUE(hears("WATCHDOG=1")) << told;
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  EXPECT_TRUE(hears("STOPPING=1")) << told;
+  unsetenv("NOTIFY_SOCKET");
+  unsetenv("WATCHDOG_USEC");
+}
+
+TEST(Host, TurnsAwayConnectionsThatNeverSayHello) {
+  Host host;
+  host.start_daemon();
+  // As many silent connections as it takes, and one more.
+  std::vector<Fd> silent(300);
+  for (Fd& socket : silent) ASSERT_EQ(os::socket_connect(host.socket_path(), socket), 0) << last_error();
+  EXPECT_TRUE(eventually([&] {
+    pollfd entry{silent.back().get(), POLLIN, 0};
+    return poll(&entry, 1, 0) > 0;
+  }));
+  silent.clear();
+  EXPECT_TRUE(eventually([&] {
+    FakeClient client(host.socket_path());
+    client.say_hello(host.options());
+    auto answer = client.next();
+    return answer && answer->type == Type::kWelcome;
+  }));
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+}  // namespace
+}  // namespace tarn::testing
