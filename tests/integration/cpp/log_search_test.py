@@ -77,7 +77,8 @@ def counts_as_grep(directory: Path, shape: bytes) -> None:
     for pattern in PATTERNS:
         done = run("--json", "--", path, pattern)
         expect(done.returncode == 0, done, f"pattern {pattern!r}")
-        report = json.loads(done.stdout.decode(errors="surrogateescape"))
+        report = json.loads(done.stdout)
+        expect(report["pattern"].encode("latin-1") == pattern, done, "wanted the pattern")
         counts = [report[who]["matches"] for who in ("all_cores", "one_core", "grep")]
         expect(counts == [grep(pattern, path)] * 3, done, f"pattern {pattern!r} gave {counts}")
         expect(sum(slot["bytes"] for slot in report["slots"]) == len(shape), done, "wanted every byte once")

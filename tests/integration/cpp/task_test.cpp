@@ -167,6 +167,39 @@ TEST_F(TaskTest, refuses_an_object_that_is_not_of_its_type) {
   EXPECT_EQ(failure_of<task_error>(tarn.submit(sum, numbers.slice(1, 8))).code(), TARN_E_TYPE);
 }
 
+TEST_F(TaskTest, refuses_a_submission_made_for_other_types) {
+  const std::string_view text = "a\n";
+  const tarn_arg argument = tarn_arg_value(text.data(), text.size());
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.signature = detail::signature_of<std::int64_t, std::int64_t>();
+  tarn_future handle;
+  ASSERT_EQ(
+      tarn_submit(tarn.handle(), tarn_task_id("count_lines"), &argument, 1, &options, &handle), 0);
+  EXPECT_EQ(failure_of<task_error>(future<std::int64_t>(tarn.handle(), handle)).code(),
+            TARN_E_TYPE);
+
+  options.signature = detail::signature_of<std::int64_t, std::string>();
+  ASSERT_EQ(
+      tarn_submit(tarn.handle(), tarn_task_id("count_lines"), &argument, 1, &options, &handle), 0);
+  EXPECT_EQ(future<std::int64_t>(tarn.handle(), handle).get(), 1);
+}
+
+// In a process of its own, because a program with such a task cannot go on.
+TEST(TaskDefinition, refuses_a_second_task_of_the_same_name) {
+  const auto define_again_and_start = [] {
+    detail::define<not_a_task>("add");
+    try {
+      static_cast<void>(init(0, nullptr));
+    } catch (const bad_argument& e) {
+      std::fprintf(stderr, "%s\n", e.what());
+      _exit(0);
+    }
+    _exit(1);
+  };
+  EXPECT_EXIT(define_again_and_start(), ::testing::ExitedWithCode(0), "add");
+}
+
 TEST_F(TaskTest, must_have_been_defined) {
   try {
     static_cast<void>(tarn.submit(not_a_task, 1));

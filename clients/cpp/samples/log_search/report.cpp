@@ -87,13 +87,20 @@ void print_row(const Style& style, const std::string& who, std::int64_t matches,
               style.bar(speed, best).c_str());
 }
 
-std::string quoted(std::string_view text) {
+bool is_utf8(const std::string& text) {
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  return std::mbstowcs(nullptr, text.c_str(), 0) != static_cast<std::size_t>(-1);
+}
+
+// Text that is no UTF-8 is taken for Latin-1, so that each of its bytes can be told from the JSON.
+std::string quoted(const std::string& text) {
+  const unsigned char escaped_from = is_utf8(text) ? 0xff : 0x80;
   std::string json = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
       json += {'\\', c};
-    } else if (byte < 0x20 || byte == 0x7f) {
+    } else if (byte < 0x20 || byte == 0x7f || byte >= escaped_from) {
       std::array<char, 8> escape;
       std::snprintf(escape.data(), escape.size(), "\\u%04x", byte);
       json += escape.data();
