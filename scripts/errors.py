@@ -16,6 +16,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "include/tarn/tarn.h"
+EXCEPTIONS = ROOT / "include/tarn/error.hpp"
+
+# Codes that only tasks fail with.
+OF_TASKS = ("TARN_E_TASK_FAILED", "TARN_E_WORKER_CRASHED", "TARN_E_DEPENDENCY")
 PAGE = ROOT / "docs/errors.md"
 
 ENTRY = re.compile(r"\s*(TARN_\w+) = (-?\d+),?\s*/\* (.*?) \| (.*?) \*/\s*")
@@ -46,17 +50,34 @@ def read_entries(header: str) -> list[Entry]:
     return entries
 
 
+def read_exceptions(header: str) -> dict[str, str]:
+    """Which class error.hpp throws for a code, by name; tarn::error for all others."""
+    exceptions = dict.fromkeys(OF_TASKS, "task_error")
+    for cases, exception in re.findall(r"((?:case TARN_\w+:\s*)+)throw (\w+)\(", header):
+        for name in re.findall(r"TARN_\w+", cases):
+            exceptions[name] = exception
+    if len(exceptions) == len(OF_TASKS):
+        sys.exit("errors.py: error.hpp throws nothing for any code")
+    return exceptions
+
+
 def page(entries: list[Entry]) -> str:
+    exceptions = read_exceptions(EXCEPTIONS.read_text(encoding="utf-8"))
     rows = "".join(
-        f"| {entry.code} | `{entry.name}` | {entry.meaning} | {entry.advice} |\n" for entry in entries
+        f"| {entry.code} | `{entry.name}` | `{exceptions.get(entry.name, 'error')}` | {entry.meaning} | {entry.advice} |\n"
+        if entry.code != 0
+        else f"| {entry.code} | `{entry.name}` | | {entry.meaning} | {entry.advice} |\n"
+        for entry in entries
     )
     return (
         "# Errors\n\n"
         "Made from the list in `include/tarn/tarn.h` by `scripts/errors.py --page`; change them there.\n\n"
         "Every call of `tarn.h` returns 0 or one of these codes. A number keeps its meaning for ever, and new ones are added at the\n"
         "end. `tarn_strerror(code)` returns the meaning, `tarn_error_name(code)` the name; `tarn_last_error()` says what happened in\n"
-        "this thread's last failed call, to what, and what to do. In C++ they arrive as `tarn::error`.\n\n"
-        "| code | name | meaning | what to do |\n|---:|---|---|---|\n" + rows
+        "this thread's last failed call, to what, and what to do.\n\n"
+        "In C++ they arrive as the exception `tarn::` of the third column, which is a `tarn::error`. What went wrong inside a task\n"
+        "arrives as a `tarn::task_error`, with the same code.\n\n"
+        "| code | name | C++ | meaning | what to do |\n|---:|---|---|---|---|\n" + rows
     )
 
 
