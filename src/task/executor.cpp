@@ -218,7 +218,7 @@ bool Executor::run(uint32_t id) {
   uint32_t owner = shm::id_member(id);
   uint32_t index = shm::id_index(id);
   if (owner >= shm::kMembersMax || index >= shm::kTaskRecordsMax) return false;
-  if (view_.segments[owner] == nullptr && (view_.link == nullptr || view_.link->learn(owner) < 0)) return false;
+  if (view_.know(owner) < 0 || view_.segments[owner] == nullptr) return false;
   SegmentSpace space(view_, owner);
   TaskRecord& record = space.record(index);
   State mine;
@@ -264,6 +264,13 @@ bool Executor::run(uint32_t id) {
   return true;
 }
 
+// The bytes of an object that an argument or a result refers to: perhaps made by a worker that has
+// started only just now.
+int Executor::resolve(const ObjectRef& ref, tarn_bytes& out) {
+  if (int r = view_.know(shm::id_member(ref.id)); r < 0) return r;
+  return store_.resolve(ref, out);
+}
+
 int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
   uint8_t format = record.arg_format;
   if (format <= kOneValueMax) [[likely]] {
@@ -276,7 +283,7 @@ int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const st
   if (format == kOneObject) {
     ObjectRef ref;
     memcpy(&ref, payload, sizeof ref);
-    if (int r = store_.resolve(ref, call.args[0]); r < 0)
+    if (int r = resolve(ref, call.args[0]); r < 0)
       return fail_call(call, r, nullptr, "argument 0: %s", last_error());
     return 0;
   }
@@ -305,7 +312,7 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
     if (entry.kind == TARN_ARG_VALUE) {
       call.args[i] = {block + entry.offset, entry.size};
     } else if (entry.kind == TARN_ARG_OBJECT) {
-      r = store_.resolve(ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
+      r = resolve(ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
     } else {
       r = read_result_of(call, call.args[i], owner, entry.id, entry.generation);
       if (r == TARN_E_DEPENDENCY) return r;
@@ -325,7 +332,7 @@ int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
   const char* type = nullptr;
   const char* message = nullptr;
   tarn_bytes bytes{};
-  if (error.text.generation != 0 && store_.resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
+  if (error.text.generation != 0 && resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
     auto* text = static_cast<const ErrorText*>(bytes.data);
     uint64_t strings_size = uint64_t{text->type_size} + text->message_size + text->task_size;
     if (sizeof *text + strings_size <= bytes.size && text->task_size > 0) {
@@ -361,7 +368,7 @@ int Executor::read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, u
     return 0;
   }
   memcpy(&ref, other.payload, sizeof ref);
-  return store_.resolve(ref, out);
+  return resolve(ref, out);
 }
 
 void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code) {
@@ -444,6 +451,9 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     outcome = kFailed;
     return true;
   };
+  // Results that were never handed over go first: once a record is ready again, another worker may finish
+  // it and its owner use it anew, and then nothing would tell such a result from one that was.
+  store_.sweep_dead_member(dead, is_referenced, this);
   for (uint32_t member = 0; member < view_.members_end; ++member) {
     shm::MemberSegment* segment = view_.segments[member];
     if (segment == nullptr) continue;
@@ -461,7 +471,6 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   (void)view_.board->spinner.compare_exchange(spinner, 0);
   view_.board->doorbell.withdraw(dead);
   wake_another();
-  store_.sweep_dead_member(dead, is_referenced, this);
   return 0;
 }
 

@@ -40,6 +40,11 @@ struct SessionView {
 
   [[nodiscard]] shm::MemberSegment& own() const { return *segments[self]; }
 
+  // Makes sure that `member`, met in a record, is known: it may have joined since we last read the socket.
+  [[nodiscard]] int know(uint32_t member) {
+    return member >= shm::kMembersMax || segments[member] != nullptr || link == nullptr ? 0 : link->learn(member);
+  }
+
   // Tells where a ready record is. The caller rings the doorbell when it has published all it has.
   void publish(uint32_t id) {
     if (!own().ring.push(producer, id)) segments[shm::id_member(id)]->unhinted.fetch_add(1);

@@ -489,6 +489,7 @@ ObjectRef Submitter::result_ref(uint32_t index, State state) {
 int Submitter::adopt_result(uint32_t index) {
   if (private_[index].adopted) return 0;
   if (ObjectRef ref = result_ref(index, state_of(index)); ref.generation != 0) {
+    if (int r = view_.know(shm::id_member(ref.id)); r < 0) return r;
     if (int r = store_.adopt(ref); r < 0) return r;
   }
   private_[index].adopted = 1;
