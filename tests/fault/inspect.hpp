@@ -1,0 +1,16 @@
+// Inspect: looks into a session from outside, by the memory files that its daemon holds.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace tarn::fault {
+
+// Waits until nothing is left of what a session had to do: no live object, no task on its way, no memory
+// of dead workers. Returns what is left when the time has passed, or "".
+std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit);
+
+}  // namespace tarn::fault

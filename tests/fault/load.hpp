@@ -1,0 +1,108 @@
+// Load: submits tasks of every kind, takes their results in every way, and checks each one.
+//
+// What it submitted stands in a ledger, so that a result that is wrong, missing or delivered twice is
+// noticed. Nothing in here fails because a worker was killed: all tasks may be run again often enough.
+// Single-threaded.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <random>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "tarn/tarn.h"
+#include "tasks.hpp"
+
+namespace tarn::fault {
+
+struct Verdict {
+  uint64_t tasks = 0;  // results taken and checked
+  uint64_t hung = 0;
+  uint64_t lost = 0;     // a wrong result, an error that nobody planned, or no result at all
+  uint64_t doubled = 0;  // delivered twice
+  uint64_t leaked = 0;
+
+  [[nodiscard]] bool good() const { return hung + lost + doubled + leaked == 0; }
+};
+
+struct Mix {  // what to submit, as weights
+  uint32_t values = 4;
+  uint32_t results = 2;  // larger than a record
+  uint32_t objects = 3;
+  uint32_t dependencies = 3;
+  uint32_t errors = 1;
+  uint32_t sleeps = 2;
+  uint32_t crashes = 0;
+  size_t large_size_max = 200'000;
+};
+
+class Load {
+ public:
+  Load(tarn_client* client, uint64_t seed, const Mix& mix, Verdict& verdict);
+  ~Load();
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+
+  // One step: submits some, takes some. False once the daemon has gone: nothing more can be done.
+  [[nodiscard]] bool step();
+
+  // Takes every outstanding result and gives everything back. False if the daemon has gone.
+  [[nodiscard]] bool finish();
+
+  // The ids of tasks whose results were never taken, but which must run all the same.
+  [[nodiscard]] const std::vector<uint64_t>& unwatched() const { return unwatched_; }
+  [[nodiscard]] const std::vector<uint64_t>& taken() const { return taken_; }
+
+ private:
+  enum class Kind { kNumber, kBytes, kError, kAfterError };
+
+  struct Item {
+    tarn_future future;
+    uint64_t id;
+    Kind kind;
+    uint64_t expected;  // a number; the digest of bytes; for kAfterError the id of the task that failed
+    uint32_t size;
+    uint32_t calls;  // of the callback
+  };
+
+  struct Datum {
+    tarn_object object;
+    uint64_t id;
+    size_t size;
+    uint64_t digest;
+  };
+
+  uint32_t roll(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+  void complain(const char* what, const Item& item, int code);
+  // Whether `code` is a success; notes what else it means.
+  bool ok(int code, const char* what);
+
+  void submit_one();
+  bool submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item);
+  void submit_digest_of_objects();
+  void submit_digest_of_futures();
+  void make_datum();
+  void drop_datum();
+  void take_front();
+  void take_some();
+  void take_by_callback();
+  void check(Item& item);
+  void check_error(const Item& item, int code);
+  void drop(const Item& item);
+
+  tarn_client* client_;
+  std::mt19937_64 random_;
+  Mix mix_;
+  Verdict& verdict_;
+  std::deque<Item> items_;
+  std::vector<Datum> data_;
+  std::vector<uint64_t> unwatched_;
+  std::vector<uint64_t> taken_;
+  uint64_t next_id_;
+  uint64_t wordless_ = 0;  // errors without their text
+  bool gone_ = false;
+};
+
+}  // namespace tarn::fault
