@@ -23,6 +23,7 @@ constexpr size_t kPlainPiece = 16;
 constexpr unsigned kFlushesMax = 64;  // entries in a store buffer; a real one has about as many
 constexpr unsigned kTracePreemptionsMax = 6;
 constexpr uint64_t kTraceStatesMax = 2'000'000;
+constexpr unsigned kEagerLoadsMax = 1'000;  // in a row
 
 enum class Op : uint8_t {
   kNone, kStart, kLoad, kRmw, kStoreSequential, kFence, kHeavyFence, kHeavyWait, kFutexWait, kSleeping, kWoken,
@@ -57,6 +58,8 @@ struct Thread {
   // Stores above this one may also count as not done yet: they were put into the buffer ahead of time,
   // when the operation before them was done. Only a heavy fence can tell.
   unsigned certain = 0;
+  unsigned eager_loads = 0;
+  bool exists = false;  // a replacement does not until it is started
   unsigned targets[kThreadsMax] = {};  // of a heavy fence
 
   [[nodiscard]] bool buffer_is_empty() const { return pushed == flushed; }
@@ -122,6 +125,9 @@ class Engine {
     return at >= memory_ && at < memory_ + kStateSizeMax;
   }
   [[nodiscard]] bool is_dead(int process) const { return (dead_ >> process & 1) != 0; }
+  // Loads of words that nobody else writes need no turn: see `touched_`.
+  [[nodiscard]] bool may_load_at_once(const void* address);
+  void note_write(const void* address);
   void begin_heavy_fence();
   void wake(const uint32_t* word, int count);
   void note(const char* format, auto... values) {
@@ -161,6 +167,14 @@ class Engine {
   unsigned preemptions_max_ = kUnbounded;
   unsigned crashes_ = 0;
   uint32_t dead_ = 0;
+  // Who writes a word, and who has loaded it without waiting for a turn because nobody else did. What
+  // is learnt stays; when a word turns out to be written after all, the search begins again.
+  struct Touched {
+    uint8_t writers = 0, eager_readers = 0;
+  };
+  std::vector<Touched> touched_;
+  bool begin_again_ = false;
+
   bool woke_ = false;  // the last action let somebody else go on
   bool violated_ = false;
   std::string what_;
@@ -171,6 +185,7 @@ Engine* engine = nullptr;
 
 Engine::Engine(const detail::Program& program)
     : program_(program), memory_(detail::state_memory(program.state_size)), image_(new std::byte[program.state_size]) {
+  touched_.resize(program.state_size / sizeof(uint32_t) + 1);
   for (size_t i = 0; i < program.threads.size(); ++i) threads_.push_back(std::make_unique<Thread>());
   std::memset(memory_, 0, program.state_size);
   names.clear();
@@ -243,6 +258,23 @@ void Engine::fail(const std::string& what) {
   }
 }
 
+bool Engine::may_load_at_once(const void* address) {
+  if (!is_state(address)) return false;
+  Touched& touched = touched_[static_cast<size_t>(static_cast<const std::byte*>(address) - memory_) / sizeof(uint32_t)];
+  auto me = static_cast<uint8_t>(1u << current_);
+  if ((touched.writers & ~me) != 0 || ++self().eager_loads > kEagerLoadsMax) return false;
+  touched.eager_readers |= me;
+  return true;
+}
+
+void Engine::note_write(const void* address) {
+  if (!is_state(address)) return;
+  Touched& touched = touched_[static_cast<size_t>(static_cast<const std::byte*>(address) - memory_) / sizeof(uint32_t)];
+  auto me = static_cast<uint8_t>(1u << current_);
+  touched.writers |= me;
+  if ((touched.eager_readers & ~me) != 0) begin_again_ = true;
+}
+
 void Engine::begin_heavy_fence() {
   Thread& thread = self();
   bool all = true;
@@ -289,7 +321,10 @@ void Engine::restart() {
   for (size_t i = 0; i < threads_.size(); ++i) {
     Thread& thread = *threads_[i];
     thread.life = Life::kRunning;
-    thread.op = Op::kStart;
+    int after = program_.threads[i].after_death_of;
+    thread.op = after < 0 ? Op::kStart : Op::kAwaitDeath;
+    thread.operand = static_cast<uint64_t>(after);
+    thread.exists = after < 0;
     thread.history = {};
     thread.pushed = thread.flushed = thread.certain = 0;
     thread.fiber.start(&Engine::run_thread, reinterpret_cast<void*>(i));
@@ -364,7 +399,10 @@ void Engine::perform(Action action) {
   if (last_thread_ >= 0 && last_thread_ != action.index && can_step(*threads_[static_cast<size_t>(last_thread_)]))
     ++preemptions_;
   last_thread_ = action.index;
+  woke_ = !thread.exists;
+  thread.exists = true;
   thread.granted = action.value;
+  thread.eager_loads = 0;
   thread.certain = thread.pushed;
   current_ = action.index;
   thread.fiber.resume();
@@ -392,7 +430,8 @@ void Engine::list_actions(std::vector<Action>& actions, const Action* last, bool
     if (!program_.processes[p].may_be_killed || is_dead(static_cast<int>(p))) continue;
     bool alive = false;
     for (size_t i = 0; i < threads_.size(); ++i)
-      alive |= program_.threads[i].process == static_cast<int>(p) && threads_[i]->life == Life::kRunning;
+      alive |= program_.threads[i].process == static_cast<int>(p) && threads_[i]->life == Life::kRunning &&
+               threads_[i]->exists;
     // See the header: a crash commutes with everything since the process last left a trace.
     bool left_a_trace = last == nullptr || last->kind == Action::kCrash ||
                         (program_.threads[last->index].process == static_cast<int>(p) &&
@@ -437,7 +476,7 @@ bool Engine::run_once(const Options& options, Report& report, StateSet& seen) {
     if (!violated_ && program_.invariant)
       if (const char* wrong = program_.invariant(); wrong != nullptr) fail(wrong);
     if (!violated_ && depth >= options.steps_max) fail("runs without end");
-    if (violated_) return false;
+    if (begin_again_ || violated_) return false;
 
     Hash128 memory_hash = Hash128::of(memory_, program_.state_size);
     if (options.merge ? !seen.insert(hash_state(memory_hash)) : false) return true;
@@ -472,7 +511,19 @@ bool Engine::explore(const Options& options, Report& report) {
   path_.clear();
   preemptions_max_ = options.preemptions_max;
   for (;;) {
-    if (!run_once(options, report, seen)) {
+    begin_again_ = false;
+    bool fine = run_once(options, report, seen);
+    if (begin_again_) {
+      // Only words that somebody writes are left to be met with: this comes to an end.
+      for (Touched& touched : touched_)
+        if (touched.writers != 0) touched.eager_readers = 0;
+      seen = {};
+      path_.clear();
+      report.states = report.executions = report.finals = 0;
+      report.steps = 0;
+      continue;
+    }
+    if (!fine) {
       report.violated = true;
       report.what = what_;
       return true;
@@ -569,7 +620,7 @@ bool in_thread() { return engine != nullptr && engine->in_thread(); }
 
 uint64_t load(const void* address, unsigned size) {
   if (!in_thread()) return read_word(address, size);
-  engine->wait_for_turn(Op::kLoad, address);
+  if (!engine->may_load_at_once(address)) engine->wait_for_turn(Op::kLoad, address);
   uint64_t value = 0;
   engine->read(static_cast<const std::byte*>(address), reinterpret_cast<std::byte*>(&value), size);
   engine->remember(Op::kLoad, address, value);
@@ -583,6 +634,7 @@ void store(void* address, unsigned size, uint64_t value, bool sequential) {
     std::memcpy(address, &value, size);
     return;
   }
+  engine->note_write(address);
   if (sequential) {
     engine->wait_for_turn(Op::kStoreSequential, address);
     std::memcpy(address, &value, size);
@@ -597,7 +649,10 @@ void store(void* address, unsigned size, uint64_t value, bool sequential) {
 }
 
 uint64_t read_modify_write(Rmw kind, void* address, unsigned size, uint64_t operand, uint64_t expected) {
-  if (in_thread()) engine->wait_for_turn(Op::kRmw, address);
+  if (in_thread()) {
+    engine->note_write(address);
+    engine->wait_for_turn(Op::kRmw, address);
+  }
   uint64_t old = read_word(address, size);
   uint64_t next = old;
   switch (kind) {
@@ -762,12 +817,6 @@ Report run(const Program& program) {
   if (program.threads.size() > kThreadsMax) abort();
   Engine here(program);
   engine = &here;
-  if (!arguments.replay.empty()) {
-    here.replay(from_text(arguments.replay), report.trace);
-    printf("%s: replay\n%s", options.name.c_str(), report.trace.c_str());
-    engine = nullptr;
-    return report;
-  }
   auto begin = std::chrono::steady_clock::now();
   report.complete = here.explore(options, report);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -787,6 +836,12 @@ Report run(const Program& program) {
     }
     here.replay(schedule, report.trace);
     report.trace += "  = replay: --replay=" + to_text(schedule) + "\n";
+  }
+  if (!arguments.replay.empty()) {
+    // After the search, so that the same loads need a turn as when the string was printed.
+    report.trace.clear();
+    here.replay(from_text(arguments.replay), report.trace);
+    printf("%s: replay\n%s", options.name.c_str(), report.trace.c_str());
   }
   printf("%s: %s, %llu states, %llu executions, %llu ends, up to %u steps, %.2f s%s\n", options.name.c_str(),
          report.violated    ? ("VIOLATED (" + report.what + ")").c_str()

@@ -30,6 +30,9 @@
 // A crash of a process is tried only right after an action of that process that left a trace: at any
 // other moment it commutes with what the others did since, and the state it leads to is reached anyway.
 //
+// A load of a word that no other thread ever writes needs no turn of its own; whether that is so is
+// assumed at first, and the search begins again when it turns out wrong.
+//
 // What is found: a failed check() in a thread, an invariant that does not hold in some state, a final
 // condition that does not hold when nobody can move (such as a lost wake-up: somebody sleeps although
 // work is left), a race on plain data, a thread that runs without end. The report has the shortest
@@ -59,7 +62,7 @@ struct Options {
   bool symmetric_fences = false;      // light_fence() is a full fence and heavy_fence() an ordinary one
   bool merge = true;                  // false: every schedule by itself, for tests of the explorer
   unsigned preemptions_max = kUnbounded;  // a bound makes the search incomplete, and the report says so
-  uint64_t states_max = 20'000'000;
+  uint64_t states_max = 4'000'000;
   unsigned steps_max = 3'000;         // of one run; more is reported as a thread that runs without end
 };
 
@@ -118,6 +121,7 @@ namespace detail {
 struct ThreadSpec {
   std::string name;
   int process = 0;
+  int after_death_of = -1;  // a process: it is started only then
   std::function<void()> body;
 };
 struct ProcessSpec {
@@ -159,8 +163,14 @@ class Model {
   }
   // Another thread of the process described last.
   Model& thread(std::string name, std::function<void(S&)> body) {
-    program_.threads.push_back({std::move(name), static_cast<int>(program_.processes.size()) - 1,
+    program_.threads.push_back({std::move(name), static_cast<int>(program_.processes.size()) - 1, -1,
                                 [body = std::move(body)] { body(state()); }});
+    return *this;
+  }
+  // A process that is started when process `dead` has certainly died.
+  Model& replacement(std::string name, Kill kill, int dead, std::function<void(S&)> body) {
+    process(std::move(name), kill, std::move(body));
+    program_.threads.back().after_death_of = dead;
     return *this;
   }
   // Must hold in every state. Returns nullptr, or what is wrong.

@@ -172,6 +172,22 @@ TEST(Explorer, CounterWithACrashIsFound) {
 }
 TEST(Explorer, BitsWithACrashHold) { EXPECT_TRUE(arrive("bits and crash", true).holds()); }
 
+// A replacement is started by a death, and can die like any other, at every step.
+TEST(Explorer, AReplacementMayDieAtEveryStep) {
+  static std::set<uint32_t> left;
+  left.clear();
+  Model<Count> model({.name = "death of a replacement", .crashes_max = 2});
+  auto body = [](Count& s) {
+    s.arrived.fetch_add(1);
+    s.arrived.fetch_add(1);
+  };
+  model.process("mortal", Kill::kAllowed, body);
+  model.replacement("second", Kill::kAllowed, 0, body);
+  model.replacement("third", Kill::kNever, 1, [](Count& s) { left.insert(s.arrived.load(kAcquire)); });
+  EXPECT_TRUE(model.run().holds());
+  EXPECT_EQ(left, (std::set<uint32_t>{0, 1, 2}));  // who has ended is not killed any more
+}
+
 // A crash may tear what is being written, and hits between any two stores.
 struct Torn {
   std::byte bytes[32];
