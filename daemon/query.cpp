@@ -2,31 +2,300 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "tarnd.hpp"
+#include "census.hpp"
+#include "os/clock.hpp"
+#include "store/holders.hpp"
+#include "tarn/tarn.h"
 #include "tarn_build_config.h"
+#include "tarnd.hpp"
 
 namespace tarn::daemon {
 namespace {
 
-std::string status(const Tarnd& daemon) {
-  size_t workers = 0;
-  for (auto& [number, session] : daemon.sessions()) workers += session->worker_count();
-  return "{\"schema\":\"tarn.status/1\",\"version\":\"" TARN_VERSION "\",\"pid\":" + std::to_string(getpid()) +
-         ",\"private\":" + (daemon.is_private() ? "true" : "false") +
-         ",\"sessions\":" + std::to_string(daemon.sessions().size()) + ",\"workers\":" + std::to_string(workers) +
-         ",\"slots\":" + std::to_string(daemon.slots().size()) +
-         ",\"memory_used\":" + std::to_string(daemon.budget().used()) +
-         ",\"memory_limit\":" + std::to_string(daemon.budget().limit()) + "}";
+using Json = nlohmann::ordered_json;
+
+// Who asks, and how much.
+struct Asker {
+  uid_t uid;
+  uint32_t rows_max;
+
+  [[nodiscard]] bool may_see(const Session& session) const { return uid == 0 || session.identity().uid == uid; }
+};
+
+template <class Fn>
+void for_each_session(const Tarnd& daemon, const Asker& asker, Fn fn) {
+  for (auto& [number, session] : daemon.sessions())
+    if (asker.may_see(*session)) fn(*session);
 }
+
+Json with_schema(const char* schema) {
+  Json answer;
+  answer["schema"] = schema;
+  return answer;
+}
+
+std::string cpus_of(const Slot& slot) {
+  topo::CpuSet cpus;
+  for (uint32_t cpu = 0; cpu < topo::kCpusMax; ++cpu)
+    if ((slot.cpus[cpu / 64] >> cpu % 64 & 1) != 0) cpus.add(cpu);
+  return cpus.text();
+}
+
+const char* state_of(const Member& member) {
+  switch (member.phase) {
+    case Member::Phase::kStarting: return "starting";
+    case Member::Phase::kAdmitted: return "joining";
+    case Member::Phase::kServing: return "serving";
+    case Member::Phase::kDead: return "dead";
+  }
+  return "?";
+}
+
+bool is_worker(const Member& member) { return member.index() >= shm::kFirstWorker; }
+
+Json counts_of(const TaskCensus& census) {
+  Json counts;
+  for (size_t phase = 1; phase < kTaskPhases.size(); ++phase) counts[std::string(kTaskPhases[phase])] = census.counts[phase];
+  return counts;
+}
+
+// Adds rows as long as there is room; says in `truncated` when there was none.
+class Rows {
+ public:
+  explicit Rows(uint32_t most) : most_(most) {}
+
+  void add(Json row) {
+    if (rows_.size() < most_) {
+      rows_.push_back(std::move(row));
+    } else {
+      truncated_ = true;
+    }
+  }
+  void finish(Json& answer, const char* name) {
+    answer[name] = std::move(rows_);
+    answer["truncated"] = truncated_;
+  }
+
+ private:
+  uint32_t most_;
+  Json rows_ = Json::array();
+  bool truncated_ = false;
+};
+
+Json status(const Tarnd& daemon, const Asker&) {
+  uint64_t workers = 0;
+  for (auto& [number, session] : daemon.sessions())
+    for (auto& [index, member] : session->members())
+      if (is_worker(*member) && member->phase == Member::Phase::kServing) ++workers;
+  Json answer = with_schema("tarn.status/1");
+  answer["version"] = TARN_VERSION;
+  answer["pid"] = getpid();
+  answer["uid"] = geteuid();
+  answer["private"] = daemon.is_private();
+  answer["uptime_ns"] = os::now_ns() - daemon.started_ns();
+  answer["sessions"] = daemon.sessions().size();
+  answer["workers"] = workers;
+  answer["slots"] = daemon.slots().size();
+  answer["memory_used"] = daemon.budget().used();
+  answer["memory_limit"] = daemon.budget().limit();
+  answer["spawn_service"] = daemon.has_spawn_service();
+  return answer;
+}
+
+Json slots(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.slots/1");
+  Rows rows(asker.rows_max);
+  for (uint32_t number = 0; number < daemon.slots().size(); ++number) {
+    const Slot& slot = daemon.slots()[number];
+    Json row;
+    row["slot"] = slot.number;
+    row["node"] = slot.node;
+    row["package"] = slot.package;
+    row["cpus"] = cpus_of(slot);
+    row["siblings"] = slot.siblings.text();
+    row["memory"] = slot.memory;
+    row["workers"] = slot.workers;
+    rows.add(std::move(row));
+  }
+  rows.finish(answer, "slots");
+  return answer;
+}
+
+Json sessions(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.sessions/1");
+  Rows rows(asker.rows_max);
+  CensusBudget budget(kCensusRecordsMax);
+  for_each_session(daemon, asker, [&](const Session& session) {
+    TaskCensus census;
+    count_tasks(session, 0, budget, census);
+    Json row;
+    row["session"] = session.number();
+    row["name"] = session.name();
+    row["pid"] = session.identity().client_pid;
+    row["uid"] = session.identity().uid;
+    row["state"] = session.is_ending() ? "ending" : "open";
+    row["workers"] = session.worker_count();
+    row["memory_used"] = session.budget().used();
+    row["memory_limit"] = session.budget().limit();
+    row["tasks"] = counts_of(census);
+    rows.add(std::move(row));
+  });
+  rows.finish(answer, "sessions");
+  return answer;
+}
+
+Json workers(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.workers/1");
+  Rows rows(asker.rows_max);
+  for_each_session(daemon, asker, [&](const Session& session) {
+    for (auto& [index, member] : session.members()) {
+      if (!is_worker(*member)) continue;
+      const Slot& slot = daemon.slots()[session.slot_of(*member)];
+      Json row;
+      row["session"] = session.number();
+      row["worker"] = index;
+      row["name"] = session.name();
+      row["pid"] = member->pid;
+      row["uid"] = session.identity().uid;
+      row["state"] = state_of(*member);
+      row["slot"] = slot.number;
+      row["core"] = slot.core;
+      row["node"] = slot.node;
+      row["tasks_done"] = tasks_done(session, index);
+      rows.add(std::move(row));
+    }
+  });
+  rows.finish(answer, "workers");
+  return answer;
+}
+
+std::string task_number(uint32_t number) {
+  char text[16];
+  snprintf(text, sizeof text, "%08x", number);
+  return text;
+}
+
+Json tasks(const Tarnd& daemon, const Asker& asker) {
+  TaskCensus census;
+  CensusBudget budget(kCensusRecordsMax);
+  for_each_session(daemon, asker, [&](const Session& session) { count_tasks(session, asker.rows_max, budget, census); });
+  Json answer = with_schema("tarn.tasks/1");
+  answer["counts"] = counts_of(census);
+  Json rows = Json::array();
+  for (const TaskRow& each : census.rows) {
+    Json row;
+    row["session"] = each.session;
+    row["member"] = each.member;
+    row["record"] = each.record;
+    row["task"] = task_number(each.task);
+    row["state"] = kTaskPhases[each.phase];
+    row["failed"] = each.failed;
+    row["worker"] = each.claimant == 0 ? Json() : Json(each.claimant);
+    row["attempts"] = each.attempts;
+    rows.push_back(std::move(row));
+  }
+  answer["tasks"] = std::move(rows);
+  answer["truncated"] = !census.complete;
+  return answer;
+}
+
+Json holders_of(uint64_t bits) {
+  Json members = Json::array();
+  for (uint32_t member = 0; member < store::Holders::kMembersMax; ++member)
+    if ((bits >> member & 1) != 0) members.push_back(member);
+  return members;
+}
+
+const char* state_of(const Slab& slab) {
+  switch (slab.phase) {
+    case Slab::Phase::kPreparing: return "preparing";
+    case Slab::Phase::kGranted: return "granted";
+    case Slab::Phase::kSealed: return "sealed";
+  }
+  return "?";
+}
+
+void add_slabs(const Session& session, Rows& rows) {
+  for (auto& [index, member] : session.members()) {
+    for (auto& [number, slab] : member->slabs) {
+      Json row;
+      row["session"] = session.number();
+      row["owner"] = index;
+      row["slab"] = number;
+      row["state"] = state_of(slab);
+      row["size"] = slab.size;
+      row["node"] = slab.node;
+      row["file"] = slab.is_file;
+      rows.add(std::move(row));
+    }
+  }
+}
+
+Json objects(const Tarnd& daemon, const Asker& asker) {
+  ObjectCensus census;
+  CensusBudget budget(kCensusRecordsMax);
+  Rows slab_rows(asker.rows_max);
+  for_each_session(daemon, asker, [&](const Session& session) {
+    count_objects(session, asker.rows_max, budget, census);
+    add_slabs(session, slab_rows);
+  });
+  Json answer = with_schema("tarn.objects/1");
+  answer["count"] = census.count;
+  answer["bytes"] = census.bytes;
+  Json rows = Json::array();
+  for (const ObjectRow& each : census.rows) {
+    Json row;
+    row["session"] = each.session;
+    row["owner"] = each.owner;
+    row["record"] = each.record;
+    row["state"] = kObjectPhases[each.phase];
+    row["size"] = each.size;
+    row["holders"] = holders_of(each.holders);
+    row["slab"] = each.in_slab ? Json(each.slab) : Json();
+    row["file"] = each.is_file;
+    rows.push_back(std::move(row));
+  }
+  answer["objects"] = std::move(rows);
+  slab_rows.finish(answer, "slabs");
+  answer["truncated"] = !census.complete;
+  return answer;
+}
+
+Json refusal(int code, const std::string& text) {
+  Json answer = with_schema("tarn.error/1");
+  answer["code"] = code;
+  answer["error"] = text;
+  return answer;
+}
+
+struct Answerer {
+  std::string_view what;
+  Json (*make)(const Tarnd&, const Asker&);
+};
+
+constexpr Answerer kAnswerers[] = {
+    {"status", status}, {"slots", slots}, {"sessions", sessions}, {"workers", workers},
+    {"tasks", tasks},   {"objects", objects},
+};
 
 }  // namespace
 
-std::string answer(const Tarnd& daemon, const wire::Query& query, uid_t) {
+std::string answer(const Tarnd& daemon, const wire::Query& query, uid_t uid) {
   std::string_view what = query.what;
-  if (what == "status") return status(daemon);
-  return "{\"error\":\"no such query\"}";
+  Asker asker{uid, query.limit == 0 ? kCensusRowsMax : std::min(query.limit, kCensusRowsMax)};
+  auto found = std::ranges::find(kAnswerers, what, &Answerer::what);
+  Json reply;
+  if (found != std::end(kAnswerers)) {
+    reply = found->make(daemon, asker);
+  } else {
+    reply = refusal(TARN_E_ARGUMENT, "this tarnd (" TARN_VERSION ") knows no query \"" + std::string(what) + "\"");
+  }
+  // Names come from clients: what is not UTF-8 in them is replaced.
+  return reply.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace tarn::daemon

@@ -11,8 +11,8 @@ namespace tarn::daemon {
 
 class Tarnd;
 
-// The answer to `query` as one JSON object with a "schema" member, or with an "error" member if there
-// is no such query. Users other than root and tarnd's own see only what is theirs.
+// The answer to `query` as one JSON object with a "schema" member ("tarn.error/1" if there is no such
+// query). Users other than root see only the sessions that are theirs.
 [[nodiscard]] std::string answer(const Tarnd& daemon, const wire::Query& query, uid_t uid);
 
 }  // namespace tarn::daemon

@@ -1,0 +1,133 @@
+#include "listing.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "text.hpp"
+
+namespace tarn::cli {
+namespace {
+
+std::string plain(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_null()) return "-";
+  if (value.is_array()) {
+    std::string list;
+    for (const Json& entry : value) list += (list.empty() ? "" : ",") + plain(entry);
+    return list.empty() ? "-" : list;
+  }
+  return value.dump();
+}
+
+Colour colour_of(const std::string& state) {
+  if (state == "running" || state == "serving" || state == "open") return Colour::kGreen;
+  if (state == "dead" || state == "ending") return Colour::kRed;
+  if (state == "done" || state == "finished") return Colour::kDim;
+  return Colour::kNone;
+}
+
+Cell make_cell(const Field& field, const Json& row) {
+  auto found = row.find(field.key);
+  if (found == row.end() || found->is_null()) return "-";
+  if (field.kind == Field::Kind::kBytes && found->is_number_unsigned()) return show_bytes(found->get<uint64_t>());
+  std::string text = plain(*found);
+  return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);
+}
+
+uint32_t limit_to_ask(const Options& options) {
+  // Filters choose among all rows, so the limit comes after them.
+  if (!options.filters.empty()) return 0;
+  if (options.limit >= 0) return static_cast<uint32_t>(options.limit);
+  return options.json ? 0 : static_cast<uint32_t>(kTableRows);
+}
+
+// Keeps the first rows; true if some were dropped.
+bool cut(Json& rows, const Options& options) {
+  int64_t most = options.limit >= 0 ? options.limit : options.json ? 0 : kTableRows;
+  if (most == 0 || rows.size() <= static_cast<size_t>(most)) return false;
+  rows.erase(rows.begin() + most, rows.end());
+  return true;
+}
+
+}  // namespace
+
+void filter_rows(Json& rows, const std::vector<std::string>& filters) {
+  for (const std::string& filter : filters) {
+    size_t equals = filter.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw CliError(kUsage, "--filter needs KEY=VALUE, not " + escape(filter));
+    std::string key = filter.substr(0, equals);
+    std::string value = filter.substr(equals + 1);
+    if (!rows.empty() && !rows.front().contains(key)) {
+      std::string keys;
+      for (auto& [name, unused] : rows.front().items()) keys += (keys.empty() ? "" : ", ") + name;
+      throw CliError(kUsage, "--filter: there is no " + escape(key) + "; there are " + keys);
+    }
+    Json kept = Json::array();
+    for (Json& row : rows)
+      if (auto found = row.find(key); found != row.end() && plain(*found) == value) kept.push_back(std::move(row));
+    rows = std::move(kept);
+  }
+}
+
+void print_json(const Daemon& daemon, const Json& answer) {
+  Json out;
+  out["schema"] = answer.value("schema", "");
+  out["address"] = daemon.address;
+  for (auto& [key, value] : answer.items()) out[key] = value;
+  // Escaped down to ASCII: a terminal may be what reads it after all.
+  std::printf("%s\n", out.dump(-1, ' ', true, Json::error_handler_t::replace).c_str());
+}
+
+Table make_table(const std::vector<Field>& fields, const Json& rows) {
+  std::vector<Table::Column> columns;
+  for (const Field& field : fields) {
+    bool is_number = field.kind == Field::Kind::kNumber || field.kind == Field::Kind::kBytes;
+    columns.push_back({field.heading, is_number ? Align::kRight : Align::kLeft});
+  }
+  Table table(std::move(columns));
+  for (const Json& row : rows) {
+    std::vector<Cell> cells;
+    for (const Field& field : fields) cells.push_back(make_cell(field, row));
+    table.add(std::move(cells));
+  }
+  return table;
+}
+
+void for_each_daemon(const Options& options, const std::function<void(const Daemon&)>& show) {
+  std::vector<Daemon> daemons = find_daemons(options.address);
+  size_t shown = 0;
+  for (const Daemon& daemon : daemons) {
+    try {
+      if (daemons.size() > 1 && !options.json) std::printf("%s%s\n", shown > 0 ? "\n" : "", daemon.address.c_str());
+      show(daemon);
+      ++shown;
+    } catch (const CliError& error) {
+      // One of several private daemons left with its client since they were found.
+      if (daemons.size() == 1 || error.status != kNoDaemon) throw;
+      if (!options.json) std::printf("(gone)\n");
+    }
+  }
+  if (shown == 0) throw CliError(kNoDaemon, "the daemons that were there have left");
+}
+
+int run_listing(const Listing& listing, const Options& options) {
+  for_each_daemon(options, [&](const Daemon& daemon) {
+    Json answer = ask(daemon, listing.what, limit_to_ask(options), options.timeout_ns());
+    Json& rows = answer[listing.what];
+    filter_rows(rows, options.filters);
+    bool is_cut = cut(rows, options) || answer.value("truncated", false);
+    answer["truncated"] = is_cut;
+    if (options.json) return print_json(daemon, answer);
+    std::fputs(make_table(listing.fields, rows).text(wants_colour(STDOUT_FILENO)).c_str(), stdout);
+    if (is_cut) {
+      std::fflush(stdout);
+      std::fprintf(stderr, "tarn: there are more; --limit 0 shows as many as tarnd tells\n");
+    }
+  });
+  return kOk;
+}
+
+}  // namespace tarn::cli

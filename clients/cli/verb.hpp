@@ -1,0 +1,32 @@
+// Verb: one thing that `tarn` can do. The list of verbs (verbs.hpp) makes the parser, the completions
+// and the man pages.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tarn::cli {
+
+struct Options {
+  std::string address = "auto";
+  bool json = false;
+  std::vector<std::string> filters;  // KEY=VALUE
+  int64_t limit = -1;                // rows; -1: not given, 0: all
+  double watch_s = 0;                // 0: once
+  double timeout_s = 10;             // for one answer of a daemon
+  std::string argument;              // of a verb that takes one
+
+  [[nodiscard]] int64_t timeout_ns() const { return static_cast<int64_t>(timeout_s * 1e9); }
+};
+
+struct Verb {
+  const char* name;
+  const char* summary;      // one line
+  const char* description;  // paragraphs, for the man page
+  const char* argument;     // its name, nullptr: takes none
+  bool is_hidden;           // not in help and completions
+  int (*run)(const Options& options);  // returns an exit status, or throws CliError
+};
+
+}  // namespace tarn::cli

@@ -1,0 +1,11 @@
+#include "verbs.hpp"
+
+namespace tarn::cli {
+
+std::span<const Verb* const> verbs() {
+  static constexpr const Verb* kVerbs[] = {&kStatusVerb, &kSlotsVerb,  &kWorkersVerb,    &kTasksVerb, &kObjectsVerb,
+                                           &kDoctorVerb, &kVersionVerb, &kCompletionVerb, &kManVerb};
+  return kVerbs;
+}
+
+}  // namespace tarn::cli

@@ -1,0 +1,31 @@
+#include "listing.hpp"
+#include "verbs.hpp"
+
+namespace tarn::cli {
+namespace {
+
+using Kind = Field::Kind;
+
+int run(const Options& options) {
+  return run_listing({"workers",
+                      {{"session", "SESSION", Kind::kNumber},
+                       {"worker", "WORKER", Kind::kNumber},
+                       {"pid", "PID", Kind::kNumber},
+                       {"state", "STATE", Kind::kState},
+                       {"slot", "SLOT", Kind::kNumber},
+                       {"core", "CORE", Kind::kNumber},
+                       {"node", "NODE", Kind::kNumber},
+                       {"tasks_done", "DONE", Kind::kNumber},
+                       {"name", "NAME", Kind::kText}}},
+                     options);
+}
+
+}  // namespace
+
+constinit const Verb kWorkersVerb = {
+    "workers", "the processes that run tasks",
+    "Shows each worker with its session, process, slot, and how many tasks it has done since it started. A worker is "
+    "starting, joining (reading what its session has), serving, or dead (its tasks are being settled).",
+    nullptr, false, run};
+
+}  // namespace tarn::cli

@@ -1,0 +1,145 @@
+#include "census.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "shm/board.hpp"
+#include "store/object_record.hpp"
+#include "task/task_record.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr uint32_t kChunkRecords = 1024;
+
+template <class Value>
+Value value_at(const std::byte* bytes, size_t offset) {
+  Value value;
+  memcpy(&value, bytes + offset, sizeof value);
+  return value;
+}
+
+template <class Value>
+Value read_value(const SharedFd& file, uint64_t offset) {
+  Value value{};
+  if (file == nullptr || pread(file->get(), &value, sizeof value, static_cast<off_t>(offset)) != sizeof value) return Value{};
+  return value;
+}
+
+// Calls fn(index, bytes of the record) for the first `count` records of an area.
+template <class Fn>
+void for_each_record(const SharedFd& file, uint64_t area, uint32_t count, Fn fn) {
+  std::vector<std::byte> chunk(kChunkRecords * shm::kRecordSize);
+  for (uint32_t first = 0; first < count; first += kChunkRecords) {
+    size_t wanted = std::min(kChunkRecords, count - first) * shm::kRecordSize;
+    ssize_t size = pread(file->get(), chunk.data(), wanted, static_cast<off_t>(area + uint64_t{first} * shm::kRecordSize));
+    if (size <= 0) return;
+    for (uint32_t i = 0; i < static_cast<size_t>(size) / shm::kRecordSize; ++i)
+      fn(first + i, chunk.data() + i * shm::kRecordSize);
+  }
+}
+
+bool read_task(const std::byte* bytes, TaskRow& out) {
+  auto state = task::State::unpack(value_at<uint64_t>(bytes, offsetof(task::TaskRecord, state)));
+  auto phase = static_cast<uint8_t>(state.phase);
+  if (phase == 0 || phase >= kTaskPhases.size()) return false;
+  out.task = value_at<uint32_t>(bytes, offsetof(task::TaskRecord, task));
+  out.phase = phase;
+  out.claimant = state.claimant < shm::kMembersMax ? state.claimant : 0;
+  out.attempts = value_at<uint8_t>(bytes, offsetof(task::TaskRecord, attempts));
+  out.failed = (state.flags & task::kFailed) != 0;
+  return true;
+}
+
+// Running tasks are what one looks for, those that are done matter least.
+int rank(const TaskRow& row) {
+  auto phase = static_cast<task::Phase>(row.phase);
+  return phase == task::Phase::kRunning ? 0 : phase == task::Phase::kDone ? 2 : 1;
+}
+
+}  // namespace
+
+void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget, TaskCensus& out) {
+  for (auto& [index, member] : session.members()) {
+    if (member->segment_file == nullptr) continue;
+    uint32_t used = read_value<uint32_t>(member->segment_file, offsetof(shm::MemberSegment, records_used));
+    used = std::min({used, member->backed.records, shm::kTaskRecordsMax});
+    uint32_t count = budget.take(used);
+    if (count < used) out.complete = false;
+    out.looked_at += count;
+    for_each_record(member->segment_file, offsetof(shm::MemberSegment, task_records), count,
+                    [&, owner = index](uint32_t record, const std::byte* bytes) {
+                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, false};
+                      if (!read_task(bytes, row)) return;
+                      ++out.counts[row.phase];
+                      if (rows_max == 0) return;
+                      out.rows.push_back(row);
+                      // Twice the rows are enough to choose from; the sort keeps the cost low.
+                      if (out.rows.size() >= 2 * size_t{rows_max}) {
+                        std::ranges::stable_sort(out.rows, {}, rank);
+                        out.rows.resize(rows_max);
+                        out.complete = false;
+                      }
+                    });
+  }
+  std::ranges::stable_sort(out.rows, {}, rank);
+  if (out.rows.size() > rows_max) {
+    out.rows.resize(rows_max);
+    out.complete = false;
+  }
+}
+
+namespace {
+
+bool read_object(const std::byte* bytes, ObjectRow& out) {
+  auto phase = static_cast<uint8_t>(store::object_phase(value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, state))));
+  auto bits = value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, holders));
+  if (phase == 0 || phase >= kObjectPhases.size() || (bits & store::Holders::kDead) != 0) return false;
+  out.phase = phase;
+  out.size = value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, size));
+  out.holders = bits & ~store::Holders::kDaemon;
+  out.slab = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, slab));
+  out.in_slab = out.slab <= wire::kSlabNumberMax;
+  out.is_file = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, is_file)) != 0;
+  return true;
+}
+
+void keep_largest(ObjectCensus& census, uint32_t rows_max) {
+  std::ranges::stable_sort(census.rows, std::ranges::greater{}, &ObjectRow::size);
+  if (census.rows.size() <= rows_max) return;
+  census.rows.resize(rows_max);
+  census.complete = false;
+}
+
+}  // namespace
+
+void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budget, ObjectCensus& out) {
+  for (auto& [index, member] : session.members()) {
+    if (member->segment_file == nullptr) continue;
+    auto used = read_value<uint32_t>(member->segment_file, offsetof(shm::MemberSegment, objects_used));
+    used = std::min({used, member->backed.objects, shm::kObjectRecordsMax});
+    uint32_t count = budget.take(used);
+    if (count < used) out.complete = false;
+    for_each_record(member->segment_file, offsetof(shm::MemberSegment, object_records), count,
+                    [&, owner = index](uint32_t record, const std::byte* bytes) {
+                      ObjectRow row{session.number(), owner, record, 0, 0, 0, 0, false, false};
+                      if (!read_object(bytes, row)) return;
+                      ++out.count;
+                      out.bytes += row.size;
+                      if (rows_max == 0) return;
+                      out.rows.push_back(row);
+                      if (out.rows.size() >= 2 * size_t{rows_max}) keep_largest(out, rows_max);
+                    });
+  }
+  keep_largest(out, rows_max);
+}
+
+uint64_t tasks_done(const Session& session, uint32_t member) {
+  if (member >= shm::kMembersMax) return 0;
+  uint64_t line = offsetof(shm::Board, workers) + member * sizeof(shm::WorkerLine);
+  return read_value<uint64_t>(session.board_file(), line + offsetof(shm::WorkerLine, tasks_done));
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,85 @@
+// Census: counting what the members of a session have in their shared memory, for the tools.
+//
+// Their memory is hostile: everything is read into private memory once (pread, which neither backs
+// holes with memory nor faults when a file has been changed), every number is bounded before use, and
+// a scan has a budget so that it does not hold up the loop. What it finds is for people to look at;
+// tarnd acts on none of it. Loop thread only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "session.hpp"
+
+namespace tarn::daemon {
+
+inline constexpr uint32_t kCensusRowsMax = 10'000;          // of one answer; docs/limits.md
+inline constexpr uint32_t kCensusRecordsMax = 512 * 1024;   // looked at for one answer
+
+inline constexpr std::array<std::string_view, 6> kTaskPhases = {"free", "waiting", "ready", "running", "finished", "done"};
+
+struct TaskRow {
+  uint32_t session;
+  uint32_t member;    // that submitted it
+  uint32_t record;
+  uint32_t task;      // its number
+  uint8_t phase;      // index into kTaskPhases
+  uint32_t claimant;  // member that runs or ran it, 0: none
+  uint32_t attempts;
+  bool failed;
+};
+
+struct TaskCensus {
+  std::array<uint64_t, kTaskPhases.size()> counts{};
+  std::vector<TaskRow> rows;  // running ones first, then those to come, then those that are done
+  uint64_t looked_at = 0;
+  bool complete = true;
+};
+
+class CensusBudget {
+ public:
+  explicit CensusBudget(uint32_t records) : left_(records) {}
+  // How many of `wanted` may be looked at.
+  uint32_t take(uint32_t wanted) {
+    uint32_t granted = wanted < left_ ? wanted : left_;
+    left_ -= granted;
+    return granted;
+  }
+
+ private:
+  uint32_t left_;
+};
+
+// Adds the tasks of all members of `session`; keeps at most `rows_max` rows.
+void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget, TaskCensus& out);
+
+inline constexpr std::array<std::string_view, 4> kObjectPhases = {"free", "creating", "sealed", "freed"};
+
+struct ObjectRow {
+  uint32_t session;
+  uint32_t owner;   // member whose memory it lies in
+  uint32_t record;
+  uint8_t phase;    // index into kObjectPhases
+  uint64_t size;    // bytes
+  uint64_t holders; // bit of each member below 62
+  uint32_t slab;    // of the owner
+  bool in_slab;     // an object of 0 bytes is in none
+  bool is_file;
+};
+
+struct ObjectCensus {
+  uint64_t count = 0;
+  uint64_t bytes = 0;
+  std::vector<ObjectRow> rows;  // the largest first
+  bool complete = true;
+};
+
+// Adds the objects of all members of `session`; keeps at most `rows_max` rows.
+void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budget, ObjectCensus& out);
+
+// How many tasks the worker says it has done; 0 if it cannot be read.
+[[nodiscard]] uint64_t tasks_done(const Session& session, uint32_t member);
+
+}  // namespace tarn::daemon

@@ -1,0 +1,47 @@
+/* A client to look at: its name would clear a terminal, one task runs until it is told to end, others wait
+ * for it, and it holds an object of 1 MiB. Says "ready" and its pid, and ends when its input ends. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <tarn/tarn.h>
+
+static int sleep_for_long(tarn_call *call)
+{
+  (void)call;
+  sleep(60);
+  return 0;
+}
+
+static int check(int code)
+{
+  if (code < 0) {
+    tarn_print_error(stderr);
+    exit(1);
+  }
+  return code;
+}
+
+int main(int argc, char **argv)
+{
+  tarn_client *client;
+  tarn_options options = {sizeof options, "private", "evil\033[2J\xc2\x9bname", 1, 0, 0, {0}};
+  tarn_future first, second;
+  tarn_object object;
+  tarn_arg argument;
+  char *data = calloc(1, 1 << 20);
+  char byte;
+
+  check(tarn_task_define("sleep_for_long", sleep_for_long));
+  check(tarn_init(&client, &argc, &argv, &options));
+  check(tarn_put(client, data, 1 << 20, &object));
+  check(tarn_submit(client, tarn_task_id("sleep_for_long"), NULL, 0, NULL, &first));
+  argument = tarn_arg_future(first);
+  check(tarn_submit(client, tarn_task_id("sleep_for_long"), &argument, 1, NULL, &second));
+  printf("ready %d\n", (int)getpid());
+  fflush(stdout);
+  while (read(STDIN_FILENO, &byte, 1) > 0) continue;
+  free(data);
+  _exit(0); /* leaves everything as it is: the daemon cleans up */
+}

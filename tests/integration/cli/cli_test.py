@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""tarn against a real private daemon: cli_test.py TARN BUSY_CLIENT. Prints TAP.
+
+What could go wrong: the wrong daemon is asked, a number is another than the one meant, a client's name reaches the
+terminal, or a mistake ends with status 0.
+"""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+TARN, BUSY_CLIENT = sys.argv[1:3]
+TESTS: list[Callable[["Client"], None]] = []
+
+
+class Client:
+    """A client that is busy until the end of the `with`."""
+
+    def __enter__(self) -> "Client":
+        self.process = subprocess.Popen([BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ready = self.process.stdout.readline().split()
+        if ready[:1] != ["ready"]:
+            raise RuntimeError("the client did not start")
+        self.pid = int(ready[1])
+        self.address = f"private:{self.pid}"
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+def tarn(*arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [TARN, *arguments], capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL,
+        env={**{k: v for k, v in os.environ.items() if k != "TARN_ADDRESS"}, **environment},
+    )
+    assert done.returncode == status, f"{arguments} ended {done.returncode}: {done.stdout!r} {done.stderr!r}"
+    assert bool(done.stderr) == (status != 0) or "there are more" in done.stderr, done.stderr
+    return done
+
+
+def ask(client: Client, *arguments: str) -> dict:
+    return json.loads(tarn("--address", client.address, *arguments, "--json").stdout)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test(function: Callable[[Client], None]) -> Callable[[Client], None]:
+    TESTS.append(function)
+    return function
+
+
+@test
+def status_counts_the_session_and_its_tasks(client: Client) -> None:
+    assert eventually(lambda: ask(client, "status")["session_list"][0]["tasks"]["running"] == 1)
+    answer = ask(client, "status")
+    assert answer["schema"] == "tarn.status/1" and answer["address"] == client.address
+    assert answer["private"] is True and answer["sessions"] == 1 and answer["workers"] == 1
+    assert 0 < answer["memory_used"] < answer["memory_limit"] and answer["uptime_ns"] > 0
+    session = answer["session_list"][0]
+    assert session["pid"] == client.pid and session["uid"] == os.getuid()
+    assert session["tasks"]["waiting"] == 1, session
+
+
+@test
+def slots_are_the_cores_we_have(client: Client) -> None:
+    answer = ask(client, "slots")
+    assert answer["schema"] == "tarn.slots/1" and len(answer["slots"]) >= 1
+    assert len(answer["slots"]) <= len(os.sched_getaffinity(0))
+    assert sum(slot["workers"] for slot in answer["slots"]) == 1
+    for slot in answer["slots"]:
+        assert slot["memory"] > 0 and int(slot["cpus"]) in os.sched_getaffinity(0)
+
+
+@test
+def workers_are_pinned_where_they_say(client: Client) -> None:
+    assert eventually(lambda: ask(client, "workers")["workers"][0]["state"] == "serving")
+    (worker,) = ask(client, "workers")["workers"]
+    assert os.sched_getaffinity(worker["pid"]) == {worker["core"]}
+    assert worker["worker"] >= 2 and worker["tasks_done"] == 0
+
+
+@test
+def tasks_show_who_runs_what(client: Client) -> None:
+    assert eventually(lambda: ask(client, "tasks")["counts"]["running"] == 1)
+    answer = ask(client, "tasks")
+    running, waiting = answer["tasks"]
+    assert running["state"] == "running" and running["worker"] == ask(client, "workers")["workers"][0]["worker"]
+    assert running["attempts"] == 1 and running["member"] == 1
+    assert waiting["state"] == "waiting" and waiting["worker"] is None
+    assert running["task"] == waiting["task"] and not answer["truncated"]
+
+
+@test
+def objects_show_who_holds_what(client: Client) -> None:
+    answer = ask(client, "objects")
+    assert answer["count"] >= 1 and answer["bytes"] >= 1 << 20
+    largest = answer["objects"][0]
+    assert largest["size"] == 1 << 20 and largest["state"] == "sealed" and largest["holders"] == [1]
+    assert any(slab["owner"] == 1 and slab["size"] >= 1 << 20 for slab in answer["slabs"])
+
+
+@test
+def filters_and_limits_choose_rows(client: Client) -> None:
+    assert [task["state"] for task in ask(client, "tasks", "--filter", "state=waiting")["tasks"]] == ["waiting"]
+    assert ask(client, "tasks", "--filter", "state=waiting", "--filter", "member=9")["tasks"] == []
+    one = ask(client, "tasks", "--limit", "1")
+    assert len(one["tasks"]) == 1 and one["truncated"]
+    assert "there are more" in tarn("--address", client.address, "tasks", "--limit", "1").stderr
+    assert "there is no colour" in tarn("--address", client.address, "tasks", "--filter", "colour=red", status=2).stderr
+    tarn("--address", client.address, "tasks", "--filter", "state", status=2)
+
+
+@test
+def tables_show_the_same(client: Client) -> None:
+    for verb, word in {"status": "SESSION", "slots": "SIBLINGS", "workers": "serving", "tasks": "waiting", "objects": "1.0 MiB"}.items():
+        text = tarn(verb, "--address", client.address).stdout
+        assert word in text, text
+        assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@test
+def a_name_never_reaches_the_terminal_as_it_is(client: Client) -> None:
+    for arguments in (["status"], ["workers"], ["status", "--json"], ["workers", "--json"]):
+        text = tarn("--address", client.address, *arguments).stdout
+        assert "\x1b" not in text and "\x9b" not in text, repr(text)
+        assert "evil" in text
+
+
+@test
+def colours_only_on_a_terminal_that_wants_them(client: Client) -> None:
+    def on_terminal(**environment: str) -> bytes:
+        main, other = pty.openpty()
+        command = [TARN, "--address", client.address, "workers"]
+        done = subprocess.run(command, stdout=other, env={**os.environ, "TERM": "xterm", **environment}, check=False)
+        os.close(other)
+        text = os.read(main, 65536)
+        os.close(main)
+        assert done.returncode == 0
+        return text
+
+    assert b"\x1b[" in on_terminal()
+    assert b"\x1b[" not in on_terminal(NO_COLOR="1")
+
+
+@test
+def the_daemon_is_found_by_itself(client: Client) -> None:
+    addresses = [json.loads(line)["address"] for line in tarn("--address", "private", "status", "--json").stdout.splitlines()]
+    assert client.address in addresses
+    assert json.loads(tarn("status", "--json", TARN_ADDRESS=client.address).stdout)["address"] == client.address
+    assert client.address in tarn("version").stdout
+
+
+@test
+def watching_goes_on_until_interrupted(client: Client) -> None:
+    command = [TARN, "--address", client.address, "status", "--json", "--watch", "0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    lines = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.terminate()
+    process.communicate(timeout=10)
+    assert lines[2]["uptime_ns"] - lines[0]["uptime_ns"] > 150_000_000
+
+
+@test
+def mistakes_end_as_the_manual_says(client: Client) -> None:
+    for arguments, status in {
+        (): 2, ("frobnicate",): 2, ("status", "--limit", "-1"): 2, ("status", "--limit", "x"): 2,
+        ("status", "--address", "nonsense"): 2, ("status", "--address", "unix:/nonexistent"): 3,
+        ("status", "--address", "private:1"): 3, ("man", "nonsense"): 4,
+    }.items():
+        message = tarn(*arguments, status=status).stderr
+        assert message.startswith("tarn: "), message
+    stopped = ask(client, "status")["pid"]
+    os.kill(stopped, 19)
+    try:
+        tarn("--address", client.address, "--timeout", "0.3", "status", status=124)
+    finally:
+        os.kill(stopped, 18)
+
+
+@test
+def doctor_has_an_opinion_on_everything(client: Client) -> None:
+    done = subprocess.run([TARN, "doctor", "--json", "--address", client.address], capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert answer["schema"] == "tarn.doctor/1" and done.returncode == (1 if answer["fail"] else 0)
+    checks = {check["check"]: check for check in answer["checks"]}
+    for name in ("kernel", "cpuset", "cpu_quota", "memory_limit", "governor", "hugetlb", "memlock", "nofile", "versions"):
+        assert name in checks, name
+    for check in checks.values():
+        assert check["state"] == "ok" or (check["means"] and check["do"]), check
+
+
+@test
+def completions_and_pages_know_every_verb(client: Client) -> None:
+    bash, zsh, page = (tarn(*words).stdout for words in (("completion", "bash"), ("completion", "zsh"), ("man", "tarn")))
+    subprocess.run(["bash", "-n"], input=bash, text=True, check=True)
+    script = bash + "COMP_WORDS=(tarn sta) COMP_CWORD=1; _tarn; echo ${COMPREPLY[*]}; COMP_WORDS=(tarn --js); _tarn; echo ${COMPREPLY[*]}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "status\n--json\n"
+    for verb in ("status", "slots", "workers", "tasks", "objects", "doctor", "version"):
+        assert verb in zsh and f"\\fB{verb}\\fR" in page
+        assert f"tarn\\-{verb} \\- " in tarn("man", verb).stdout
+        assert f"  {verb} " in tarn("--help").stdout
+
+
+def main() -> int:
+    print(f"1..{len(TESTS) + 1}")
+    failed = False
+    with Client() as client:
+        for number, function in enumerate(TESTS, 1):
+            try:
+                function(client)
+                print(f"ok {number} - {function.__name__}", flush=True)
+            except Exception as error:  # reported as what it is: a failed test
+                failed = True
+                print(f"not ok {number} - {function.__name__}", flush=True)
+                print("\n".join(f"# {line}" for line in f"{type(error).__name__}: {error}".splitlines()), flush=True)
+    try:
+        tarn("--address", client.address, "status", status=3)
+        print(f"ok {len(TESTS) + 1} - the_daemon_leaves_with_its_client")
+    except AssertionError as error:
+        print(f"not ok {len(TESTS) + 1} - the_daemon_leaves_with_its_client\n# {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
