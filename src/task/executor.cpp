@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "os/clock.hpp"
+#include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
 #include "task/submitter.hpp"
 
@@ -192,7 +193,7 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
     for (size_t i = 0; i < count; ++i) {
       uint32_t owner = shm::id_member(ids[i]);
       if (owner < shm::kMembersMax && view_.segments[owner] != nullptr)
-        os::prefetch_for_write(
+        shm::prefetch_for_write(
             &view_.segments[owner]->task_records[size_t{shm::id_index(ids[i])} % shm::kTaskRecordsMax * shm::kRecordSize]);
     }
     if (count == batch_limit_) wake_another();

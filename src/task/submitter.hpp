@@ -139,8 +139,7 @@ class Submitter {
 
   // Guarded by gate_.
   Gate gate_;
-  uint32_t free_first_ = 0;  // index + 1, longest free first
-  uint32_t free_last_ = 0;
+  uint32_t free_records_ = 0;  // index + 1
   uint32_t records_used_ = 0;
   uint32_t records_backed_ = shm::kRecordsAtStart;
   uint32_t free_edges_ = 0;    // edge 0 is never used
