@@ -108,7 +108,10 @@ size_t Executor::find(Ids ids) {
 
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  if (stopping_.load(shm::kAcquire) != 0) return true;
+  return stopping_.load(shm::kAcquire) != 0 || hints_left();
+}
+
+bool Executor::hints_left() const {
   for (uint32_t member = 0; member < view_.members_end; ++member) {
     const shm::MemberSegment* segment = view_.segments[member];
     if (segment != nullptr && (segment->unhinted.load(shm::kAcquire) != 0 || !segment->ring.empty())) return true;
@@ -188,6 +191,9 @@ void Executor::wake_another() {
 
 uint32_t Executor::run_batch(const Ids ids, size_t count) {
   uint64_t begin = os::ticks();
+  // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
+  // may have spent its wake-up for the next on this worker as well, on its way to sleep.
+  if (view_.board->doorbell.anyone_parked() && hints_left()) wake_another();
   if (count > 1) {
     for (size_t i = 0; i < count; ++i) line_.batch[i].store(ids[i], shm::kRelaxed);
     for (size_t i = 0; i < count; ++i) {
@@ -196,7 +202,6 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
         shm::prefetch_for_write(
             &view_.segments[owner]->task_records[size_t{shm::id_index(ids[i])} % shm::kTaskRecordsMax * shm::kRecordSize]);
     }
-    if (count == batch_limit_) wake_another();
   }
   uint32_t ran = 0;
   for (size_t i = 0; i < count; ++i) {

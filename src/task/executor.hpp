@@ -35,6 +35,7 @@ class Executor {
   [[nodiscard]] size_t look_through_records(Ids ids);
   [[nodiscard]] size_t steal(Ids ids);
   [[nodiscard]] bool anything_to_do() const;
+  [[nodiscard]] bool hints_left() const;
   [[nodiscard]] int idle();
   [[nodiscard]] bool spin();
 
