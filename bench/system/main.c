@@ -1,0 +1,131 @@
+/* tarn_bench: measures one case on the tarn side, over tarn.h alone.
+ *
+ *   tarn_bench CASE [--ms N] [--size BYTES] [--flight N] [--sleep-us N] [--idle-ms N]
+ *
+ *   task.sync.spin         call and wait, 8 bytes each way, client and worker spinning on two cores
+ *   task.sync.parked       the same when both slept before the call; client and worker on two cores
+ *   task.sync.parked.same  and on one core
+ *   task.async             --flight calls in flight (256), results read in order
+ *   put.64  get.64         warm objects of 64 bytes
+ *   put.bw.100m            put of --size bytes (100 MiB) into warm memory
+ *   create_seal.100m       create and seal of as much, unfilled
+ *   start.first_result     from fork to the first result, private daemon, two workers
+ *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
+ */
+#include "bench.h"
+
+static int add_one(tarn_call *call)
+{
+  tarn_bytes argument = tarn_call_arg(call, 0);
+  uint64_t number;
+  if (argument.size != sizeof number) return tarn_call_fail(call, TARN_E_TYPE, NULL, "wants 8 bytes");
+  memcpy(&number, argument.data, sizeof number);
+  ++number;
+  return tarn_call_return(call, &number, sizeof number);
+}
+
+tarn_task bench_add_one(void)
+{
+  static tarn_task task; /* a hash of the name: computed once */
+  if (task == 0) task = tarn_task_id("bench.add_one");
+  return task;
+}
+
+void bench_check(int result, const char *what)
+{
+  if (result >= 0) return;
+  fprintf(stderr, "tarn_bench: %s: %s: ", what, tarn_error_name(result));
+  tarn_print_error(stderr);
+  exit(1);
+}
+
+void bench_open(Bench *bench, uint32_t workers)
+{
+  measure_cpu(0); /* remembers the cores before anybody pins anything */
+  tarn_options options;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.address = "private";
+  options.workers = workers;
+  bench_check(tarn_init(&bench->client, &bench->argc, &bench->argv, &options), "tarn_init");
+  int64_t deadline_ns = measure_now_ns() + 5000000000;
+  for (uint32_t i = 0; i < workers; ++i) {
+    tarn_slot_info slot;
+    int result;
+    slot.size = sizeof slot;
+    while ((result = tarn_client_get_slot(bench->client, i, &slot)) < 0 || slot.pid <= 0) {
+      if (measure_now_ns() > deadline_ns) {
+        bench_check(result, "worker");
+        fprintf(stderr, "tarn_bench: worker %u is not up after 5 s\n", i);
+        exit(1);
+      }
+      usleep(200);
+    }
+    if (i == 0) bench->worker_core = slot.core;
+  }
+  bench_call(bench->client, 1);
+}
+
+void bench_place(const Bench *bench, int same_core, char *note, size_t size)
+{
+  int core = bench->worker_core;
+  if (!same_core) {
+    core = measure_cpu(0);
+    if (core == bench->worker_core) core = measure_cpu(1);
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET((size_t)core, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0) measure_die("sched_setaffinity");
+  snprintf(note, size, "client on core %d, worker on core %d", core, bench->worker_core);
+}
+
+void bench_call(tarn_client *client, uint64_t number)
+{
+  tarn_arg argument = tarn_arg_value(&number, sizeof number);
+  tarn_future future;
+  tarn_bytes result;
+  uint64_t got;
+  bench_check(tarn_submit(client, bench_add_one(), &argument, 1, NULL, &future), "tarn_submit");
+  bench_check(tarn_result(client, future, -1, &result), "tarn_result");
+  memcpy(&got, result.data, sizeof got);
+  if (result.size != sizeof got || got != number + 1) {
+    fprintf(stderr, "tarn_bench: a result is wrong\n");
+    exit(1);
+  }
+  bench_check(tarn_future_release(client, future), "tarn_future_release");
+}
+
+int main(int argc, char **argv)
+{
+  static Measure measure;
+  static const struct {
+    const char *name;
+    void (*run)(Bench *bench);
+  } cases[] = {
+    {"task.sync.spin", bench_sync_spin},
+    {"task.sync.parked", bench_sync_parked},
+    {"task.sync.parked.same", bench_sync_parked_same},
+    {"task.async", bench_async},
+    {"put.64", bench_put_64},
+    {"get.64", bench_get_64},
+    {"put.bw.100m", bench_put_bw},
+    {"create_seal.100m", bench_create_seal},
+    {"start.first_result", bench_start},
+    {"first_result", bench_first_result}, /* the process that start.first_result starts */
+    {"idle", bench_idle},
+  };
+  bench_check(tarn_task_define("bench.add_one", add_one), "tarn_task_define");
+  Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
+  if (getenv("TARN_WORKER_FD") != NULL) bench_open(&bench, 1); /* serves, and does not return */
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    if (strcmp(bench.name, cases[i].name) != 0) continue;
+    cases[i].run(&bench);
+    tarn_close(bench.client);
+    return 0;
+  }
+  fprintf(stderr, "usage: tarn_bench CASE [--ms N]; cases:");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) fprintf(stderr, " %s", cases[i].name);
+  fprintf(stderr, "\n");
+  return 2;
+}
