@@ -1,0 +1,80 @@
+// oneTBB: the same calls to a thread of this process, not to another process.
+//
+//   peer_tbb sync|async [--ms N] [--flight N]
+#include "../measure.h"
+
+#include <atomic>
+#include <string_view>
+
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/task_arena.h>
+#include <oneapi/tbb/task_group.h>
+
+namespace {
+
+constexpr std::uint64_t kFlightMax = 4096;
+
+struct alignas(64) Reply {
+  std::atomic<std::uint64_t> done{0};
+  std::uint64_t value = 0;
+};
+
+// A call is enqueued to one worker thread; this thread spins for the reply.
+double sync_ns(Measure& measure) {
+  constexpr int kCalls = 200;
+  oneapi::tbb::task_arena arena(1, 0);
+  Reply reply;
+  std::uint64_t n = 0;
+  while (measure_more(&measure)) {
+    measure_begin(&measure);
+    for (int i = 0; i < kCalls; ++i) {
+      ++n;
+      arena.enqueue([&reply, n] {
+        reply.value = n + 1;
+        reply.done.store(n, std::memory_order_release);
+      });
+      while (reply.done.load(std::memory_order_acquire) != n) measure_pause();
+    }
+    measure_end(&measure, kCalls);
+  }
+  return measure_median_ns(&measure);
+}
+
+// `flight` tasks are spawned, then waited for, again and again.
+double async_per_second(Measure& measure, std::uint64_t flight) {
+  static Reply replies[kFlightMax];
+  oneapi::tbb::task_arena arena(2);
+  arena.execute([&] {
+    while (measure_more(&measure)) {
+      constexpr int kBatches = 50;
+      measure_begin(&measure);
+      for (int batch = 0; batch < kBatches; ++batch) {
+        oneapi::tbb::task_group group;
+        for (std::uint64_t i = 0; i < flight; ++i) group.run([i] { replies[i].value = i + 1; });
+        group.wait();
+      }
+      measure_end(&measure, static_cast<double>(kBatches * flight));
+    }
+  });
+  return 1e9 / measure_median_ns(&measure);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  static Measure measure;
+  const std::string_view what = argc > 1 ? argv[1] : "";
+  const auto flight = static_cast<std::uint64_t>(measure_option_int(argc, argv, "--flight", 256));
+  if (flight == 0 || flight > kFlightMax || (what != "sync" && what != "async")) {
+    fprintf(stderr, "usage: peer_tbb sync|async [--ms N] [--flight N]\n");
+    return 2;
+  }
+  oneapi::tbb::global_control threads(oneapi::tbb::global_control::max_allowed_parallelism, 2);
+  measure_start(&measure, argc, argv);
+  if (what == "sync") {
+    measure_print("sync", sync_ns(measure), "ns", "threads; task_arena::enqueue");
+  } else {
+    measure_print("async", async_per_second(measure, flight), "1/s", "threads; task_group, 2 threads");
+  }
+  return 0;
+}
