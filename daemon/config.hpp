@@ -16,8 +16,8 @@
 namespace tarn::daemon {
 
 struct TenantConfig {
-  uint64_t memory_max = 0;  // bytes, 0: as for every tenant
-  uint32_t sessions_max = 0;
+  uint64_t memory = 0;  // bytes, 0: as for every tenant
+  uint32_t sessions = 0;
 };
 
 struct Config {

@@ -92,9 +92,9 @@ constexpr Entry kEntries[] = {
     {{"limits", "slabs_per_session", "16 to 65536", "4096"},
      [](Reader& r, const toml::node& n) { r.config.session_slabs_max = static_cast<uint32_t>(r.number(n, 16, 65536)); }},
     {{"tenants.NAME", "memory", "size", ""},
-     [](Reader& r, const toml::node& n) { r.tenant->memory_max = r.size(n); }},
+     [](Reader& r, const toml::node& n) { r.tenant->memory = r.size(n); }},
     {{"tenants.NAME", "sessions", "1 to 4096", ""},
-     [](Reader& r, const toml::node& n) { r.tenant->sessions_max = static_cast<uint32_t>(r.number(n, 1, 4096)); }},
+     [](Reader& r, const toml::node& n) { r.tenant->sessions = static_cast<uint32_t>(r.number(n, 1, 4096)); }},
 };
 constexpr std::string_view kTenantSection = "tenants.NAME";
 

@@ -199,10 +199,10 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   auto own = config_.tenants.find(uid);
   TenantConfig limits = own != config_.tenants.end() ? own->second : TenantConfig{};
   if (entry == nullptr) {
-    uint64_t most = limits.memory_max != 0 ? limits.memory_max : config_.tenant_memory_max;
+    uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
     entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_);
   }
-  if (entry->sessions >= (limits.sessions_max != 0 ? limits.sessions_max : config_.tenant_sessions_max))
+  if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);
   tenant = entry.get();
   return 0;

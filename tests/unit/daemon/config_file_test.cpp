@@ -84,9 +84,9 @@ sessions = 8
   EXPECT_EQ(config.tenant_sessions_max, 2u);
   EXPECT_EQ(config.session_workers_max, 3u);
   EXPECT_EQ(config.session_slabs_max, 16u);
-  EXPECT_EQ(config.tenants.at(1000).memory_max, uint64_t{1} << 40);
-  EXPECT_EQ(config.tenants.at(1000).sessions_max, 7u);
-  EXPECT_EQ(config.tenants.at(1001).sessions_max, 8u);
+  EXPECT_EQ(config.tenants.at(1000).memory, uint64_t{1} << 40);
+  EXPECT_EQ(config.tenants.at(1000).sessions, 7u);
+  EXPECT_EQ(config.tenants.at(1001).sessions, 8u);
 }
 
 TEST(ConfigFileTest, reads_slots_one_by_one_and_shares) {
@@ -195,7 +195,7 @@ TEST(ConfigFileTest, the_example_has_every_key_with_its_default_and_is_valid) {
   all = std::regex_replace(all, std::regex("\ncpus = [^\n]*"), "");
   EXPECT_EQ(refusal(all), "accepted") << all;
   Config config = parse(all);
-  EXPECT_EQ(config.tenants.at(1000).sessions_max, 128u);
+  EXPECT_EQ(config.tenants.at(1000).sessions, 128u);
   EXPECT_EQ(config.socket_mode, 0666u);
 }
 
