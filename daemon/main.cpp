@@ -19,6 +19,7 @@
 
 #include "base/error.hpp"
 #include "config_file.hpp"
+#include "ledger.hpp"
 #include "log.hpp"
 #include "loop.hpp"
 #include "notify.hpp"
@@ -115,10 +116,18 @@ class EndSignals {
   Loop::Watch watch_;
 };
 
+// What is free for us is looked up once: the budget and the slots share out the same bytes.
+Config with_memory(Config config) {
+  if (config.memory_max == 0) config.memory_max = memory_for_us(config.memory_share);
+  config.slots.memory = config.memory_max;
+  return config;
+}
+
 int run_private(const Options& options) {
   Loop loop;
+  Config config = with_memory({});
   // hwloc would cost more than the rest of the start.
-  Tarnd daemon(loop, Config{}, SlotTable::discover({}, topo::Source::kSysfs), true);
+  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kSysfs), true);
   EndSignals signals(loop, daemon);
   daemon.use_spawn_service(inherited(options.spawn_fd), [&daemon] { daemon.shut_down(); });
   daemon.serve_client(inherited(options.client_fd));
@@ -175,7 +184,7 @@ int check_config(const Options& options) {
 }
 
 int run_host(const Options& options, int argc, char** argv) {
-  Config config = host_config(options);
+  Config config = with_memory(host_config(options));
   set_log_level(options.verbose ? Level::kDebug : config.log_level);
   Fd spawn_socket = inherited(options.spawn_fd);
   if (!spawn_socket.valid() && os::socket_connect(config.spawn_socket_path, spawn_socket) < 0)

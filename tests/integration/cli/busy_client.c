@@ -1,5 +1,5 @@
 /* A client to look at: its name would clear a terminal, one task runs until it is told to end, others wait
- * for it, and it holds an object of 1 MiB. Says "ready" and its pid, and ends when its input ends. */
+ * for it, and it holds an object of 1 MiB. Connects to $TARN_ADDRESS. Says "ready" and its pid, and ends when its input ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +26,7 @@ static int check(int code)
 int main(int argc, char **argv)
 {
   tarn_client *client;
-  tarn_options options = {sizeof options, "private", "evil\033[2J\xc2\x9bname", 1, 0, 0, {0}};
+  tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, {0}};
   tarn_future first, second;
   tarn_object object;
   tarn_arg argument;

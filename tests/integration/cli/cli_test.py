@@ -21,7 +21,8 @@ class Client:
     """A client that is busy until the end of the `with`."""
 
     def __enter__(self) -> "Client":
-        self.process = subprocess.Popen([BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, "TARN_ADDRESS": "private"})
         ready = self.process.stdout.readline().split()
         if ready[:1] != ["ready"]:
             raise RuntimeError("the client did not start")
