@@ -3,7 +3,7 @@
 // TARN_TASK(f) defines f under the name written there. It stands in a source file after f, at
 // namespace scope, so that it runs before main() in the client and in every worker.
 //
-// In a worker, run<f> turns the arguments' bytes into f's parameters, calls it, and turns the
+// In a worker, task<f>::run turns the arguments' bytes into f's parameters, calls it, and turns the
 // result into bytes; an exception becomes the task's error, with its type and text. In the client,
 // the same types turn the arguments into bytes.
 //

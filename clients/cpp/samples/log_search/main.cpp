@@ -69,7 +69,7 @@ Outcome search_file(tarn::client& tarn, const std::string& path, Query query, st
     parts.push_back(tarn.submit(search, slice, query));
   }
 
-  Progress progress(parts.size());
+  Progress progress("searching", parts.size());
   for (std::size_t done = 0; done < parts.size(); progress.show(done)) {
     done = tarn::wait(parts, parts.size(), 50ms).size();
   }
@@ -114,7 +114,10 @@ int run(int argc, char** argv) {
       options.slices != 0 ? options.slices : choose_slices(report.bytes, report.workers);
   report.all_cores = search_file(tarn, report.file, query, slices);
   report.one_core = search_file(tarn, report.file, query, 1);
-  report.grep = run_grep(report.file, report.pattern);
+  {
+    const Progress progress("grep -acF");
+    report.grep = run_grep(report.file, report.pattern);
+  }
 
   options.json ? print_json(report) : print_table(report);
   if (report.agrees()) return 0;

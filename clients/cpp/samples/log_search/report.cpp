@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 namespace log_search {
 namespace {
@@ -178,23 +179,29 @@ void print_json(const Report& report) {
       report.agrees() ? "true" : "false", shares.c_str());
 }
 
-Progress::Progress(std::size_t total)
-    : total_(total),
+Progress::Progress(std::string what, std::size_t steps)
+    : what_(std::move(what)),
+      steps_(steps),
       is_terminal_(isatty(STDERR_FILENO) == 1),
-      next_(std::chrono::steady_clock::now() + std::chrono::milliseconds(200)) {}
+      next_(std::chrono::steady_clock::now() + std::chrono::milliseconds(200)) {
+  if (!is_terminal_ || steps_ > 1) return;
+  is_shown_ = true;
+  std::fprintf(stderr, "\r%s ...", what_.c_str());
+}
 
 Progress::~Progress() {
   if (is_shown_) std::fputs("\r\033[K", stderr);
 }
 
-void Progress::show(std::size_t done) {
+void Progress::show(std::size_t steps_done) {
   const auto now = std::chrono::steady_clock::now();
-  if (!is_terminal_ || now < next_) return;
+  if (!is_terminal_ || steps_ <= 1 || now < next_) return;
   next_ = now + std::chrono::milliseconds(50);
   is_shown_ = true;
-  const std::size_t full = total_ > 0 ? done * kBarWidth / total_ : kBarWidth;
-  std::fprintf(stderr, "\r[%s%s] %zu of %zu slices", std::string(full, '=').c_str(),
-               std::string(kBarWidth - full, ' ').c_str(), done, total_);
+  const std::size_t full = steps_done * kBarWidth / steps_;
+  std::fprintf(stderr, "\r%s [%s%s] %zu of %zu slices", what_.c_str(),
+               std::string(full, '=').c_str(), std::string(kBarWidth - full, ' ').c_str(),
+               steps_done, steps_);
 }
 
 }  // namespace log_search

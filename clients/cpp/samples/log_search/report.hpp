@@ -46,19 +46,20 @@ struct Report {
 void print_table(const Report& report);
 void print_json(const Report& report);
 
-// A bar on standard error for as long as something takes; only on a terminal, and only if it takes
-// long.
+// Shows on standard error, if that is a terminal, what is being done and how far it is: as a bar,
+// once it takes long; in words, if it has but one step.
 class Progress {
  public:
-  explicit Progress(std::size_t total);
+  explicit Progress(std::string what, std::size_t steps = 1);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  ~Progress();  // wipes the bar
+  ~Progress();  // wipes the line
 
-  void show(std::size_t done);
+  void show(std::size_t steps_done);
 
  private:
-  std::size_t total_;
+  std::string what_;
+  std::size_t steps_;
   bool is_terminal_;
   bool is_shown_ = false;
   std::chrono::steady_clock::time_point next_;
