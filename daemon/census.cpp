@@ -94,15 +94,18 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
 namespace {
 
 bool read_object(const std::byte* bytes, ObjectRow& out) {
-  auto phase = static_cast<uint8_t>(store::object_phase(value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, state))));
-  auto bits = value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, holders));
-  if (phase == 0 || phase >= kObjectPhases.size() || (bits & store::Holders::kDead) != 0) return false;
+  constexpr size_t kLife = offsetof(store::ObjectRecord, life);
+  auto state = store::ObjectState::unpack(value_at<uint64_t>(bytes, kLife + offsetof(store::Holders, state)));
+  auto phase = static_cast<uint8_t>(state.phase);
+  auto bits = value_at<uint64_t>(bytes, kLife + offsetof(store::Holders, bits));
+  if (phase == 0 || phase >= kObjectPhases.size() || (bits & store::kDead) != 0) return false;
   out.phase = phase;
   out.size = value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, size));
-  out.holders = bits & ~store::Holders::kDaemon;
-  out.slab = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, slab));
-  out.in_slab = out.slab <= wire::kSlabNumberMax;
-  out.is_file = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, is_file)) != 0;
+  out.holders = bits & ~store::kDaemonHolder;
+  auto place = store::ObjectPlace::unpack(value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, place)));
+  out.slab = place.slab;
+  out.in_slab = place.slab != store::kNoSlab;
+  out.is_file = place.is_file;
   return true;
 }
 

@@ -55,7 +55,7 @@ class CensusBudget {
 // Adds the tasks of all members of `session`; keeps at most `rows_max` rows.
 void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget, TaskCensus& out);
 
-inline constexpr std::array<std::string_view, 4> kObjectPhases = {"free", "creating", "sealed", "freed"};
+inline constexpr std::array<std::string_view, 4> kObjectPhases = {"free", "creating", "offered", "sealed"};
 
 struct ObjectRow {
   uint32_t session;

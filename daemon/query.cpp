@@ -205,7 +205,7 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
 
 Json holders_of(uint64_t bits) {
   Json members = Json::array();
-  for (uint32_t member = 0; member < store::Holders::kMembersMax; ++member)
+  for (uint32_t member = 0; member < store::kHoldersMax; ++member)
     if ((bits >> member & 1) != 0) members.push_back(member);
   return members;
 }

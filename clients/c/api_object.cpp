@@ -138,7 +138,7 @@ int tarn_get(tarn_client* client, tarn_object object, tarn_bytes* bytes) {
   if (bytes == nullptr) return fail(TARN_E_ARGUMENT, "bytes is NULL");
   shm::ObjectRef ref{};
   if (int r = client::object_ref(*client, object, ref); r < 0) return r;
-  return client->store.resolve(ref, *bytes);
+  return client->store.get(ref, *bytes);
 }
 
 int tarn_object_ref(tarn_client* client, tarn_object object) {
@@ -161,14 +161,5 @@ int tarn_object_info(tarn_client* client, tarn_object object, tarn_object_detail
     return fail(TARN_E_ARGUMENT, "details is NULL, or its size is not set to sizeof(tarn_object_details)");
   shm::ObjectRef ref{};
   if (int r = client::object_ref(*client, object, ref); r < 0) return r;
-  store::ObjectInfo info;
-  if (int r = client->store.info(ref, info); r < 0) return r;
-  details->bytes = info.size;
-  details->is_sealed = info.phase == store::ObjectPhase::kSealed ? 1 : 0;
-  details->is_file = info.is_file ? 1 : 0;
-  details->node = info.is_file ? -1 : client->session.welcome().node;
-  details->owner = shm::id_member(ref.id);
-  details->references = info.references;
-  details->holders = static_cast<uint32_t>(std::popcount(info.holders));
-  return 0;
+  return client->store.info(ref, *details);
 }

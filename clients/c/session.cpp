@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
@@ -335,6 +336,7 @@ int Session::poll() {
       if (r = take_in(packet, received); r < 0) return r;
     }
   }
+  if (listeners_.store != nullptr) listeners_.store->settle();
   if (executor_ == nullptr) return 0;
   while (order_count_ > 0) {
     Order order = orders_[order_count_ - 1];

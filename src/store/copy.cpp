@@ -1,7 +1,6 @@
 #include "store/copy.hpp"
 
-#include <cstdint>
-#include <cstring>
+#include <cstddef>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -9,17 +8,16 @@
 
 namespace tarn::store {
 
-#if defined(__x86_64__)
 namespace {
 
-// Below this, the destination fits the caches and ordinary stores win.
-constexpr size_t kStreamSizeMin = 1 << 20;
-constexpr size_t kLine = 64;
-constexpr size_t kAhead = 512;
+constexpr uint64_t kLine = 64;
+
+#if defined(__x86_64__)
+constexpr uint64_t kAhead = 1024;
 
 // Each copies whole lines to a destination aligned to a line.
-__attribute__((target("avx2"))) void stream_avx2(std::byte* to, const std::byte* from, size_t lines) {
-  for (size_t i = 0; i < lines; ++i, to += kLine, from += kLine) {
+__attribute__((target("avx2"))) void stream_avx2(std::byte* to, const std::byte* from, uint64_t lines) {
+  for (uint64_t i = 0; i < lines; ++i, to += kLine, from += kLine) {
     _mm_prefetch(reinterpret_cast<const char*>(from + kAhead), _MM_HINT_NTA);
     __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 32));
@@ -28,37 +26,40 @@ __attribute__((target("avx2"))) void stream_avx2(std::byte* to, const std::byte*
   }
 }
 
-void stream_sse2(std::byte* to, const std::byte* from, size_t lines) {
-  for (size_t i = 0; i < lines * 4; ++i, to += 16, from += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+void stream_sse2(std::byte* to, const std::byte* from, uint64_t lines) {
+  for (uint64_t i = 0; i < lines; ++i, to += kLine, from += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(from + kAhead), _MM_HINT_NTA);
+    for (uint64_t at = 0; at < kLine; at += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + at)));
+  }
 }
+
+void stream(std::byte* to, const std::byte* from, uint64_t lines) {
+  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
+  if (has_avx2) {
+    stream_avx2(to, from, lines);
+  } else {
+    stream_sse2(to, from, lines);
+  }
+  // Streaming stores are not ordered by the release store that will publish them.
+  _mm_sfence();
+}
+#else
+void stream(std::byte* to, const std::byte* from, uint64_t lines) { memcpy(to, from, lines * kLine); }
+#endif
 
 }  // namespace
 
-void copy(void* destination, const void* source, size_t size) {
+void copy_large(void* destination, const void* source, uint64_t size) {
   auto* to = static_cast<std::byte*>(destination);
   auto* from = static_cast<const std::byte*>(source);
-  if (size >= kStreamSizeMin) {
-    size_t head = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
-    memcpy(to, from, head);
-    size_t lines = (size - head) / kLine;
-    static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
-    if (has_avx2) {
-      stream_avx2(to + head, from + head, lines);
-    } else {
-      stream_sse2(to + head, from + head, lines);
-    }
-    _mm_sfence();  // non-temporal stores are not ordered by the release store that publishes them
-    to += head + lines * kLine;
-    from += head + lines * kLine;
-    size -= head + lines * kLine;
-  }
-  if (size != 0) memcpy(to, from, size);
+  uint64_t head = (kLine - reinterpret_cast<uintptr_t>(to) % kLine) % kLine;
+  memcpy(to, from, head);
+  uint64_t lines = (size - head) / kLine;
+  stream(to + head, from + head, lines);
+  uint64_t done = head + lines * kLine;
+  memcpy(to + done, from + done, size - done);
 }
-#else
-void copy(void* destination, const void* source, size_t size) {
-  if (size != 0) memcpy(destination, source, size);
-}
-#endif
 
 }  // namespace tarn::store

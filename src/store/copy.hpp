@@ -1,13 +1,25 @@
-// Copy: the fastest way into memory that is warm and will not be read here.
+// copy: the fastest way to fill warm shared memory that another core will read.
+//
+// Small and middle sizes as memcpy does it; large ones past the caches, because nothing that big would
+// stay in them, and a line that is overwritten whole need not be read first. Any thread.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 namespace tarn::store {
 
-// Copies `size` bytes; the ranges do not overlap. Large copies go past the caches (non-temporal
-// stores), which saves reading the destination first. They are visible to other processes, as other
-// stores are, by the next release operation.
-void copy(void* destination, const void* source, size_t size);
+void copy_large(void* to, const void* from, uint64_t size);
+
+inline constexpr uint64_t kCopyLargeMin = 1u << 20;
+
+// The ranges do not overlap.
+inline void copy(void* to, const void* from, uint64_t size) {
+  if (size < kCopyLargeMin) [[likely]] {
+    if (size != 0) memcpy(to, from, size);
+    return;
+  }
+  copy_large(to, from, size);
+}
 
 }  // namespace tarn::store

@@ -1,48 +1,51 @@
-// ObjectRecord: the shared description of one object, in the segment of the member that made it.
+// ObjectRecord: the shared description of one object, in one cache line.
 //
-//   phase      meaning                                         left by
-//   kFree      not in use                                      owner: kCreating
-//   kCreating  the owner fills it; nobody else may look        owner: kSealed, or kFree (dropped)
-//   kSealed    immutable                                       whoever clears the last holder bit: kFreed
-//   kFreed     nobody holds it; its memory waits for the owner owner: kFree, with the next generation
-//
-// A crash of the owner in kCreating frees it with the owner's slabs. A crash of the last holder is a
-// cleared bit (Holders), after which whoever cleared it makes the record kFreed; dying in between
-// leaves a dead record in kSealed, which the owner's sweep finds by the dead bit.
+// It lies in the segment of the member whose memory the object occupies; only that member allocates
+// and reuses it. Its life is in store/holders.hpp. The fields after the two words are written before
+// the object becomes readable, and constant from then on.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "shm/member_segment.hpp"
-#include "shm/word.hpp"
 #include "store/holders.hpp"
 
 namespace tarn::store {
 
-enum class ObjectPhase : uint8_t { kFree = 0, kCreating = 1, kSealed = 2, kFreed = 3 };
+inline constexpr uint32_t kNoSlab = 0xffff;       // of an object of 0 bytes
+inline constexpr uint64_t kPlaceUnit = 64;        // objects begin at multiples
+inline constexpr uint64_t kObjectSizeMax = uint64_t{1} << 40;  // docs/limits.md
 
-constexpr uint64_t pack_object_state(uint32_t generation, ObjectPhase phase) {
-  return uint64_t{generation} << 32 | static_cast<uint8_t>(phase);
-}
-constexpr uint32_t object_generation(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
-constexpr ObjectPhase object_phase(uint64_t state) { return static_cast<ObjectPhase>(static_cast<uint8_t>(state)); }
+// Where the bytes are: slab 16 | file 1 | 0 7 | offset in units 40.
+struct ObjectPlace {
+  uint32_t slab;
+  bool is_file;
+  uint64_t offset;
+
+  [[nodiscard]] constexpr uint64_t pack() const {
+    return uint64_t{slab} << 48 | uint64_t{is_file} << 47 | offset / kPlaceUnit;
+  }
+  [[nodiscard]] static constexpr ObjectPlace unpack(uint64_t word) {
+    return {static_cast<uint32_t>(word >> 48), (word >> 47 & 1) != 0,
+            (word & ((uint64_t{1} << 40) - 1)) * kPlaceUnit};
+  }
+};
 
 struct alignas(64) ObjectRecord {
-  shm::Word<uint64_t> state;  // generation 32 | phase 8
-  Holders holders;
-  uint64_t offset;  // in the slab
-  uint64_t size;
-  uint32_t slab;  // of the owner
-  uint32_t is_file;
-  uint64_t made_for;  // a result: generation 32 | id 32 of the task record; else 0
-  uint32_t next_returned;  // in the owner's list of returned objects
-  uint32_t reserved[3];
+  Holders life;
+  uint64_t more_holders[3];  // zero: for sessions with more holders than one word has bits
+  uint64_t place;            // ObjectPlace
+  uint64_t size;             // bytes
+  uint32_t type;             // zero: for the type tag
+  Word<uint32_t> link;       // kOffered: record id of the task it was made for; dead: the next returned one
 };
 
 #ifndef TARN_MODEL
-static_assert(sizeof(ObjectRecord) == shm::kRecordSize);
-static_assert(offsetof(ObjectRecord, holders) == 8 && offsetof(ObjectRecord, offset) == 16);
+static_assert(sizeof(ObjectRecord) == shm::kRecordSize && alignof(ObjectRecord) == 64);
+static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, more_holders) == 16);
+static_assert(offsetof(ObjectRecord, place) == 40 && offsetof(ObjectRecord, size) == 48);
+static_assert(offsetof(ObjectRecord, type) == 56 && offsetof(ObjectRecord, link) == 60);
 #endif
 
 }  // namespace tarn::store

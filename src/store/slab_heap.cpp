@@ -2,244 +2,382 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <new>
 
 #include "base/assert.hpp"
-#include "os/memory.hpp"
+#include "base/error.hpp"
+#include "tarn/tarn.h"
 
 namespace tarn::store {
-namespace {
 
-constexpr uint64_t kFirstSlabSize = 4 << 20;
-constexpr uint64_t kSlabSizeMax = 256 << 20;
-constexpr uint32_t kBlocksMax = SlabHeap::kPage / SlabHeap::kAlignment;
-
-}  // namespace
-
-// A run begins at `page` of `slab`. Only the entry of its first page is filled in, and for a free run
-// the entry of its last page tells where it begins.
-struct SlabHeap::Run {
-  enum class Kind : uint8_t { kNone, kFree, kLarge, kSmall, kFreeEnd };
-
-  Run* next;
-  Run* previous;
-  uint32_t slab;
-  uint32_t page;   // of kFreeEnd: where the free run begins
-  uint32_t pages;
-  Kind kind;
-  uint8_t size_class;
-  uint16_t free_blocks;
-  uint16_t first_word;        // no free block in the words before this one
-  uint64_t* free_bits;        // of kSmall: 1 = free
+struct SlabHeap::Class {
+  uint32_t units;       // of 64 bytes
+  uint32_t pages;       // of a span
+  uint32_t capacity;    // objects in a span
+  uint32_t reciprocal;  // ceil(2^26 / units): exact for the at most 2^12 units of a span
 };
 
-struct SlabHeap::Slab {
-  uint32_t number;
-  std::byte* data;
-  uint32_t pages;
-  std::unique_ptr<Run[]> runs;  // by page
+// Eight classes for each doubling, so that at most an eighth of an object's memory is lost.
+struct SlabHeap::Classes {
+  Class by_number[kClasses];
+  uint8_t by_units[kSmallMax / kUnit + 1];
+
+  constexpr Classes() : by_number(), by_units() {
+    uint32_t number = 0;
+    uint32_t filled = 0;
+    for (uint32_t units = 1; units <= kSmallMax / kUnit;) {
+      Class& c = by_number[number];
+      c.units = units;
+      c.pages = 8;
+      for (;; c.pages *= 2) {
+        uint32_t span_units = c.pages * static_cast<uint32_t>(kPage / kUnit);
+        c.capacity = std::min(span_units / units, kSpanSlots);
+        if (c.capacity >= 4 && (span_units - c.capacity * units) * 16 <= span_units) break;
+      }
+      c.reciprocal = ((1u << 26) + units - 1) / units;
+      while (filled <= units) by_units[filled++] = static_cast<uint8_t>(number);
+      ++number;
+      units += std::max(1u, std::bit_floor(units) / 8);
+    }
+    count = number;
+  }
+
+  uint32_t count = 0;
 };
 
-SlabHeap::SlabHeap() : next_slab_size_(kFirstSlabSize) {}
+constinit const SlabHeap::Classes SlabHeap::kTable;
+
+int SlabHeap::init() {
+  TARN_ASSERT(kTable.count == kClasses);
+  if (int r = os::Mapping::reserve(sizeof(Slab) * kSlabNumbers, slab_map_); r < 0) return r;
+  slabs_ = reinterpret_cast<Slab*>(slab_map_.data());
+  if (int r = os::Mapping::reserve(sizeof(Span) * kSpansMax, span_map_); r < 0) return r;
+  spans_ = reinterpret_cast<Span*>(span_map_.data());
+  return 0;
+}
 
 SlabHeap::~SlabHeap() {
-  for (auto& slab : slabs_)
-    if (slab != nullptr)
-      for (uint32_t page = 0; page < slab->pages; ++page) ::operator delete(slab->runs[page].free_bits);
+  for (uint32_t at = first_slab_; at != 0;) {
+    Slab& slab = slabs_[at - 1];
+    at = slab.next;
+    slab.map.reset();
+  }
 }
 
-// Four classes for each doubling: at most a quarter of a block is wasted, 64 bytes apart at the least.
-uint64_t SlabHeap::class_size(uint32_t size_class) {
-  if (size_class < 4) return (size_class + 1) * uint64_t{64};
-  uint32_t doubling = size_class / 4 - 1;
-  return (uint64_t{256} << doubling) + (size_class % 4 + 1) * (uint64_t{64} << doubling);
+// ---- Slabs -----------------------------------------------------------------------------------
+
+SlabHeap::Wanted SlabHeap::wanted(uint64_t size) const {
+  constexpr uint64_t kGiantUnit = 2u << 20;
+  uint64_t needed = os::round_up(size, kPage);
+  // Room for a span, whatever the class.
+  if (size <= kSmallMax || needed <= next_slab_) return {next_slab_, false};
+  return {os::round_up(needed, kGiantUnit), needed > kFirstSlab * 4};
 }
 
-uint32_t SlabHeap::class_of(uint64_t size) {
-  if (size <= 256) return static_cast<uint32_t>((std::max<uint64_t>(size, 1) - 1) / 64);
-  auto doubling = static_cast<uint32_t>(std::bit_width(size - 1)) - 9;
-  uint64_t step = uint64_t{64} << doubling;
-  return 4 + doubling * 4 + static_cast<uint32_t>((size - 1 - (uint64_t{256} << doubling)) / step);
+int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant) {
+  TARN_ASSERT(number < kSlabNumbers && slabs_[number].base == nullptr);
+  uint64_t pages = size / kPage;
+  if (pages == 0 || pages > UINT32_MAX)
+    return fail(TARN_E_TOO_LARGE, "a slab of %llu bytes", static_cast<unsigned long long>(size));
+  Slab& slab = *new (&slabs_[number]) Slab{};
+  if (int r = os::Mapping::reserve(pages * sizeof(Page), slab.map); r < 0) return r;
+  slab.base = base;
+  slab.pages = reinterpret_cast<Page*>(slab.map.data());
+  slab.page_count = static_cast<uint32_t>(pages);
+  slab.is_giant = is_giant;
+  slab.next = first_slab_;
+  if (first_slab_ != 0) slabs_[first_slab_ - 1].previous = number + 1;
+  first_slab_ = number + 1;
+  bytes_ += pages * kPage;
+  count_free(slab, static_cast<int64_t>(pages));
+  insert_run(number, 0, slab.page_count);
+  if (!is_giant) next_slab_ = std::min(next_slab_ * 2, kSlabMax);
+  return 0;
 }
 
-uint64_t SlabHeap::slab_size_for(uint64_t size) const {
-  return std::max(next_slab_size_, os::round_up(std::max<uint64_t>(size, 1), kPage));
-}
-
-bool SlabHeap::add_slab(uint32_t number, std::byte* data, uint64_t size) {
-  auto pages = static_cast<uint32_t>(size / kPage);
-  TARN_ASSERT(pages > 0);
-  auto slab = std::unique_ptr<Slab>(new (std::nothrow) Slab);
-  if (slab == nullptr) return false;
-  slab->number = number;
-  slab->data = data;
-  slab->pages = pages;
-  slab->runs.reset(new (std::nothrow) Run[pages]());
-  if (slab->runs == nullptr) return false;
-  if (number >= slabs_.size()) slabs_.resize(number + 1);
-  slabs_[number] = std::move(slab);
-  bytes_total_ += uint64_t{pages} * kPage;
-  next_slab_size_ = std::min(next_slab_size_ * 2, kSlabSizeMax);
-  put_free_run(*slabs_[number], 0, pages);
+bool SlabHeap::find_free_slab(uint64_t keep, uint32_t& number) const {
+  if (free_slab_bytes_ <= keep) return false;
+  uint32_t largest = 0;
+  for (uint32_t at = first_slab_; at != 0; at = slabs_[at - 1].next) {
+    const Slab& slab = slabs_[at - 1];
+    if (slab.free_pages == slab.page_count && (largest == 0 || slab.page_count > slabs_[largest - 1].page_count))
+      largest = at;
+  }
+  if (largest == 0) return false;
+  number = largest - 1;
   return true;
 }
 
-void SlabHeap::unlink_free(Slab& slab, uint32_t page) {
-  Run& run = slab.runs[page];
-  if (run.previous != nullptr) {
-    run.previous->next = run.next;
-  } else {
-    bins_[std::bit_width(run.pages)] = run.next;
-  }
-  if (run.next != nullptr) run.next->previous = run.previous;
-  slab.runs[page + run.pages - 1].kind = Run::Kind::kNone;
-  run.kind = Run::Kind::kNone;
+void SlabHeap::drop_slab(uint32_t number) {
+  Slab& slab = slabs_[number];
+  TARN_ASSERT(slab.base != nullptr && slab.free_pages == slab.page_count);
+  remove_run(number, 0);
+  count_free(slab, -static_cast<int64_t>(slab.page_count));
+  bytes_ -= slab.page_count * kPage;
+  if (slab.next != 0) slabs_[slab.next - 1].previous = slab.previous;
+  (slab.previous != 0 ? slabs_[slab.previous - 1].next : first_slab_) = slab.next;
+  slab.map.reset();
+  slab = Slab{};
 }
 
-// Joins the pages with free neighbours and puts the whole into its bin.
-void SlabHeap::put_free_run(Slab& slab, uint32_t page, uint32_t pages) {
-  if (page + pages < slab.pages && slab.runs[page + pages].kind == Run::Kind::kFree) {
-    uint32_t more = slab.runs[page + pages].pages;
-    unlink_free(slab, page + pages);
+// Keeps the totals; a slab with no free page, or with nothing else, is where the other total changes.
+void SlabHeap::count_free(Slab& slab, int64_t pages) {
+  if (slab.free_pages == slab.page_count) free_slab_bytes_ -= slab.page_count * kPage;
+  slab.free_pages += static_cast<uint32_t>(pages);
+  free_pages_ += static_cast<uint64_t>(pages);
+  if (slab.free_pages == slab.page_count) free_slab_bytes_ += slab.page_count * kPage;
+}
+
+// ---- Runs of pages ---------------------------------------------------------------------------
+
+// Exact bins below 32 pages, then eight for each doubling.
+uint32_t SlabHeap::bin_of(uint32_t pages) {
+  if (pages < 32) return pages - 1;
+  auto exponent = static_cast<uint32_t>(std::bit_width(pages)) - 1;
+  return 31 + (exponent - 5) * 8 + (pages >> (exponent - 3) & 7);
+}
+
+void SlabHeap::insert_run(uint32_t slab, uint32_t page, uint32_t pages) {
+  Page* first = &slabs_[slab].pages[page];
+  Page* last = first + (pages - 1);
+  last->run = pages;
+  last->tag = kFreeRun;
+  uint32_t bin = bin_of(pages);
+  *first = {bins_[bin], 0, pages, kFreeRun};
+  uint64_t ref = ref_of(slab, page);
+  if (first->next != 0) page_of(first->next).prev = ref;
+  bins_[bin] = ref;
+  bin_bits_[bin / 64] |= uint64_t{1} << bin % 64;
+}
+
+void SlabHeap::remove_run(uint32_t slab, uint32_t page) {
+  Page& first = slabs_[slab].pages[page];
+  uint32_t bin = bin_of(first.run);
+  if (first.next != 0) page_of(first.next).prev = first.prev;
+  (first.prev != 0 ? page_of(first.prev).next : bins_[bin]) = first.next;
+  if (bins_[bin] == 0) bin_bits_[bin / 64] &= ~(uint64_t{1} << bin % 64);
+}
+
+bool SlabHeap::alloc_run(uint32_t pages, bool hard_pressed, uint32_t& slab, uint32_t& page) {
+  uint64_t best = 0;
+  uint32_t best_run = UINT32_MAX;
+  for (uint32_t bin = bin_of(pages); bin < kBins && best == 0; ++bin) {
+    uint64_t bits = bin_bits_[bin / 64] >> bin % 64;
+    if (bits == 0) {
+      bin |= 63;
+      continue;
+    }
+    bin += static_cast<uint32_t>(std::countr_zero(bits));
+    uint32_t looks = kLookMax;
+    for (uint64_t at = bins_[bin]; at != 0 && looks > 0; at = page_of(at).next, --looks) {
+      uint32_t run = page_of(at).run;
+      if (run < pages || run >= best_run) continue;
+      const Slab& in = slabs_[(at - 1) >> 32];
+      // Left whole for the next object of that size.
+      if (in.is_giant && run == in.page_count && pages < run / 4 && !hard_pressed) continue;
+      best = at;
+      best_run = run;
+      if (run == pages) break;
+    }
+  }
+  if (best == 0) return false;
+  slab = static_cast<uint32_t>((best - 1) >> 32);
+  page = static_cast<uint32_t>(best - 1);
+  remove_run(slab, page);
+  Slab& in = slabs_[slab];
+  if (best_run > pages) insert_run(slab, page + pages, best_run - pages);
+  count_free(in, -static_cast<int64_t>(pages));
+  in.pages[page].run = pages;
+  in.pages[page].tag = kUsedRun;
+  in.pages[page + pages - 1].tag = kUsedRun;
+  return true;
+}
+
+void SlabHeap::free_run(uint32_t slab, uint32_t page, uint32_t pages) {
+  Slab& in = slabs_[slab];
+  count_free(in, pages);
+  if (uint32_t after = page + pages; after < in.page_count && in.pages[after].tag == kFreeRun) {
+    uint32_t more = in.pages[after].run;
+    remove_run(slab, after);
     pages += more;
   }
-  if (page > 0) {
-    Run& before = slab.runs[page - 1];
-    if (before.kind == Run::Kind::kFree || before.kind == Run::Kind::kFreeEnd) {
-      uint32_t begin = before.kind == Run::Kind::kFree ? page - 1 : before.page;
-      pages += page - begin;
-      unlink_free(slab, begin);
-      page = begin;
+  if (page > 0 && in.pages[page - 1].tag == kFreeRun) {
+    uint32_t more = in.pages[page - 1].run;
+    remove_run(slab, page - more);
+    page -= more;
+    pages += more;
+  }
+  insert_run(slab, page, pages);
+}
+
+// ---- Small objects ---------------------------------------------------------------------------
+
+void SlabHeap::link_span(uint32_t index) {
+  Span& span = spans_[index];
+  uint32_t& head = partial_[span.size_class];
+  span.prev = 0;
+  span.next = head;
+  if (head != 0) spans_[head - 1].prev = index + 1;
+  head = index + 1;
+}
+
+void SlabHeap::unlink_span(uint32_t index) {
+  Span& span = spans_[index];
+  if (span.next != 0) spans_[span.next - 1].prev = span.prev;
+  (span.prev != 0 ? spans_[span.prev - 1].next : partial_[span.size_class]) = span.next;
+}
+
+int SlabHeap::new_span(uint32_t size_class, bool hard_pressed) {
+  const Class& c = kTable.by_number[size_class];
+  if (free_spans_ == 0 && spans_used_ == kSpansMax)
+    return fail(TARN_E_LIMIT, "the store has %u spans of small objects, which is all it may", kSpansMax);
+  uint32_t slab;
+  uint32_t page;
+  if (!alloc_run(c.pages, hard_pressed, slab, page)) return kNeedSlab;
+  uint32_t index;
+  if (free_spans_ != 0) {
+    index = free_spans_ - 1;
+    free_spans_ = spans_[index].next;
+  } else {
+    index = spans_used_++;
+  }
+  Span& span = spans_[index];
+  for (uint32_t word = 0; word < kSpanSlots / 64; ++word) {
+    uint32_t bits = std::min(64u, c.capacity - std::min(c.capacity, word * 64));
+    span.free[word] = bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
+  }
+  span.base = slabs_[slab].base + page * kPage;
+  span.slab = slab;
+  span.first_page = page;
+  span.free_count = span.capacity = static_cast<uint16_t>(c.capacity);
+  span.size_class = static_cast<uint8_t>(size_class);
+  span.hint = 0;
+  for (uint32_t i = 0; i < c.pages; ++i) slabs_[slab].pages[page + i].tag = index + kFirstSpan;
+  link_span(index);
+  return 0;
+}
+
+int SlabHeap::alloc_small(uint64_t size, Place& out, bool hard_pressed) {
+  uint32_t size_class = kTable.by_units[(size + kUnit - 1) / kUnit];
+  if (partial_[size_class] == 0) [[unlikely]] {
+    if (int r = new_span(size_class, hard_pressed); r != 0) return r;
+  }
+  Span& span = spans_[partial_[size_class] - 1];
+  uint32_t word = span.hint;
+  while (span.free[word] == 0) ++word;
+  span.hint = static_cast<uint8_t>(word);
+  auto bit = static_cast<uint32_t>(std::countr_zero(span.free[word]));
+  span.free[word] &= span.free[word] - 1;
+  uint64_t within = uint64_t{word * 64 + bit} * kTable.by_number[size_class].units * kUnit;
+  out = {span.slab, span.first_page * kPage + within, span.base + within};
+  if (--span.free_count == 0) unlink_span(partial_[size_class] - 1);
+  return 0;
+}
+
+void SlabHeap::free_small(uint32_t index, uint64_t offset) {
+  Span& span = spans_[index];
+  const Class& c = kTable.by_number[span.size_class];
+  auto unit = static_cast<uint32_t>((offset - span.first_page * kPage) / kUnit);
+  auto slot = static_cast<uint32_t>(uint64_t{unit} * c.reciprocal >> 26);
+  uint64_t bit = uint64_t{1} << slot % 64;
+  uint32_t word = slot / 64;
+  TARN_ASSERT(slot * c.units == unit && (span.free[word] & bit) == 0);
+  span.free[word] |= bit;
+  span.hint = std::min(span.hint, static_cast<uint8_t>(word));
+  if (span.free_count++ == 0) link_span(index);
+  // One span of a class stays, so that an object made and freed again and again costs no more.
+  if (span.free_count == span.capacity && (span.next != 0 || span.prev != 0)) release_span(index);
+}
+
+void SlabHeap::release_span(uint32_t index) {
+  Span& span = spans_[index];
+  unlink_span(index);
+  free_run(span.slab, span.first_page, kTable.by_number[span.size_class].pages);
+  span.next = free_spans_;
+  free_spans_ = index + 1;
+}
+
+void SlabHeap::trim() {
+  for (uint32_t first : partial_) {
+    for (uint32_t at = first; at != 0;) {
+      uint32_t index = at - 1;
+      at = spans_[index].next;
+      if (spans_[index].free_count == spans_[index].capacity) release_span(index);
     }
   }
-  Run& last = slab.runs[page + pages - 1];
-  last.kind = Run::Kind::kFreeEnd;
-  last.page = page;
-  Run& run = slab.runs[page];
-  Run*& bin = bins_[std::bit_width(pages)];
-  run.kind = Run::Kind::kFree;  // also when it is its own last page
-  run.slab = slab.number;
-  run.page = page;
-  run.pages = pages;
-  run.previous = nullptr;
-  run.next = bin;
-  if (bin != nullptr) bin->previous = &run;
-  bin = &run;
 }
 
-// The smallest free run that is large enough, cut to size; null if there is none.
-SlabHeap::Run* SlabHeap::take_run(uint32_t pages) {
-  Run* best = nullptr;
-  for (auto bin = static_cast<uint32_t>(std::bit_width(pages)); bin < kBins && best == nullptr; ++bin)
-    for (Run* run = bins_[bin]; run != nullptr; run = run->next)
-      if (run->pages >= pages && (best == nullptr || run->pages < best->pages)) best = run;
-  if (best == nullptr) return nullptr;
-  Slab& slab = *slabs_[best->slab];
-  uint32_t page = best->page;
-  uint32_t rest = best->pages - pages;
-  unlink_free(slab, page);
-  if (rest != 0) put_free_run(slab, page + pages, rest);
-  Run& run = slab.runs[page];
-  run.slab = slab.number;
-  run.page = page;
-  run.pages = pages;
-  return &run;
+// ---- Both ------------------------------------------------------------------------------------
+
+int SlabHeap::alloc(uint64_t size, Place& out, bool hard_pressed) {
+  if (size <= kSmallMax) [[likely]]
+    return alloc_small(size, out, hard_pressed);
+  uint64_t pages = (size + kPage - 1) / kPage;
+  uint32_t slab;
+  uint32_t page;
+  if (pages > UINT32_MAX || !alloc_run(static_cast<uint32_t>(pages), hard_pressed, slab, page)) return kNeedSlab;
+  out = {slab, page * kPage, slabs_[slab].base + page * kPage};
+  return 0;
 }
 
-bool SlabHeap::allocate_small(uint32_t size_class, Place& out) {
-  uint64_t size = class_size(size_class);
-  Run* run = partial_[size_class];
-  if (run == nullptr) {
-    run = take_run(1);
-    if (run == nullptr) return false;
-    auto* bits = static_cast<uint64_t*>(::operator new(kBlocksMax / 8, std::nothrow));
-    if (bits == nullptr) {
-      put_free_run(*slabs_[run->slab], run->page, 1);
-      return false;
-    }
-    auto blocks = static_cast<uint32_t>(kPage / size);
-    for (uint32_t i = 0; i < kBlocksMax / 64; ++i) {
-      uint32_t left = blocks > i * 64 ? blocks - i * 64 : 0;
-      bits[i] = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
-    }
-    run->kind = Run::Kind::kSmall;
-    run->size_class = static_cast<uint8_t>(size_class);
-    run->free_blocks = static_cast<uint16_t>(blocks);
-    run->first_word = 0;
-    run->free_bits = bits;
-    run->next = run->previous = nullptr;
-    partial_[size_class] = run;
-  }
-  uint32_t word = run->first_word;
-  while (run->free_bits[word] == 0) ++word;
-  run->first_word = static_cast<uint16_t>(word);
-  auto block = word * 64 + static_cast<uint32_t>(std::countr_zero(run->free_bits[word]));
-  run->free_bits[word] &= run->free_bits[word] - 1;
-  if (--run->free_blocks == 0) {
-    partial_[size_class] = run->next;
-    if (run->next != nullptr) run->next->previous = nullptr;
-  }
-  out.slab = run->slab;
-  out.offset = run->page * kPage + block * size;
-  out.data = slabs_[run->slab]->data + out.offset;
-  bytes_used_ += size;
-  return true;
-}
-
-bool SlabHeap::allocate(uint64_t size, Place& out) {
-  if (size <= kSmallMax) return allocate_small(class_of(size), out);
-  if (size > UINT32_MAX * kPage) return false;
-  auto pages = static_cast<uint32_t>(os::round_up(size, kPage) / kPage);
-  Run* run = take_run(pages);
-  if (run == nullptr) return false;
-  run->kind = Run::Kind::kLarge;
-  out.slab = run->slab;
-  out.offset = run->page * kPage;
-  out.data = slabs_[run->slab]->data + out.offset;
-  bytes_used_ += pages * kPage;
-  return true;
-}
-
-void SlabHeap::free(uint32_t number, uint64_t offset, uint64_t size) {
-  TARN_ASSERT(number < slabs_.size() && slabs_[number] != nullptr);
-  Slab& slab = *slabs_[number];
+void SlabHeap::free(uint32_t number, const std::byte* data) {
+  TARN_ASSERT(number < kSlabNumbers);
+  auto offset = static_cast<uint64_t>(data - slabs_[number].base);
+  TARN_ASSERT(offset / kPage < slabs_[number].page_count);
   auto page = static_cast<uint32_t>(offset / kPage);
-  Run& run = slab.runs[page];
-  if (size > kSmallMax) {
-    TARN_ASSERT(run.kind == Run::Kind::kLarge && offset % kPage == 0);
-    bytes_used_ -= run.pages * kPage;
-    put_free_run(slab, page, run.pages);
-    return;
-  }
-  TARN_ASSERT(run.kind == Run::Kind::kSmall && run.size_class == class_of(size));
-  uint64_t block_size = class_size(run.size_class);
-  auto block = static_cast<uint32_t>(offset % kPage / block_size);
-  uint64_t bit = uint64_t{1} << block % 64;
-  TARN_ASSERT((run.free_bits[block / 64] & bit) == 0);
-  run.free_bits[block / 64] |= bit;
-  run.first_word = static_cast<uint16_t>(std::min<uint32_t>(run.first_word, block / 64));
-  bytes_used_ -= block_size;
-  Run*& partial = partial_[run.size_class];
-  if (++run.free_blocks == 1) {
-    run.previous = nullptr;
-    run.next = partial;
-    if (partial != nullptr) partial->previous = &run;
-    partial = &run;
-  }
-  // An empty run goes back, unless it is the only one of its class: that would come and go with
-  // every put and release.
-  if (run.free_blocks == kPage / block_size && (run.next != nullptr || run.previous != nullptr)) {
-    if (run.previous != nullptr) {
-      run.previous->next = run.next;
-    } else {
-      partial = run.next;
+  const Page& at = slabs_[number].pages[page];
+  if (at.tag >= kFirstSpan) [[likely]]
+    return free_small(at.tag - kFirstSpan, offset);
+  TARN_ASSERT(at.tag == kUsedRun && offset % kPage == 0);
+  free_run(number, page, at.run);
+}
+
+const char* SlabHeap::check() const {
+  uint64_t free_pages = 0;
+  uint64_t free_slabs = 0;
+  uint64_t free_runs = 0;
+  for (uint32_t number = first_slab_; number != 0; number = slabs_[number - 1].next) {
+    const Slab& slab = slabs_[number - 1];
+    uint32_t free_here = 0;
+    bool was_free = false;
+    for (uint32_t page = 0; page < slab.page_count;) {
+      const Page& at = slab.pages[page];
+      uint32_t run = at.run;
+      bool is_free = at.tag == kFreeRun;
+      if (at.tag >= kFirstSpan) {
+        const Span& span = spans_[at.tag - kFirstSpan];
+        if (span.slab != number - 1 || span.first_page != page) return "a span is not where its pages say";
+        uint32_t count = 0;
+        for (uint64_t word : span.free) count += static_cast<uint32_t>(std::popcount(word));
+        if (count != span.free_count) return "a span has miscounted its free slots";
+        run = kTable.by_number[span.size_class].pages;
+      }
+      if (run == 0 || run > slab.page_count - page) return "a run leaves its slab";
+      if (is_free && was_free) return "two free runs lie side by side";
+      if (is_free && slab.pages[page + run - 1].run != run) return "a free run has two lengths";
+      if (slab.pages[page + run - 1].tag != at.tag) return "a run ends as another";
+      if (is_free) {
+        free_here += run;
+        ++free_runs;
+      }
+      was_free = is_free;
+      page += run;
     }
-    if (run.next != nullptr) run.next->previous = run.previous;
-    ::operator delete(run.free_bits);
-    run.free_bits = nullptr;
-    put_free_run(slab, page, 1);
+    if (free_here != slab.free_pages) return "a slab has miscounted its free pages";
+    free_pages += free_here;
+    if (free_here == slab.page_count) free_slabs += slab.page_count * kPage;
   }
+  for (uint32_t bin = 0; bin < kBins; ++bin) {
+    if ((bins_[bin] != 0) != ((bin_bits_[bin / 64] >> bin % 64 & 1) != 0)) return "a bin's bit is wrong";
+    for (uint64_t at = bins_[bin]; at != 0; --free_runs) {
+      const Page& first = slabs_[(at - 1) >> 32].pages[static_cast<uint32_t>(at - 1)];
+      if (first.tag != kFreeRun || bin_of(first.run) != bin) return "a bin holds what does not belong there";
+      at = first.next;
+    }
+  }
+  if (free_runs != 0) return "a free run is in no bin";
+  if (free_pages != free_pages_ || free_slabs != free_slab_bytes_) return "the totals are wrong";
+  return nullptr;
 }
 
 }  // namespace tarn::store

@@ -1,73 +1,146 @@
-// SlabHeap: hands out memory of the process's own slabs. All its bookkeeping is in private memory.
+// SlabHeap: the allocator of one process over the slabs that it alone may write.
 //
-// A slab is divided into pages of 64 KiB. A *run* is a number of adjoining pages that belong together: free,
-// one large block, or the home of small blocks of one size class. Free runs are kept by size in bins
-// and join with their neighbours when freed. Small blocks of a run are found by a bit map.
+// All metadata is in private memory, so no crash of anybody corrupts it, and slabs hold nothing but
+// bytes of objects. Up to 32 KiB: size classes, cut from spans of pages; above: runs of whole pages,
+// best fit, coalesced with their neighbours at once. Everything is aligned to 64 bytes.
 //
-// Blocks are aligned to 64 bytes. One thread at a time (the store's gate).
+// Not thread-safe: the owner's lock guards it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
+
+#include "os/memory.hpp"
 
 namespace tarn::store {
 
 class SlabHeap {
  public:
-  static constexpr uint64_t kPage = 64 * 1024;
-  static constexpr uint64_t kSmallMax = 16 * 1024;
-  static constexpr uint64_t kAlignment = 64;
-
   struct Place {
     uint32_t slab;
     uint64_t offset;
     std::byte* data;
   };
 
-  SlabHeap();
-  ~SlabHeap();
+  // What to ask tarnd for when nothing fits.
+  struct Wanted {
+    uint64_t size;
+    bool is_giant;  // made for one large object; small ones keep out of it while it is unused
+  };
+
+  static constexpr uint64_t kSmallMax = 32 * 1024;
+  static constexpr uint64_t kFirstSlab = 4u << 20;
+  static constexpr uint64_t kSlabMax = 256u << 20;  // beyond: exactly what the object needs
+  static constexpr uint32_t kSlabNumbers = 1u << 16;
+  static constexpr int kNeedSlab = 1;
+
+  SlabHeap() = default;
   SlabHeap(const SlabHeap&) = delete;
   SlabHeap& operator=(const SlabHeap&) = delete;
+  ~SlabHeap();
 
-  // Takes a slab of the process into use. `data` is its writable mapping; `size` a multiple of kPage.
-  // False without memory for the bookkeeping.
-  [[nodiscard]] bool add_slab(uint32_t slab, std::byte* data, uint64_t size);
+  [[nodiscard]] int init();
 
-  // Finds room; false if a further slab is needed, of at least slab_size_for(size).
-  [[nodiscard]] bool allocate(uint64_t size, Place& out);
+  // 0; kNeedSlab if nothing fits; or an error. size > 0. `hard_pressed` breaks into unused giants.
+  [[nodiscard]] int alloc(uint64_t size, Place& out, bool hard_pressed = false);
+  void free(uint32_t slab, const std::byte* data);
+  [[nodiscard]] std::byte* at(uint32_t slab, uint64_t offset) const { return slabs_[slab].base + offset; }
 
-  // `size` as it was allocated.
-  void free(uint32_t slab, uint64_t offset, uint64_t size);
+  [[nodiscard]] Wanted wanted(uint64_t size) const;
+  [[nodiscard]] int add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant);
 
-  // How large the next slab should be so that `size` fits.
-  [[nodiscard]] uint64_t slab_size_for(uint64_t size) const;
+  // Gives the spare spans of the size classes back to their slabs.
+  void trim();
+  // If the slabs in which nothing is allocated have more than `keep` bytes together, finds the largest.
+  [[nodiscard]] bool find_free_slab(uint64_t keep, uint32_t& number) const;
+  // Forgets a slab in which nothing is allocated.
+  void drop_slab(uint32_t number);
 
-  [[nodiscard]] uint64_t bytes_used() const { return bytes_used_; }  // rounded up to blocks
-  [[nodiscard]] uint64_t bytes_total() const { return bytes_total_; }
+  [[nodiscard]] uint64_t bytes() const { return bytes_; }            // of all slabs
+  [[nodiscard]] uint64_t bytes_free() const { return free_pages_ * kPage; }  // in whole free pages
+  [[nodiscard]] uint64_t bytes_in_free_slabs() const { return free_slab_bytes_; }
+
+  // Checks all invariants; for tests. Returns what is wrong, or nullptr.
+  [[nodiscard]] const char* check() const;
 
  private:
-  struct Slab;
-  struct Run;
+  static constexpr uint64_t kPage = os::kPageSize;
+  static constexpr uint32_t kUnit = 64;
+  static constexpr uint32_t kClasses = 56;
+  static constexpr uint32_t kSpansMax = 1u << 21;
+  static constexpr uint32_t kSpanSlots = 512;
+  static constexpr uint32_t kBins = 256;
+  static constexpr uint32_t kLookMax = 64;  // free runs looked at for the best fit in one bin
 
-  static uint32_t class_of(uint64_t size);
-  static uint64_t class_size(uint32_t size_class);
+  // What the first and the last page of every run say about it.
+  enum Tag : uint32_t { kFreeRun = 0, kUsedRun = 1, kFirstSpan = 2 };  // from 2 on: span + 2, in all its pages
 
-  Run* take_run(uint32_t pages);
-  void put_free_run(Slab& slab, uint32_t page, uint32_t pages);
-  void unlink_free(Slab& slab, uint32_t page);
-  [[nodiscard]] bool allocate_small(uint32_t size_class, Place& out);
+  struct Page {
+    uint64_t next;  // free runs of a bin: slab 32 | page 32, plus 1; 0 ends the list. First page only
+    uint64_t prev;
+    uint32_t run;   // pages of the run
+    uint32_t tag;
+  };
 
-  static constexpr uint32_t kClasses = 40;
-  static constexpr uint32_t kBins = 48;
+  struct Slab {
+    std::byte* base;
+    Page* pages;
+    os::Mapping map;  // of `pages`
+    uint32_t page_count;
+    uint32_t free_pages;
+    uint32_t previous;  // all slabs: number + 1
+    uint32_t next;
+    bool is_giant;
+  };
 
-  std::vector<std::unique_ptr<Slab>> slabs_;  // by number; null: not ours or gone
-  Run* partial_[kClasses] = {};               // runs of a class with free blocks
-  Run* bins_[kBins] = {};                     // free runs by the logarithm of their pages
-  uint64_t next_slab_size_;
-  uint64_t bytes_used_ = 0;
-  uint64_t bytes_total_ = 0;
+  struct alignas(64) Span {
+    uint64_t free[kSpanSlots / 64];
+    std::byte* base;
+    uint32_t slab;
+    uint32_t first_page;
+    uint32_t next;  // spans of a class with room: index + 1
+    uint32_t prev;
+    uint16_t free_count;
+    uint16_t capacity;
+    uint8_t size_class;
+    uint8_t hint;  // no word of `free` below it has a bit
+  };
+
+  struct Class;
+  struct Classes;
+  static const Classes kTable;
+
+  static uint32_t bin_of(uint32_t pages);
+  static uint64_t ref_of(uint32_t slab, uint32_t page) { return (uint64_t{slab} << 32 | page) + 1; }
+  Page& page_of(uint64_t ref) { return slabs_[(ref - 1) >> 32].pages[static_cast<uint32_t>(ref - 1)]; }
+
+  [[nodiscard]] int alloc_small(uint64_t size, Place& out, bool hard_pressed);
+  [[nodiscard]] int new_span(uint32_t size_class, bool hard_pressed);
+  void link_span(uint32_t index);
+  void unlink_span(uint32_t index);
+  void free_small(uint32_t index, uint64_t offset);
+  void release_span(uint32_t index);
+
+  [[nodiscard]] bool alloc_run(uint32_t pages, bool hard_pressed, uint32_t& slab, uint32_t& page);
+  void free_run(uint32_t slab, uint32_t page, uint32_t pages);
+  void insert_run(uint32_t slab, uint32_t page, uint32_t pages);
+  void remove_run(uint32_t slab, uint32_t page);
+  void count_free(Slab& slab, int64_t pages);
+
+  os::Mapping slab_map_;
+  Slab* slabs_ = nullptr;  // by number
+  os::Mapping span_map_;
+  Span* spans_ = nullptr;
+  uint32_t spans_used_ = 0;
+  uint32_t free_spans_ = 0;  // index + 1
+  uint32_t first_slab_ = 0;  // number + 1
+  uint32_t partial_[kClasses] = {};  // spans with room: index + 1
+  uint64_t bins_[kBins] = {};
+  uint64_t bin_bits_[kBins / 64] = {};
+  uint64_t bytes_ = 0;
+  uint64_t free_pages_ = 0;
+  uint64_t free_slab_bytes_ = 0;
+  uint64_t next_slab_ = kFirstSlab;
 };
 
 }  // namespace tarn::store

@@ -1,10 +1,7 @@
 #include "store/store.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
@@ -12,501 +9,613 @@
 namespace tarn::store {
 namespace {
 
-int no_such_object(const ObjectRef& object) {
+// Free slabs that are kept for the next object: their pages are warm, new ones cost more than a copy.
+constexpr uint64_t kKeepFree = (1u << 30) + (256u << 20);
+
+// Where objects of 0 bytes are.
+alignas(64) constinit std::byte nothing[64] = {};
+
+int no_object(const ObjectRef& ref) {
   return fail(TARN_E_NO_OBJECT, "no such object (member %u, index %u, generation %u): it was released, or never was",
-              shm::id_member(object.id), shm::id_index(object.id), object.generation);
+              shm::id_member(ref.id), shm::id_index(ref.id), ref.generation);
 }
 
+int bad_range(const ObjectRef& ref, uint64_t size) {
+  return fail(TARN_E_ARGUMENT, "%llu bytes from %llu on, of an object of %llu",
+              static_cast<unsigned long long>(ref.size), static_cast<unsigned long long>(ref.offset),
+              static_cast<unsigned long long>(size));
+}
+
+bool range_fits(const ObjectRef& ref, uint64_t size) { return ref.offset <= size && ref.size <= size - ref.offset; }
+
 }  // namespace
+
+Store::~Store() = default;
 
 int Store::init(uint32_t self, uint32_t session, shm::MemberSegment& own) {
   self_ = self;
   session_ = session;
-  own_ = &own;
-  return on_member_added(self, &own);
+  if (int r = heap_.init(); r < 0) return r;
+  return table_.init(self, own);
 }
 
-Store::~Store() {
-  // The own slabs' mappings go with own_slabs_; those of others are ours to unmap.
-  for (uint32_t member = 0; member < shm::kMembersMax; ++member)
-    if (members_[member].slabs.load() != nullptr)
-      for (uint32_t slab = 0; slab < kSlabsMax; ++slab) {
-        // The table is reserved address space: reading an untouched page of it costs nothing lasting,
-        // but most processes know a handful of slabs, so stop at a long gap.
-        if (slab > 64 && members_[member].slabs.load()[slab - 64].size.load() == 0 &&
-            members_[member].slabs.load()[slab].size.load() == 0)
-          break;
-        on_slab_dropped(member, slab);
-      }
+// ---- Memory ----------------------------------------------------------------------------------
+
+int Store::alloc(uint64_t size, SlabHeap::Place& out) {
+  int r = heap_.alloc(size, out);
+  return r == SlabHeap::kNeedSlab ? alloc_slow(size, out) : r;
 }
 
-ObjectRecord& Store::record(shm::MemberSegment& segment, uint32_t index) const {
-  return reinterpret_cast<ObjectRecord*>(segment.object_records)[index];
+int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
+  heap_.trim();
+  int r = heap_.alloc(size, out);
+  if (r != SlabHeap::kNeedSlab) return r;
+  if (r = add_slab(size); r < 0) {
+    // What was kept for a better time is all there is now.
+    int refusal = r;
+    r = heap_.alloc(size, out, true);
+    if (r != SlabHeap::kNeedSlab || heap_.bytes_in_free_slabs() == 0) return r == SlabHeap::kNeedSlab ? refusal : r;
+    drop_free_slabs(0);
+    if (r = add_slab(size); r < 0) return r;
+  }
+  r = heap_.alloc(size, out, true);
+  return r == SlabHeap::kNeedSlab ? fail(TARN_E_PROTOCOL, "tarnd gave a slab that is smaller than was asked for") : r;
 }
 
-int Store::find(const ObjectRef& object, ObjectRecord*& out, uint64_t& state) const {
-  uint32_t member = shm::id_member(object.id);
-  uint32_t index = shm::id_index(object.id);
-  if (member >= shm::kMembersMax || index >= shm::kObjectRecordsMax) return no_such_object(object);
-  shm::MemberSegment* segment = members_[member].segment.load(std::memory_order_acquire);
-  if (segment == nullptr) return no_such_object(object);
-  // Records that were never in use may have no memory behind them.
-  if (index >= segment->objects_used.load(shm::kAcquire)) return no_such_object(object);
-  out = &record(*segment, index);
-  state = out->state.load(shm::kAcquire);
-  ObjectPhase phase = object_phase(state);
-  if (object_generation(state) != object.generation || (phase != ObjectPhase::kCreating && phase != ObjectPhase::kSealed))
-    return no_such_object(object);
-  return 0;
+int Store::add_slab(uint64_t size) {
+  SlabHeap::Wanted wanted = heap_.wanted(size);
+  SlabView slab;
+  if (int r = source_.request_slab(wanted.size, slab); r < 0) {
+    // The request may be all right and the policy's generosity too much.
+    uint64_t least = os::round_up(std::max(size, SlabHeap::kFirstSlab / 4), os::kPageSize);
+    if (r == TARN_E_DAEMON_GONE || least >= wanted.size) return r;
+    if (r = source_.request_slab(least, slab); r < 0) return r;
+  }
+  std::byte* data = slab.mapping.data();
+  uint64_t bytes = slab.mapping.size();
+  if (int r = slabs_.add_own(self_, slab.slab, std::move(slab.mapping), slab.node); r < 0) return r;
+  return heap_.add_slab(slab.slab, data, bytes, wanted.is_giant);
 }
 
-int Store::references_of(uint32_t member, uint32_t*& out) {
-  Member& m = members_[member];
-  out = m.references.load(std::memory_order_acquire);
-  if (out != nullptr) [[likely]]
-    return 0;
-  if (int r = os::Mapping::reserve(shm::kObjectRecordsMax * sizeof(uint32_t), m.references_map); r < 0) return r;
-  out = reinterpret_cast<uint32_t*>(m.references_map.data());
-  m.references.store(out, std::memory_order_release);
-  return 0;
+void Store::drop_free_slabs(uint64_t keep) {
+  uint32_t slab;
+  while (heap_.find_free_slab(keep, slab)) {
+    heap_.drop_slab(slab);
+    slabs_.drop(self_, slab);
+    source_.drop_slab(self_, slab);
+  }
 }
 
 // ---- Making objects --------------------------------------------------------------------------
 
-int Store::allocate_record(uint32_t& index) {
-  if (!free_records_.empty()) {
-    index = free_records_.back();
-    free_records_.pop_back();
-    return 0;
-  }
-  if (records_used_ == shm::kObjectRecordsMax) look_for_freed();
-  if (!free_records_.empty()) return allocate_record(index);
-  if (records_used_ == shm::kObjectRecordsMax)
-    return fail(TARN_E_LIMIT, "%u objects of this process are alive, no more fit; release some", records_used_);
-  if (records_used_ == records_backed_) {
-    uint32_t wanted = std::min(records_backed_ * 2, shm::kObjectRecordsMax);
-    if (int r = source_.grow_objects(wanted); r < 0) return r;
-    records_backed_ = wanted;
-  }
-  index = records_used_++;
-  own_->objects_used.store(records_used_, shm::kRelease);
-  return 0;
+int Store::alloc_record(uint32_t& index) {
+  int r = table_.alloc(index);
+  if (r != ObjectTable::kGrow) [[likely]]
+    return r;
+  uint32_t wanted = std::min(table_.backed() * 2, shm::kObjectRecordsMax);
+  if (r = source_.grow_objects(wanted); r < 0) return r;
+  table_.grown(wanted);
+  return table_.alloc(index);
 }
 
-int Store::allocate_memory(uint64_t size, SlabHeap::Place& place) {
-  if (heap_.allocate(size, place)) [[likely]]
-    return 0;
-  look_for_freed();
-  if (heap_.allocate(size, place)) return 0;
-  SlabView slab;
-  if (int r = source_.request_slab(heap_.slab_size_for(size), slab); r < 0) return r;
-  if (slab.slab >= kSlabsMax) return fail(TARN_E_PROTOCOL, "tarnd numbered a slab %u", slab.slab);
-  if (!heap_.add_slab(slab.slab, slab.mapping.data(), slab.mapping.size() / SlabHeap::kPage * SlabHeap::kPage))
-    return fail(TARN_E_NO_MEMORY, "no memory to manage a slab of %llu bytes",
-                static_cast<unsigned long long>(slab.mapping.size()));
-  if (int r = add_mapping(self_, slab.slab, slab.mapping.data(), slab.mapping.size(), false); r < 0) return r;
-  own_slabs_.push_back(std::move(slab.mapping));
-  if (heap_.allocate(size, place)) return 0;
-  return fail(TARN_E_STORE_FULL, "a fresh slab has no room for %llu bytes", static_cast<unsigned long long>(size));
-}
-
-// A record and memory of its own, in kCreating.
-int Store::make(uint64_t size, uint64_t holders, uint64_t made_for, ObjectRef& out, void*& data) {
+// A record with memory; all of the record but its life is written.
+int Store::make(uint64_t size, uint32_t& index) {
+  settle_dead();
+  take_back();
   if (size > kObjectSizeMax)
     return fail(TARN_E_TOO_LARGE, "an object of %llu bytes; at most %llu are allowed",
                 static_cast<unsigned long long>(size), static_cast<unsigned long long>(kObjectSizeMax));
-  if (own_->returned_objects.load(shm::kRelaxed) != 0) take_returned();
-  uint32_t index;
-  if (int r = allocate_record(index); r < 0) return r;
-  SlabHeap::Place place;
-  if (int r = allocate_memory(size, place); r < 0) {
-    free_records_.push_back(index);
+  SlabHeap::Place place{kNoSlab, 0, nothing};
+  if (size != 0) {
+    if (int r = alloc(size, place); r < 0) return r;
+  }
+  if (int r = alloc_record(index); r < 0) {
+    if (size != 0) heap_.free(place.slab, place.data);
     return r;
   }
-  ObjectRecord& object = record(*own_, index);
-  uint32_t generation = object_generation(object.state.load(shm::kRelaxed)) + 1;
-  if (generation == 0) generation = 1;
-  object.holders.init(holders);
-  object.offset = place.offset;
-  object.size = size;
-  object.slab = place.slab;
-  object.is_file = 0;
-  object.made_for = made_for;
-  object.state.store(pack_object_state(generation, ObjectPhase::kCreating), shm::kRelease);
-  out = {shm::make_id(self_, index), generation, 0, size};
-  data = place.data;
+  Entry& entry = table_.own(index);
+  entry.data = place.data;
+  entry.size = size;
+  entry.slab = static_cast<uint16_t>(place.slab);
+  entry.flags = 0;
+  ObjectRecord& record = table_.own_record(index);
+  record.place = ObjectPlace{place.slab, false, place.offset}.pack();
+  record.size = size;
+  record.type = 0;
+  return 0;
+}
+
+// This process's own, and the reference that its caller gets.
+ObjectRef Store::first_reference(uint32_t index) {
+  Entry& entry = table_.own(index);
+  entry.refs = 1;
+  ++table_.held_count(self_);
+  return {shm::make_id(self_, index), entry.generation, 0, entry.size};
+}
+
+int Store::put(const void* data, uint64_t size, ObjectRef& out) {
+  constexpr uint64_t kInsideMax = 16 * 1024;  // beyond, other threads do not wait for the copy
+  ObjectRef ref;
+  Entry* entry;
+  {
+    Gate::Pass pass(gate_);
+    uint32_t index;
+    if (int r = make(size, index); r < 0) return r;
+    ref = first_reference(index);
+    entry = &table_.own(index);
+    ObjectRecord& record = table_.own_record(index);
+    record.life.reserve(holder_bit(self_));
+    if (size <= kInsideMax) [[likely]] {
+      copy(entry->data, data, size);
+      entry->flags = ObjectTable::kIsSealed;
+      record.life.seal(ref.generation);
+      out = ref;
+      return 0;
+    }
+  }
+  copy(entry->data, data, size);
+  Gate::Pass pass(gate_);
+  entry->flags = ObjectTable::kIsSealed;
+  table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
+  out = ref;
   return 0;
 }
 
 int Store::create(uint64_t size, ObjectRef& out, void*& data) {
   Gate::Pass pass(gate_);
-  uint32_t* references;
-  if (int r = references_of(self_, references); r < 0) return r;
-  if (int r = make(size, Holders::bit(self_), 0, out, data); r < 0) return r;
-  references[shm::id_index(out.id)] = 1;
+  uint32_t index;
+  if (int r = make(size, index); r < 0) return r;
+  out = first_reference(index);
+  data = table_.own(index).data;
+  table_.own_record(index).life.open(out.generation, holder_bit(self_));
   return 0;
 }
 
-int Store::put(const void* data, uint64_t size, ObjectRef& out) {
-  void* to;
-  ObjectRef object;
-  if (int r = create(size, object, to); r < 0) return r;
-  // Outside the gate: a large copy must not keep other threads from their objects.
-  copy(to, data, size);
-  record(*own_, shm::id_index(object.id))
-      .state.store(pack_object_state(object.generation, ObjectPhase::kSealed), shm::kRelease);
-  out = object;
-  return 0;
-}
-
-int Store::seal(const ObjectRef& object) {
+int Store::seal(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  if (shm::id_member(object.id) != self_)
-    return fail(TARN_E_STATE, "the object was made by another process, which alone can seal it");
-  if (object_phase(state) != ObjectPhase::kCreating) return fail(TARN_E_STATE, "the object is sealed already");
-  found->state.store(pack_object_state(object.generation, ObjectPhase::kSealed), shm::kRelease);
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  if ((entry->flags & ObjectTable::kIsSealed) != 0) return fail(TARN_E_STATE, "the object is sealed already");
+  entry->flags |= ObjectTable::kIsSealed;
+  table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
   return 0;
 }
 
 int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
-  void* data = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (data == MAP_FAILED)
-    return fail_errno(TARN_E_FILE, "cannot map a file of %llu bytes", static_cast<unsigned long long>(size));
   Gate::Pass pass(gate_);
-  uint32_t* references;
-  uint32_t member;
-  uint32_t slab;
+  settle_dead();
+  take_back();
+  Fd ours{dup(file.get())};
+  if (!ours.valid()) return fail_errno(code_of_errno(errno), "cannot map a file");
   uint32_t index;
-  int r = references_of(self_, references);
-  if (r == 0) r = allocate_record(index);
-  if (r == 0) {
-    r = source_.share_file(std::move(file), size, member, slab);
-    if (r == 0) r = add_mapping(self_, slab, static_cast<std::byte*>(data), size, true);
-    if (r < 0) free_records_.push_back(index);
-  }
+  if (int r = alloc_record(index); r < 0) return r;
+  uint32_t id = shm::make_id(self_, index);
+  uint32_t member = self_;
+  uint32_t slab = 0;
+  int r = source_.share_file(std::move(file), size, member, slab);
   if (r < 0) {
-    munmap(data, size);
+    table_.free(index);
     return r;
   }
-  ObjectRecord& object = record(*own_, index);
-  uint32_t generation = object_generation(object.state.load(shm::kRelaxed)) + 1;
-  if (generation == 0) generation = 1;
-  object.holders.init(Holders::bit(self_));
-  object.offset = 0;
-  object.size = size;
-  object.slab = slab;
-  object.is_file = 1;
-  object.made_for = 0;
-  references[index] = 1;
-  object.state.store(pack_object_state(generation, ObjectPhase::kSealed), shm::kRelease);
-  out = {shm::make_id(self_, index), generation, 0, size};
+  SlabMap::View view;
+  r = slabs_.add(self_, slab, std::move(ours), size, true);
+  if (r == 0) r = slabs_.map(self_, slab, id, view);
+  if (r < 0) {
+    slabs_.drop(self_, slab);
+    source_.drop_slab(self_, slab);
+    table_.free(index);
+    return r;
+  }
+  Entry& entry = table_.own(index);
+  entry.data = view.data;
+  entry.size = size;
+  entry.slab = static_cast<uint16_t>(slab);
+  entry.flags = ObjectTable::kIsSealed | ObjectTable::kIsFile;
+  ObjectRecord& record = table_.own_record(index);
+  record.place = ObjectPlace{slab, true, 0}.pack();
+  record.size = size;
+  record.type = 0;
+  record.life.reserve(holder_bit(self_));
+  out = first_reference(index);
+  record.life.seal(out.generation);
   return 0;
 }
 
 // ---- Results ---------------------------------------------------------------------------------
 
-int Store::make_result(uint64_t size, uint64_t made_for, ObjectRef& out, void*& data) {
+int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data) {
   Gate::Pass pass(gate_);
-  return make(size, Holders::bit(shm::kClientMember), made_for, out, data);
-}
-
-int Store::publish_result(const ObjectRef& object) {
-  record(*own_, shm::id_index(object.id))
-      .state.store(pack_object_state(object.generation, ObjectPhase::kSealed), shm::kRelease);
+  uint32_t index;
+  if (int r = make(size, index); r < 0) return r;
+  Entry& entry = table_.own(index);
+  entry.refs = 0;
+  out = {shm::make_id(self_, index), entry.generation, 0, size};
+  data = entry.data;
+  ObjectRecord& record = table_.own_record(index);
+  record.link.store(made_for, kRelaxed);
+  record.life.open(out.generation, holder_bit(shm::kClientMember));
   return 0;
 }
 
-void Store::discard_result(const ObjectRef& object) {
+int Store::publish_result(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  free_own(shm::id_index(object.id));
+  table_.own(shm::id_index(ref.id)).flags |= ObjectTable::kIsSealed;
+  table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation, Phase::kOffered);
+  return 0;
 }
 
-int Store::adopt(const ObjectRef& object) {
+void Store::discard_result(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  uint32_t* references;
-  if (int r = references_of(shm::id_member(object.id), references); r < 0) return r;
-  ++references[shm::id_index(object.id)];
+  uint32_t index = shm::id_index(ref.id);
+  if (table_.own_record(index).life.drop(shm::kClientMember, self_)) free_own(index);
+}
+
+int Store::adopt(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  ObjectRecord* record = table_.record(ref.id);
+  if (record == nullptr || shm::id_index(ref.id) >= table_.used(shm::id_member(ref.id))) return no_object(ref);
+  if (Entry* held = table_.held(ref); held != nullptr) return no_object(ref);  // it is offered only once
+  Entry* entry;
+  if (int r = table_.entry(ref.id, entry); r < 0) return r;
+  if (!record->life.adopt(ref.generation)) return no_object(ref);
+  if (int r = fill_entry(ref, *record, *entry); r < 0) return r;
+  entry->refs = 1;
+  ++table_.held_count(shm::id_member(ref.id));
   return 0;
 }
 
 // ---- References ------------------------------------------------------------------------------
 
-int Store::ref(const ObjectRef& object) {
+int Store::ref(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  uint32_t* references;
-  if (int r = references_of(shm::id_member(object.id), references); r < 0) return r;
-  uint32_t& count = references[shm::id_index(object.id)];
-  if (count == 0) return no_such_object(object);
-  if (count == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", count);
-  ++count;
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  if (!range_fits(ref, entry->size)) return bad_range(ref, entry->size);
+  if (entry->refs == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", entry->refs);
+  ++entry->refs;
   return 0;
 }
 
-int Store::release(const ObjectRef& object) {
+int Store::acquire(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  uint32_t member = shm::id_member(object.id);
-  uint32_t* references;
-  if (int r = references_of(member, references); r < 0) return r;
-  uint32_t& count = references[shm::id_index(object.id)];
-  if (count == 0) return no_such_object(object);
-  if (--count == 0 && found->holders.drop(Holders::bit(self_))) give_back(object, *found);
-  if (member != self_ && members_[member].is_dead.load(std::memory_order_relaxed)) look_at_dead(member);
+  if (Entry* held = table_.held(ref); held != nullptr) {
+    if (held->refs == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", held->refs);
+    ++held->refs;
+    return 0;
+  }
+  uint32_t member = shm::id_member(ref.id);
+  ObjectRecord* record = table_.record(ref.id);
+  if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
+  if (holder_bit(self_) == 0)
+    return fail(TARN_E_LIMIT, "this process is member %u of its session; members from %u on cannot hold objects", self_,
+                kHoldersMax);
+  Entry* entry;
+  if (int r = table_.entry(ref.id, entry); r < 0) return r;
+  switch (record->life.take(ref.generation, self_)) {
+    case Holders::Taken::kHeld: break;
+    case Holders::Taken::kGoneAndFreed: give_back(member, shm::id_index(ref.id)); [[fallthrough]];
+    case Holders::Taken::kGone: return fail(TARN_E_GONE, "the object was freed before this process could hold it");
+  }
+  if (member != self_) {
+    if (int r = fill_entry(ref, *record, *entry); r < 0) {
+      if (record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
+      return r;
+    }
+  }
+  entry->refs = 1;
+  ++table_.held_count(member);
   return 0;
 }
 
-// Nobody holds the object: its owner takes it back, here or when it next looks.
-void Store::give_back(const ObjectRef& object, ObjectRecord& found) {
-  uint32_t member = shm::id_member(object.id);
-  uint32_t index = shm::id_index(object.id);
-  if (member == self_) {
-    free_own(index);
+int Store::release(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  if (--entry->refs != 0) return 0;
+  uint32_t member = shm::id_member(ref.id);
+  --table_.held_count(member);
+  settle_dead();
+  ObjectRecord* record = table_.record(ref.id);
+  if (record != nullptr && record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
+  return 0;
+}
+
+// Nobody holds the object any more.
+void Store::give_back(uint32_t member, uint32_t index) {
+  if (member == self_) return free_own(index);
+  if (is_dead_[member].load(std::memory_order_acquire)) {
+    // Counting is a look at every record, so it is done when half of what was alive may have gone, or
+    // when this process holds nothing more of it.
+    Dead& dead = dead_[member];
+    if (++dead.released > dead.alive / 2 || table_.held_count(member) == 0) drop_empty_slabs(member);
     return;
   }
-  uint64_t state = pack_object_state(object.generation, ObjectPhase::kSealed);
-  if (!found.state.compare_exchange(state, pack_object_state(object.generation, ObjectPhase::kFreed))) return;
-  shm::MemberSegment& segment = *members_[member].segment.load(std::memory_order_acquire);
-  uint32_t first = segment.returned_objects.load(shm::kAcquire);
-  do {
-    found.next_returned = first;
-  } while (!segment.returned_objects.compare_exchange(first, index + 1));
+  shm::MemberSegment* segment = table_.segment(member);
+  if (segment == nullptr) return;
+  ObjectRecord* records = ObjectTable::records(*segment);
+  push_returned(segment->returned_objects, [&](uint32_t i) -> Word<uint32_t>& { return records[i].link; }, index);
 }
 
 void Store::free_own(uint32_t index) {
-  ObjectRecord& object = record(*own_, index);
-  uint32_t generation = object_generation(object.state.load(shm::kRelaxed));
-  object.state.store(pack_object_state(generation, ObjectPhase::kFree), shm::kRelease);
-  if (object.is_file != 0) {
-    on_slab_dropped(self_, object.slab);
-    source_.drop_slab(self_, object.slab);
-  } else {
-    heap_.free(object.slab, object.offset, object.size);
-  }
-  free_records_.push_back(index);
-}
-
-void Store::take_returned() {
-  for (uint32_t next = own_->returned_objects.exchange(0); next != 0;) {
-    uint32_t index = next - 1;
-    if (index >= records_used_) return;
-    ObjectRecord& object = record(*own_, index);
-    next = object.next_returned;
-    if (object_phase(object.state.load(shm::kAcquire)) == ObjectPhase::kFreed) free_own(index);
+  Entry& entry = table_.own(index);
+  uint32_t slab = entry.slab;
+  table_.own_record(index).life.recycle(entry.generation);
+  table_.free(index);
+  if ((entry.flags & ObjectTable::kIsFile) != 0) {
+    slabs_.drop(self_, slab);
+    source_.drop_slab(self_, slab);
+  } else if (slab != kNoSlab) {
+    heap_.free(slab, entry.data);
+    if (heap_.bytes_in_free_slabs() > kKeepFree) [[unlikely]]
+      drop_free_slabs(kKeepFree);
   }
 }
 
-// Memory is short: also finds what a holder that died had no time to return.
-void Store::look_for_freed() {
-  take_returned();
-  for (uint32_t index = 0; index < records_used_; ++index) {
-    ObjectRecord& object = record(*own_, index);
-    ObjectPhase phase = object_phase(object.state.load(shm::kAcquire));
-    bool is_dead = phase == ObjectPhase::kSealed && (object.holders.bits() & Holders::kDead) != 0 &&
-                   object.made_for == 0;
-    if (phase == ObjectPhase::kFreed || is_dead) free_own(index);
-  }
+// Frees what others were the last to hold.
+void Store::take_back() {
+  shm::MemberSegment& own = *table_.segment(self_);
+  if (own.returned_objects.load(kRelaxed) == 0) [[likely]]
+    return;
+  take_returned(
+      own.returned_objects, [&](uint32_t i) -> Word<uint32_t>& { return table_.own_record(i).link; },
+      table_.used(self_), [&](uint32_t i) {
+        if (table_.own(i).is_live && (table_.own_record(i).life.bits.load(kAcquire) & kDead) != 0) free_own(i);
+      });
+}
+
+// `member` is dead: what it freed but had no time to return is not in the chain and never will be.
+void Store::take_back_from_dead(uint32_t member) {
+  take_back();
+  uint32_t used = table_.used(self_);
+  for (uint32_t i = 0; i < used; ++i)
+    if (table_.own(i).is_live && table_.own_record(i).life.bits.load(kAcquire) == dead_by(member)) free_own(i);
+}
+
+int Store::info(const ObjectRef& ref, tarn_object_details& out) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  uint32_t member = shm::id_member(ref.id);
+  const ObjectRecord* record = table_.record(ref.id);
+  out.bytes = entry->size;
+  out.is_sealed = (entry->flags & ObjectTable::kIsSealed) != 0 ? 1 : 0;
+  out.is_file = (entry->flags & ObjectTable::kIsFile) != 0 ? 1 : 0;
+  out.node = out.is_file != 0 || entry->slab == kNoSlab ? -1 : slabs_.node(member, entry->slab);
+  out.owner = member;
+  out.references = entry->refs;
+  uint64_t holders = record == nullptr ? 1 : record->life.bits.load(kAcquire);
+  out.holders = (holders & kDead) != 0 ? 0 : static_cast<uint32_t>(std::popcount(holders));
+  return 0;
 }
 
 // ---- Reading ---------------------------------------------------------------------------------
 
-int Store::mapped(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size, const std::byte*& data) {
-  for (bool asked = false;; asked = true) {
-    MappedSlab* slabs = members_[member].slabs.load(std::memory_order_acquire);
-    std::byte* base = slabs == nullptr ? nullptr : slabs[slab].data.load(std::memory_order_acquire);
-    if (base != nullptr) [[likely]] {
-      uint64_t limit = slabs[slab].size.load(std::memory_order_relaxed);
-      if (offset > limit || size > limit - offset)
-        return fail(TARN_E_PROTOCOL, "an object reaches beyond its slab (%llu + %llu of %llu bytes)",
-                    static_cast<unsigned long long>(offset), static_cast<unsigned long long>(size),
-                    static_cast<unsigned long long>(limit));
-      if (int slot = slabs[slab].file_slot.load(std::memory_order_relaxed);
-          slot != 0 && file_mapping_shrank(slot - 1))
-        return fail(TARN_E_FILE_CHANGED, "the mapped file became shorter; map files that nobody truncates, or copy them");
-      data = base + offset;
-      return 0;
-    }
-    if (asked) return fail(TARN_E_NO_OBJECT, "slab %u of member %u is gone", slab, member);
+// A slab or file of anybody, mapped. `id` is the object for which it is needed.
+int Store::find_slab(uint32_t id, uint32_t member, uint32_t slab, SlabMap::View& out) {
+  out = slabs_.view(member, slab);
+  if (out.data != nullptr) [[likely]]
+    return 0;
+  if (!slabs_.knows(member, slab)) {
     if (int r = source_.learn_slab(member, slab); r < 0) return r;
   }
+  return slabs_.map(member, slab, id, out);
 }
 
-int Store::resolve(const ObjectRef& object, tarn_bytes& out) {
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  if (object_phase(state) != ObjectPhase::kSealed)
-    return fail(TARN_E_STATE, "the object is not sealed yet; call tarn_object_seal first");
-  uint64_t size = found->size;
-  if (object.offset > size || object.size > size - object.offset)
-    return fail(TARN_E_ARGUMENT, "bytes %llu to %llu of an object of %llu",
-                static_cast<unsigned long long>(object.offset),
-                static_cast<unsigned long long>(object.offset + object.size), static_cast<unsigned long long>(size));
-  if (found->slab >= kSlabsMax) return fail(TARN_E_PROTOCOL, "an object in slab %u", found->slab);
-  const std::byte* data;
-  if (int r = mapped(shm::id_member(object.id), found->slab, found->offset + object.offset, object.size, data); r < 0)
-    return r;
-  out = {data, object.size};
+void Store::mark_file_changed(uint32_t id) {
+  ObjectRecord* record = table_.record(id);
+  if (record == nullptr) return;
+  ObjectState now = record->life.state_now();
+  uint64_t expected = now.pack();
+  if (now.readable())
+    (void)record->life.state.compare_exchange(
+        expected, ObjectState{now.generation, now.phase, ObjectState::kFileChanged}.pack());
+}
+
+// A mapped file: has it shrunk under a reader, of this process or another?
+int Store::check_file(uint32_t id, const ObjectRecord& record, const FileGuard* guard) {
+  bool here = guard != nullptr && guard->shrank.load(std::memory_order_acquire);
+  if (here) mark_file_changed(id);
+  if (!here && (record.life.state_now().flags & ObjectState::kFileChanged) == 0) return 0;
+  return fail(TARN_E_FILE_CHANGED, "the mapped file became shorter; map files that nobody truncates, or copy them");
+}
+
+// Where the bytes of a readable object are in this process.
+int Store::locate(const ObjectRef& ref, const ObjectRecord& record, ObjectPlace& place, std::byte*& data) {
+  place = ObjectPlace::unpack(record.place);
+  if (place.slab == kNoSlab) {
+    data = nothing;
+    return record.size == 0 ? 0 : fail(TARN_E_PROTOCOL, "an object of %llu bytes lies nowhere",
+                                       static_cast<unsigned long long>(record.size));
+  }
+  SlabMap::View view;
+  if (int r = find_slab(ref.id, shm::id_member(ref.id), place.slab, view); r < 0) return r;
+  if (place.offset > view.size || record.size > view.size - place.offset)
+    return fail(TARN_E_PROTOCOL, "an object reaches beyond its slab (%llu + %llu of %llu bytes)",
+                static_cast<unsigned long long>(place.offset), static_cast<unsigned long long>(record.size),
+                static_cast<unsigned long long>(view.size));
+  if (place.is_file) {
+    if (int r = check_file(ref.id, record, view.guard); r < 0) return r;
+  }
+  data = view.data + place.offset;
   return 0;
 }
 
-int Store::info(const ObjectRef& object, ObjectInfo& out) {
+// What this process needs to know to use an object of another member, which it holds.
+int Store::fill_entry(const ObjectRef& ref, const ObjectRecord& record, Entry& entry) {
+  ObjectPlace place;
+  std::byte* data;
+  if (int r = locate(ref, record, place, data); r < 0) return r;
+  entry.data = data;
+  entry.size = record.size;
+  entry.generation = ref.generation;
+  entry.slab = static_cast<uint16_t>(place.slab);
+  entry.flags = ObjectTable::kIsSealed;
+  if (place.is_file) entry.flags |= ObjectTable::kIsFile;
+  return 0;
+}
+
+int Store::get(const ObjectRef& ref, tarn_bytes& out) {
   Gate::Pass pass(gate_);
-  ObjectRecord* found = nullptr;
-  uint64_t state = 0;
-  if (int r = find(object, found, state); r < 0) return r;
-  uint32_t* references;
-  if (int r = references_of(shm::id_member(object.id), references); r < 0) return r;
-  out = {found->size, object_phase(state), found->is_file != 0, references[shm::id_index(object.id)],
-         found->holders.bits() & ~Holders::kDead};
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) [[unlikely]]
+    return no_object(ref);
+  if (entry->flags != ObjectTable::kIsSealed) [[unlikely]] {
+    if ((entry->flags & ObjectTable::kIsSealed) == 0)
+      return fail(TARN_E_STATE, "the object is not sealed yet; call tarn_object_seal first");
+    uint32_t member = shm::id_member(ref.id);
+    if (const ObjectRecord* record = table_.record(ref.id); record != nullptr) {
+      if (int r = check_file(ref.id, *record, slabs_.view(member, entry->slab).guard); r < 0) return r;
+    }
+  }
+  if (!range_fits(ref, entry->size)) [[unlikely]]
+    return bad_range(ref, entry->size);
+  out = {entry->data + ref.offset, ref.size};
   return 0;
+}
+
+int Store::resolve(const ObjectRef& ref, tarn_bytes& out) {
+  uint32_t member = shm::id_member(ref.id);
+  const ObjectRecord* record = table_.record(ref.id);
+  // Records that were never in use may have no memory behind them.
+  if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
+  ObjectState state = record->life.state_now();
+  if (state.generation != ref.generation || state.phase == Phase::kFree) return no_object(ref);
+  if (!state.readable()) return fail(TARN_E_STATE, "the object is not sealed yet; call tarn_object_seal first");
+  if (!range_fits(ref, record->size)) return bad_range(ref, record->size);
+  ObjectPlace place;
+  std::byte* data;
+  if (int r = locate(ref, *record, place, data); r < 0) return r;
+  out = {data + ref.offset, ref.size};
+  return 0;
+}
+
+bool Store::take_file_fault() {
+  std::atomic<bool>& any = slabs_.any_shrank();
+  if (!any.load(std::memory_order_relaxed)) [[likely]]
+    return false;
+  any.store(false, std::memory_order_relaxed);
+  for_each_shrunk(&any, [](void* self, uint32_t id) { static_cast<Store*>(self)->mark_file_changed(id); }, this);
+  return true;
 }
 
 // ---- Blocks ----------------------------------------------------------------------------------
 
 int Store::alloc_block(uint64_t size, Block& out) {
   Gate::Pass pass(gate_);
+  take_back();
   SlabHeap::Place place;
-  if (int r = allocate_memory(size, place); r < 0) return r;
+  if (int r = alloc(size, place); r < 0) return r;
   out = {place.slab, place.offset, place.data};
   return 0;
 }
 
-void Store::free_block(const Block& block, uint64_t size) {
+void Store::free_block(const Block& block, uint64_t) {
   Gate::Pass pass(gate_);
-  heap_.free(block.slab, block.offset, size);
+  heap_.free(block.slab, heap_.at(block.slab, block.offset));
 }
 
 int Store::resolve_block(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size, const std::byte*& data) {
-  if (member >= shm::kMembersMax || slab >= kSlabsMax)
-    return fail(TARN_E_PROTOCOL, "arguments in slab %u of member %u", slab, member);
-  return mapped(member, slab, offset, size, data);
+  SlabMap::View view;
+  if (int r = find_slab(0, member, slab, view); r < 0) return r;
+  if (offset > view.size || size > view.size - offset)
+    return fail(TARN_E_PROTOCOL, "arguments reach beyond their slab");
+  data = view.data + offset;
+  return 0;
 }
 
 // ---- After a crash ---------------------------------------------------------------------------
 
-uint32_t Store::count_alive(uint32_t member) const {
-  shm::MemberSegment* segment = members_[member].segment.load(std::memory_order_acquire);
-  if (segment == nullptr) return 0;
-  uint32_t used = std::min(segment->objects_used.load(shm::kAcquire), shm::kObjectRecordsMax);
-  uint32_t alive = 0;
-  for (uint32_t i = 0; i < used; ++i) {
-    const ObjectRecord& object = record(*segment, i);
-    uint64_t bits = object.holders.bits();
-    if (object_phase(object.state.load(shm::kAcquire)) == ObjectPhase::kSealed && bits != 0 &&
-        (bits & Holders::kDead) == 0)
-      ++alive;
+void Store::sweep_dead_member(uint32_t dead, IsReferenced is_referenced, void* context) {
+  if (dead >= shm::kMembersMax) return;
+  is_dead_[dead].store(true, std::memory_order_release);
+  Gate::Pass pass(gate_);
+  for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
+    shm::MemberSegment* segment = table_.segment(member);
+    if (segment == nullptr) continue;
+    uint32_t used = table_.used(member);
+    for (uint32_t i = 0; i < used; ++i) {
+      ObjectRecord& record = ObjectTable::records(*segment)[i];
+      Holders& life = record.life;
+      if (member == dead) {
+        ObjectState state = life.state_now();
+        bool is_lost = state.phase == Phase::kCreating;
+        if (state.phase == Phase::kOffered)
+          is_lost = !is_referenced(context, record.link.load(kRelaxed), shm::make_id(member, i), state.generation);
+        if (is_lost) (void)life.abandon(state);
+      }
+      if (life.drop(dead, self_) && member != dead) give_back(member, i);
+    }
   }
-  return alive;
+  drop_empty_slabs(dead);
 }
 
-void Store::drop_slabs_of(uint32_t member) {
-  MappedSlab* slabs = members_[member].slabs.load(std::memory_order_acquire);
-  if (slabs == nullptr) return;
-  for (uint32_t slab = 0; slab < kSlabsMax && slabs[slab].size.load(std::memory_order_relaxed) != 0; ++slab)
-    if (slabs[slab].data.load(std::memory_order_relaxed) != nullptr) source_.drop_slab(member, slab);
-}
-
-// A reference to an object of a dead member went: was it the last thing alive in its slabs?
-void Store::look_at_dead(uint32_t member) {
-  uint32_t& until = members_[member].releases_until_look;
-  if (until > 1) {
-    --until;
-    return;
-  }
-  until = count_alive(member);
-  if (until == 0) drop_slabs_of(member);
-}
-
-void Store::sweep_dead_member(uint32_t member, IsReferenced is_referenced, void* context) {
-  shm::MemberSegment* segment = members_[member].segment.load(std::memory_order_acquire);
+// A dead member's slabs in which no object is alive are of no use to anybody.
+void Store::drop_empty_slabs(uint32_t member) {
+  uint64_t in_use[SlabMap::kNumbers / 64] = {};
+  shm::MemberSegment* segment = table_.segment(member);
   if (segment == nullptr) return;
-  uint32_t used = std::min(segment->objects_used.load(shm::kAcquire), shm::kObjectRecordsMax);
+  uint32_t used = table_.used(member);
+  Dead& dead = dead_[member];
+  dead = {};
   for (uint32_t i = 0; i < used; ++i) {
-    ObjectRecord& object = record(*segment, i);
-    uint64_t state = object.state.load(shm::kAcquire);
-    if (object_phase(state) != ObjectPhase::kSealed || object.made_for == 0) continue;
-    uint32_t id = shm::make_id(member, i);
-    if (is_referenced(context, object.made_for, id, object_generation(state))) continue;
-    (void)object.holders.drop(Holders::bit(shm::kClientMember));
+    const ObjectRecord& record = ObjectTable::records(*segment)[i];
+    if (!record.life.state_now().readable() || (record.life.bits.load(kAcquire) & kDead) != 0) continue;
+    ++dead.alive;
+    uint32_t slab = ObjectPlace::unpack(record.place).slab;
+    in_use[slab / 64] |= uint64_t{1} << slab % 64;
   }
-  if (count_alive(member) == 0) drop_slabs_of(member);
+  slabs_.for_each(member, [&](uint32_t slab) {
+    if ((in_use[slab / 64] >> slab % 64 & 1) != 0) return;
+    slabs_.drop(member, slab);
+    source_.drop_slab(member, slab);
+  });
 }
 
-// ---- Told by the session ---------------------------------------------------------------------
+// Members died since the last look.
+void Store::settle_dead() {
+  if (!any_died_.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  any_died_.store(false, std::memory_order_relaxed);
+  for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
+    if (!died_[member].exchange(false)) continue;
+    take_back_from_dead(member);
+    // Its worker's results are safe: they are offered, if nothing else. What this process let go of
+    // while it took the member for alive was returned to nobody.
+    if (table_.has_held(member)) drop_empty_slabs(member);
+  }
+}
+
+void Store::settle() {
+  Gate::Pass pass(gate_);
+  settle_dead();
+}
+
+// ---- News from tarnd -------------------------------------------------------------------------
 
 int Store::on_member_added(uint32_t member, shm::MemberSegment* segment) {
   if (member >= shm::kMembersMax) return fail(TARN_E_PROTOCOL, "there is no member %u", member);
-  members_[member].is_dead.store(false, std::memory_order_relaxed);
-  members_[member].releases_until_look = 0;
-  members_[member].segment.store(segment, std::memory_order_release);
+  is_dead_[member].store(false, std::memory_order_release);
+  table_.attach(member, segment);
   return 0;
 }
 
 void Store::on_member_died(uint32_t member) {
-  if (member < shm::kMembersMax) members_[member].is_dead.store(true, std::memory_order_relaxed);
+  if (member >= shm::kMembersMax) return;
+  is_dead_[member].store(true, std::memory_order_release);
+  died_[member].store(true, std::memory_order_release);
+  any_died_.store(true, std::memory_order_release);
 }
 
 void Store::on_member_gone(uint32_t member) {
-  if (member < shm::kMembersMax) members_[member].segment.store(nullptr, std::memory_order_release);
+  if (member >= shm::kMembersMax) return;
+  table_.detach(member);
+  slabs_.drop_all(member);
 }
 
-int Store::add_mapping(uint32_t member, uint32_t slab, std::byte* data, uint64_t size, bool is_file) {
-  Member& m = members_[member];
-  MappedSlab* slabs = m.slabs.load(std::memory_order_acquire);
-  if (slabs == nullptr) {
-    if (int r = os::Mapping::reserve(kSlabsMax * sizeof(MappedSlab), m.slabs_map); r < 0) return r;
-    slabs = reinterpret_cast<MappedSlab*>(m.slabs_map.data());
-    m.slabs.store(slabs, std::memory_order_release);
-  }
-  int slot = is_file ? register_file_mapping(data, size) : -1;
-  if (is_file && slot < 0) return fail(TARN_E_LIMIT, "too many files are mapped; release some, or copy them");
-  slabs[slab].size.store(size, std::memory_order_relaxed);
-  slabs[slab].file_slot.store(slot + 1, std::memory_order_relaxed);
-  slabs[slab].data.store(data, std::memory_order_release);
-  return 0;
+int Store::on_slab_added(uint32_t member, uint32_t slab, Fd file, uint64_t size, bool is_file) {
+  return slabs_.add(member, slab, std::move(file), size, is_file);
 }
 
-int Store::on_slab_added(uint32_t member, uint32_t slab, Fd fd, uint64_t size, bool is_file) {
-  if (member >= shm::kMembersMax || slab >= kSlabsMax || size == 0)
-    return fail(TARN_E_PROTOCOL, "tarnd announced slab %u of member %u with %llu bytes", slab, member,
-                static_cast<unsigned long long>(size));
-  on_slab_dropped(member, slab);
-  void* data = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
-  if (data == MAP_FAILED)
-    return fail_errno(code_of_errno(errno), "cannot map a slab of %llu bytes", static_cast<unsigned long long>(size));
-  if (int r = add_mapping(member, slab, static_cast<std::byte*>(data), size, is_file); r < 0) {
-    munmap(data, size);
-    return r;
-  }
-  return 0;
-}
-
-void Store::on_slab_dropped(uint32_t member, uint32_t slab) {
-  if (member >= shm::kMembersMax || slab >= kSlabsMax) return;
-  MappedSlab* slabs = members_[member].slabs.load(std::memory_order_acquire);
-  if (slabs == nullptr || slabs[slab].data.load(std::memory_order_relaxed) == nullptr) return;
-  int slot = slabs[slab].file_slot.load(std::memory_order_relaxed);
-  // Own slabs belong to own_slabs_; own files, and all of others, are unmapped here.
-  if (member == self_ && slot == 0) return;
-  std::byte* data = slabs[slab].data.exchange(nullptr);
-  if (slot != 0) unregister_file_mapping(slot - 1);
-  munmap(data, slabs[slab].size.load(std::memory_order_relaxed));
-}
-
-bool Store::knows_slab(uint32_t member, uint32_t slab) const {
-  MappedSlab* slabs = members_[member].slabs.load(std::memory_order_acquire);
-  return slabs != nullptr && slabs[slab].data.load(std::memory_order_acquire) != nullptr;
-}
+void Store::on_slab_dropped(uint32_t member, uint32_t slab) { slabs_.drop(member, slab); }
 
 }  // namespace tarn::store

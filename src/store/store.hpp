@@ -1,18 +1,18 @@
-// Store: the objects of a session as one process sees them. Puts, gets, references, results.
+// Store: the objects of a session as one process sees them.
 //
 // Objects lie in slabs: memory with one writer. A process writes into its own slabs only, by its own
-// allocator (SlabHeap); everybody else has them mapped read-only. The object record in the creator's
-// segment says where the object is and who holds it (Holders). A process counts its own references in
-// private memory and holds one bit for all of them.
+// allocator (SlabHeap); everybody else has them mapped read-only (SlabMap). The object record in the
+// segment of its maker says where it is and who holds it (Holders); a process counts its own references
+// in private memory (ObjectTable). Memory and news come from tarnd through SlabSource, which the session
+// implements. docs/internals/store.md tells it as a whole.
 //
-// Thread safety: all functions. The on_* functions are called by the session, possibly by the very
-// thread that waits inside another function of the store for an answer of tarnd: they take no lock.
+// Thread safety: all functions. The on_* functions are called by the session whenever it has read its
+// socket, also while this Store waits for an answer: they never take gate_, only that of SlabMap.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "base/fd.hpp"
 #include "base/gate.hpp"
@@ -20,54 +20,45 @@
 #include "shm/ids.hpp"
 #include "shm/member_segment.hpp"
 #include "store/copy.hpp"
-#include "store/file_fault.hpp"
-#include "store/object_record.hpp"
+#include "store/object_table.hpp"
 #include "store/slab_heap.hpp"
+#include "store/slab_map.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::store {
 
 using shm::ObjectRef;
 
-inline constexpr uint64_t kObjectSizeMax = uint64_t{1} << 40;  // docs/limits.md
-inline constexpr uint32_t kSlabsMax = 65536;                   // of one member
-
+// A slab that tarnd granted to this process: mapped for writing, warm.
 struct SlabView {
   uint32_t slab = 0;
-  os::Mapping mapping;  // writable
+  os::Mapping mapping;
   int node = -1;
 };
 
-// What the store needs from tarnd; implemented by the session.
+// What the store needs from tarnd. May call the on_* functions of the store while it waits.
 class SlabSource {
  public:
-  // A slab of at least `size` bytes: warm, mapped, sealed against every other writer.
+  // A new slab of at least `size` bytes, writable by nobody else.
   [[nodiscard]] virtual int request_slab(uint64_t size, SlabView& out) = 0;
-  // Returns once `on_slab_added` was called for that slab. Blocks.
+  // Takes in what tarnd has sent until Store::knows_slab(member, slab).
   [[nodiscard]] virtual int learn_slab(uint32_t member, uint32_t slab) = 0;
-  // Makes a file known to all members, under a number among the own slabs.
+  // Has every member map the first `size` bytes of `file`, under a slab number of this process.
   [[nodiscard]] virtual int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) = 0;
-  // Has at least `objects` object records of the own segment backed by memory.
+  // Has the first `objects` object records of the own segment backed by memory.
   [[nodiscard]] virtual int grow_objects(uint32_t objects) = 0;
-  // Nothing in this slab is alive any more.
+  // Nothing in that slab or file is alive: nobody needs it any more.
   virtual void drop_slab(uint32_t member, uint32_t slab) = 0;
 
  protected:
   ~SlabSource() = default;
 };
 
-struct Block {  // memory of a slab without an object record
+// Memory without a record, for the arguments of one task.
+struct Block {
   uint32_t slab;
   uint64_t offset;
   std::byte* data;
-};
-
-struct ObjectInfo {
-  uint64_t size;
-  ObjectPhase phase;
-  bool is_file;
-  uint32_t references;
-  uint64_t holders;
 };
 
 class Store {
@@ -78,102 +69,118 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   [[nodiscard]] int init(uint32_t self, uint32_t session, shm::MemberSegment& own);
+  [[nodiscard]] uint32_t session() const { return session_; }
 
-  // ---- Objects of this process -------------------------------------------------------------
-  // Each new object has one reference of this process.
+  // ---- Objects of this process. The caller gets one reference each.
+
   [[nodiscard]] int put(const void* data, uint64_t size, ObjectRef& out);
   [[nodiscard]] int create(uint64_t size, ObjectRef& out, void*& data);
-  [[nodiscard]] int seal(const ObjectRef& object);
+  [[nodiscard]] int seal(const ObjectRef& ref);
+  // The first `size` bytes of a file, mapped by every process that reads it. size > 0.
   [[nodiscard]] int map_file(Fd file, uint64_t size, ObjectRef& out);
 
-  // ---- Results: held by the client from the start ------------------------------------------
-  // `made_for` is the task record (generation 32 | id 32), for the sweep after a crash.
-  [[nodiscard]] int make_result(uint64_t size, uint64_t made_for, ObjectRef& out, void*& data);
-  [[nodiscard]] int publish_result(const ObjectRef& object);
-  void discard_result(const ObjectRef& object);
-  // In the client: counts the reference that came with a result.
-  [[nodiscard]] int adopt(const ObjectRef& object);
+  // ---- References of this process. A range counts on the whole object.
 
-  // ---- Any object --------------------------------------------------------------------------
-  // The bytes of the range, in place. Sealed objects only. For as long as somebody holds the object.
-  [[nodiscard]] int resolve(const ObjectRef& object, tarn_bytes& out);
-  // One reference more, of one this process has already.
-  [[nodiscard]] int ref(const ObjectRef& object);
-  [[nodiscard]] int release(const ObjectRef& object);
-  [[nodiscard]] int info(const ObjectRef& object, ObjectInfo& out);
+  // The bytes of a range that this process holds. TARN_E_NO_OBJECT, TARN_E_STATE, TARN_E_FILE_CHANGED.
+  [[nodiscard]] int get(const ObjectRef& ref, tarn_bytes& out);
+  // One reference more to an object that this process holds.
+  [[nodiscard]] int ref(const ObjectRef& ref);
+  // The first reference of this process, taken while somebody else is known to hold the object.
+  [[nodiscard]] int acquire(const ObjectRef& ref);
+  [[nodiscard]] int release(const ObjectRef& ref);
+  // Fills everything but `size`.
+  [[nodiscard]] int info(const ObjectRef& ref, tarn_object_details& out);
 
-  // ---- Blocks: arguments that do not fit their record --------------------------------------
+  // ---- Results, made by a worker for the client.
+
+  // An unsealed object that the client will hold; the worker does not. `made_for` is the record id of
+  // the task whose result it will be, for recovery.
+  [[nodiscard]] int make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data);
+  // Seals it. The caller now makes the client find it, in the task record.
+  [[nodiscard]] int publish_result(const ObjectRef& ref);
+  // Drops it unsealed.
+  void discard_result(const ObjectRef& ref);
+  // Client: what make_result set aside for this process is now its reference.
+  [[nodiscard]] int adopt(const ObjectRef& ref);
+
+  // ---- Reading in a task, and arguments.
+
+  // The bytes of a range that the caller knows to be held by somebody until it is done with them.
+  [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out);
   [[nodiscard]] int alloc_block(uint64_t size, Block& out);
   void free_block(const Block& block, uint64_t size);
   [[nodiscard]] int resolve_block(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size,
                                   const std::byte*& data);
+  // True once after a mapped file turned out to have shrunk under a read of this process.
+  [[nodiscard]] bool take_file_fault();
 
-  // ---- After a crash -----------------------------------------------------------------------
-  // Whether the task record `made_for` refers to this result: nobody else knows of it.
-  using IsReferenced = bool (*)(void* context, uint64_t made_for, uint32_t object_id, uint32_t generation);
-  // Frees the results that a dead member made and never handed over; gives its slabs back if none of
-  // its objects is alive. Repeating it changes nothing.
+  // ---- After a crash.
+
+  // Whether the task with that record id is done and leads to this object: nobody else knows of it.
+  using IsReferenced = bool (*)(void* context, uint32_t made_for, uint32_t object_id, uint32_t generation);
+  // Worker: takes away what a dead member held, frees what it made and nobody will find, and gives its
+  // slabs back when nothing in them is alive. Repeating it changes nothing. The dead member's tasks
+  // are recovered before.
   void sweep_dead_member(uint32_t member, IsReferenced is_referenced, void* context);
 
-  // ---- Told by the session -----------------------------------------------------------------
+  // Does what news from tarnd left to do. Call it after reading the socket, without holding the
+  // session's gate; allocations and releases do it as well.
+  void settle();
+
+  // ---- News from tarnd, by the session.
+
   [[nodiscard]] int on_member_added(uint32_t member, shm::MemberSegment* segment);
   void on_member_died(uint32_t member);
   void on_member_gone(uint32_t member);
-  [[nodiscard]] int on_slab_added(uint32_t member, uint32_t slab, Fd fd, uint64_t size, bool is_file);
+  [[nodiscard]] int on_slab_added(uint32_t member, uint32_t slab, Fd file, uint64_t size, bool is_file);
   void on_slab_dropped(uint32_t member, uint32_t slab);
-  [[nodiscard]] bool knows_slab(uint32_t member, uint32_t slab) const;
-
-  [[nodiscard]] uint32_t session() const { return session_; }
+  [[nodiscard]] bool knows_slab(uint32_t member, uint32_t slab) const { return slabs_.knows(member, slab); }
 
  private:
-  struct MappedSlab {  // zero: not known
-    std::atomic<std::byte*> data;
-    std::atomic<uint64_t> size;
-    std::atomic<int> file_slot;  // of file_fault, + 1; 0: not a file
+  // What is left of a dead member: how often somebody let go of an object of its since this process
+  // last counted those that live.
+  struct Dead {
+    uint32_t alive;
+    uint32_t released;
   };
 
-  struct Member {
-    std::atomic<shm::MemberSegment*> segment{nullptr};
-    std::atomic<bool> is_dead{false};
-    std::atomic<MappedSlab*> slabs{nullptr};  // kSlabsMax entries, reserved with the first
-    std::atomic<uint32_t*> references{nullptr};  // by object index, reserved with the first
-    os::Mapping slabs_map;
-    os::Mapping references_map;
-    uint32_t releases_until_look = 0;  // dead: when to look whether anything is alive
-  };
+  using Entry = ObjectTable::Entry;
 
-  [[nodiscard]] ObjectRecord& record(shm::MemberSegment& segment, uint32_t index) const;
-  // The record behind a reference, checked: in use by this generation.
-  [[nodiscard]] int find(const ObjectRef& object, ObjectRecord*& out, uint64_t& state) const;
-  [[nodiscard]] int allocate_record(uint32_t& index);
-  [[nodiscard]] int allocate_memory(uint64_t size, SlabHeap::Place& place);
-  [[nodiscard]] int make(uint64_t size, uint64_t holders, uint64_t made_for, ObjectRef& out, void*& data);
+  [[nodiscard]] int alloc(uint64_t size, SlabHeap::Place& out);
+  [[nodiscard]] int alloc_slow(uint64_t size, SlabHeap::Place& out);
+  [[nodiscard]] int add_slab(uint64_t size);
+  [[nodiscard]] int alloc_record(uint32_t& index);
+  [[nodiscard]] int make(uint64_t size, uint32_t& index);
+  [[nodiscard]] ObjectRef first_reference(uint32_t index);
   void free_own(uint32_t index);
-  void take_returned();
-  void look_for_freed();
-  void give_back(const ObjectRef& object, ObjectRecord& record);
-  void look_at_dead(uint32_t member);
-  [[nodiscard]] uint32_t count_alive(uint32_t member) const;
-  void drop_slabs_of(uint32_t member);
-  [[nodiscard]] int add_mapping(uint32_t member, uint32_t slab, std::byte* data, uint64_t size, bool is_file);
-  [[nodiscard]] int mapped(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size, const std::byte*& data);
-  [[nodiscard]] int references_of(uint32_t member, uint32_t*& out);
+  void drop_free_slabs(uint64_t keep);
+  void take_back();
+  void take_back_from_dead(uint32_t member);
+  void give_back(uint32_t member, uint32_t index);
+  [[nodiscard]] int find_slab(uint32_t id, uint32_t member, uint32_t slab, SlabMap::View& out);
+  [[nodiscard]] int locate(const ObjectRef& ref, const ObjectRecord& record, ObjectPlace& place, std::byte*& data);
+  [[nodiscard]] int fill_entry(const ObjectRef& ref, const ObjectRecord& record, Entry& entry);
+  [[nodiscard]] int check_file(uint32_t id, const ObjectRecord& record, const FileGuard* guard);
+  void mark_file_changed(uint32_t id);
+  void settle_dead();
+  void drop_empty_slabs(uint32_t member);
 
   // Constant after init.
   SlabSource& source_;
-  uint32_t self_ = 0;
   uint32_t session_ = 0;
-  shm::MemberSegment* own_ = nullptr;
+  uint32_t self_ = 0;
 
-  Member members_[shm::kMembersMax];  // each by its own atomics
+  // Own synchronisation.
+  SlabMap slabs_;
+  std::atomic<bool> any_died_{false};                       // since settle_dead looked
+  std::atomic<bool> died_[shm::kMembersMax] = {};           // since settle_dead looked
+  std::atomic<bool> is_dead_[shm::kMembersMax] = {};
 
-  // Guarded by gate_.
   Gate gate_;
+  // Guarded by gate_.
   SlabHeap heap_;
-  std::vector<os::Mapping> own_slabs_;
-  std::vector<uint32_t> free_records_;
-  uint32_t records_used_ = 0;
-  uint32_t records_backed_ = shm::kObjectsAtStart;
+  ObjectTable table_;
+  Dead dead_[shm::kMembersMax] = {};
 };
 
 }  // namespace tarn::store

@@ -26,7 +26,7 @@ struct tarn_call {
   tarn_bytes inline_args[kCallArgsInline];
 
   uint32_t attempt;
-  uint64_t made_for;  // the record, as results name it
+  uint32_t made_for;  // the record, as results name it
 
   // The result so far: in `result`, or in an object being created.
   alignas(8) std::byte result[tarn::task::kPayloadSize];

@@ -240,7 +240,7 @@ bool Executor::run(uint32_t id) {
   call.arg_count = 0;
   call.args = call.inline_args;
   call.attempt = record.attempts;
-  call.made_for = undo_stamp(mine.generation, id);
+  call.made_for = id;
   call.result_size = 0;
   call.result_object.generation = 0;
   call.error_code = 0;
@@ -261,7 +261,7 @@ bool Executor::run(uint32_t id) {
   } else {
     code = read_arguments(call, record, undo.payload, owner);
     if (code == 0) code = call.definition->fn(&call);
-    if (store::take_file_fault())
+    if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   }
   finish_run(call, record, mine, owner, code);
@@ -480,16 +480,15 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   return 0;
 }
 
-// Whether a task's record refers to a result that a dead worker made for it. If the record is in use
-// for another task by now, the result was handed over.
-bool Executor::is_referenced(void* self, uint64_t made_for, uint32_t object_id, uint32_t object_generation) {
+// Whether the record of a task leads to a result that a dead worker made for it and that nobody has
+// found yet.
+bool Executor::is_referenced(void* self, uint32_t made_for, uint32_t object_id, uint32_t object_generation) {
   auto& executor = *static_cast<Executor*>(self);
-  auto id = static_cast<uint32_t>(made_for);
-  uint32_t owner = shm::id_member(id);
+  uint32_t owner = shm::id_member(made_for);
   if (owner >= shm::kMembersMax || executor.view_.segments[owner] == nullptr) return false;
-  const TaskRecord& record = SegmentSpace(executor.view_, owner).record(shm::id_index(id));
+  if (shm::id_index(made_for) >= shm::kTaskRecordsMax) return false;
+  const TaskRecord& record = SegmentSpace(executor.view_, owner).record(shm::id_index(made_for));
   State before = State::unpack(record.state.load(shm::kAcquire));
-  if (before.generation != made_for >> 32) return true;
   if (!before.finished()) return false;
   ObjectRef ref{};
   if ((before.flags & kFailed) != 0) {
@@ -499,9 +498,8 @@ bool Executor::is_referenced(void* self, uint64_t made_for, uint32_t object_id, 
   } else if ((before.flags & kObject) != 0) {
     memcpy(&ref, record.payload, sizeof ref);
   }
-  bool same = ref.id == object_id && ref.generation == object_generation;
-  State after = State::unpack(record.state.load(shm::kAcquire));
-  return same || after.generation != before.generation;
+  // If the record is being used again, its task was released, and the result found before.
+  return ref.id == object_id && ref.generation == object_generation;
 }
 
 }  // namespace tarn::task

@@ -49,7 +49,7 @@ class Executor {
   void finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code);
   void write_error(tarn_call& call, TaskRecord& record, int code);
   void wake_another();
-  static bool is_referenced(void* self, uint64_t made_for, uint32_t object_id, uint32_t object_generation);
+  static bool is_referenced(void* self, uint32_t made_for, uint32_t object_id, uint32_t object_generation);
 
   SessionView& view_;
   store::Store& store_;

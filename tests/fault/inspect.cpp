@@ -32,10 +32,8 @@ void count_in_segment(const Fd& file, Left& left) {
   auto& segment = *reinterpret_cast<const shm::MemberSegment*>(map.data());
   auto* objects = reinterpret_cast<const store::ObjectRecord*>(segment.object_records);
   for (uint32_t i = 0; i < segment.objects_used.load(shm::kAcquire); ++i) {
-    store::ObjectPhase phase = store::object_phase(objects[i].state.load(shm::kAcquire));
-    uint64_t holders = objects[i].holders.bits();
-    bool is_held = holders != 0 && (holders & store::Holders::kDead) == 0;
-    if (phase == store::ObjectPhase::kCreating || (phase == store::ObjectPhase::kSealed && is_held)) ++left.objects;
+    bool is_dead = (objects[i].life.bits.load(shm::kAcquire) & store::kDead) != 0;
+    if (objects[i].life.state_now().phase != store::Phase::kFree && !is_dead) ++left.objects;
   }
   auto* tasks = reinterpret_cast<const task::TaskRecord*>(segment.task_records);
   for (uint32_t i = 0; i < segment.records_used.load(shm::kAcquire); ++i) {
