@@ -1,0 +1,578 @@
+// Objects are shared between processes that may die at any time. Here several stores live in one
+// process, each with its own mappings, over a stand-in for tarnd: what one puts the others read, what
+// the last one releases comes back, and nothing is left of those that "die".
+
+#include "store/store.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace tarn::store {
+namespace {
+
+// A session without tarnd. Slabs that were dropped are forgotten, so that tests can count them.
+class FakeSession {
+ public:
+  struct Slab {
+    Fd fd;
+    uint64_t size;
+    bool is_file;
+  };
+
+  struct Process final : SlabSource {
+    Process(FakeSession& of, uint32_t member) : session(of), self(member), store(*this) {}
+
+    int request_slab(uint64_t size, SlabView& out) override {
+      if (size > session.largest || session.slabs.size() >= session.slabs_max)
+        return fail(TARN_E_STORE_FULL, "no slab of %llu bytes", static_cast<unsigned long long>(size));
+      Fd fd;
+      EXPECT_EQ(os::memfd_create("slab", size, fd), 0);
+      EXPECT_EQ(os::Mapping::map(fd, size, os::Access::kReadWrite, out.mapping), 0);
+      EXPECT_EQ(os::memfd_seal_single_writer(fd), 0);
+      out.slab = next_slab++;
+      out.node = 0;
+      session.slabs[{self, out.slab}] = {std::move(fd), size, false};
+      ++requests;
+      return 0;
+    }
+    int learn_slab(uint32_t member, uint32_t slab) override {
+      auto found = session.slabs.find({member, slab});
+      if (found == session.slabs.end()) return fail(TARN_E_PROTOCOL, "no slab %u of %u", slab, member);
+      return store.on_slab_added(member, slab, Fd{fcntl(found->second.fd.get(), F_DUPFD_CLOEXEC, 3)}, found->second.size,
+                                 found->second.is_file);
+    }
+    int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override {
+      member = self;
+      slab = next_slab++;
+      session.slabs[{self, slab}] = {std::move(file), size, true};
+      return 0;
+    }
+    int grow_objects(uint32_t objects) override {
+      grown_to = objects;
+      return 0;
+    }
+    void drop_slab(uint32_t member, uint32_t slab) override {
+      session.slabs.erase({member, slab});
+      for (auto& process : session.processes)
+        if (process != nullptr && process.get() != this) process->store.on_slab_dropped(member, slab);
+    }
+
+    FakeSession& session;
+    uint32_t self;
+    uint32_t next_slab = 0;
+    uint32_t requests = 0;
+    uint32_t grown_to = 0;
+    std::vector<os::Mapping> segments;
+    Store store;
+  };
+
+  explicit FakeSession(uint32_t members = 3) {
+    segments.resize(shm::kClientMember + members);
+    processes.resize(shm::kClientMember + members);
+    for (uint32_t m = shm::kClientMember; m < segments.size(); ++m)
+      EXPECT_EQ(os::memfd_create("segment", sizeof(shm::MemberSegment), segments[m]), 0);
+    for (uint32_t m = shm::kClientMember; m < segments.size(); ++m) start(m);
+  }
+
+  // A process comes up as member `m`, with mappings of its own.
+  void start(uint32_t m) {
+    auto process = std::make_unique<Process>(*this, m);
+    std::vector<shm::MemberSegment*> mapped(segments.size());
+    for (uint32_t other = shm::kClientMember; other < segments.size(); ++other) {
+      os::Mapping map;
+      EXPECT_EQ(os::Mapping::map(segments[other], sizeof(shm::MemberSegment), os::Access::kReadWrite, map), 0);
+      mapped[other] = reinterpret_cast<shm::MemberSegment*>(map.data());
+      process->segments.push_back(std::move(map));
+    }
+    EXPECT_EQ(process->store.init(m, 1, *mapped[m]), 0);
+    for (uint32_t other = shm::kClientMember; other < segments.size(); ++other)
+      EXPECT_EQ(other == m ? 0 : process->store.on_member_added(other, mapped[other]), 0);
+    processes[m] = std::move(process);
+  }
+
+  // The process is gone at once; those that live are told.
+  void kill(uint32_t m) {
+    processes[m].reset();
+    for (auto& process : processes)
+      if (process != nullptr) process->store.on_member_died(m);
+  }
+
+  [[nodiscard]] size_t slabs_of(uint32_t member) const {
+    size_t count = 0;
+    for (const auto& [key, slab] : slabs) count += key.first == member ? 1 : 0;
+    return count;
+  }
+
+  Store& store(uint32_t m) { return processes[m]->store; }
+
+  uint64_t largest = UINT64_MAX;
+  size_t slabs_max = SIZE_MAX;
+  std::vector<Fd> segments;
+  std::map<std::pair<uint32_t, uint32_t>, Slab> slabs;
+  std::vector<std::unique_ptr<Process>> processes;
+};
+
+constexpr uint32_t kClient = shm::kClientMember;
+constexpr uint32_t kWorker = shm::kFirstWorker;
+constexpr uint32_t kSecond = kWorker + 1;
+
+std::string text_of(const tarn_bytes& bytes) { return {static_cast<const char*>(bytes.data), bytes.size}; }
+
+ObjectRef put(Store& store, const std::string& text) {
+  ObjectRef ref{};
+  EXPECT_EQ(store.put(text.data(), text.size(), ref), 0) << last_error();
+  return ref;
+}
+
+// A worker's result with these bytes, published.
+ObjectRef result(Store& store, const std::string& text, uint32_t made_for = 0) {
+  ObjectRef ref{};
+  void* data = nullptr;
+  EXPECT_EQ(store.make_result(text.size(), made_for, ref, data), 0) << last_error();
+  memcpy(data, text.data(), text.size());
+  EXPECT_EQ(store.publish_result(ref), 0);
+  return ref;
+}
+
+bool referenced(void*, uint32_t, uint32_t, uint32_t) { return true; }
+bool unreferenced(void*, uint32_t, uint32_t, uint32_t) { return false; }
+
+TEST(StoreTest, what_one_puts_all_read_in_place) {
+  FakeSession session;
+  ObjectRef ref = put(session.store(kClient), "hello");
+  tarn_bytes here{};
+  tarn_bytes there{};
+  ASSERT_EQ(session.store(kClient).get(ref, here), 0);
+  ASSERT_EQ(session.store(kWorker).resolve(ref, there), 0) << last_error();
+  EXPECT_EQ(text_of(there), "hello");
+  EXPECT_NE(here.data, there.data);  // other mappings: no address is shared
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(there.data) % 64, 0u);
+}
+
+TEST(StoreTest, objects_of_every_size_keep_their_bytes) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::vector<std::pair<ObjectRef, std::string>> objects;
+  for (size_t size : {0u, 1u, 64u, 65u, 4096u, 32768u, 32769u, 100'000u, 5'000'000u, 40'000'000u}) {
+    std::string text(size, static_cast<char>('a' + objects.size()));
+    objects.emplace_back(put(client, text), text);
+  }
+  for (auto& [ref, text] : objects) {
+    tarn_bytes bytes{};
+    ASSERT_EQ(session.store(kWorker).resolve(ref, bytes), 0) << last_error();
+    EXPECT_EQ(text_of(bytes), text);
+    EXPECT_NE(bytes.data, nullptr);
+    EXPECT_EQ(client.release(ref), 0);
+  }
+}
+
+TEST(StoreTest, an_unsealed_object_is_its_makers_alone) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref{};
+  void* data = nullptr;
+  ASSERT_EQ(client.create(100, ref, data), 0);
+  memset(data, 'x', 100);
+  tarn_bytes bytes{};
+  EXPECT_EQ(client.get(ref, bytes), TARN_E_STATE);
+  EXPECT_EQ(session.store(kWorker).resolve(ref, bytes), TARN_E_STATE);
+  EXPECT_EQ(session.store(kWorker).acquire(ref), TARN_E_GONE);
+  ASSERT_EQ(client.seal(ref), 0);
+  EXPECT_EQ(client.seal(ref), TARN_E_STATE);
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  EXPECT_EQ(text_of(bytes), std::string(100, 'x'));
+  // And one that is released unsealed is gone.
+  ASSERT_EQ(client.create(100, ref, data), 0);
+  EXPECT_EQ(client.release(ref), 0);
+  EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
+}
+
+TEST(StoreTest, ranges_count_on_the_whole_object_and_stay_inside_it) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, "0123456789");
+  ObjectRef slice = ref;
+  slice.offset = 3;
+  slice.size = 4;
+  ASSERT_EQ(client.ref(slice), 0);
+  ASSERT_EQ(client.release(ref), 0);
+  tarn_bytes bytes{};
+  ASSERT_EQ(client.get(slice, bytes), 0);
+  EXPECT_EQ(text_of(bytes), "3456");
+  for (ObjectRef bad : {ObjectRef{ref.id, ref.generation, 11, 0}, ObjectRef{ref.id, ref.generation, 5, 6},
+                        ObjectRef{ref.id, ref.generation, UINT64_MAX, 2}}) {
+    EXPECT_EQ(client.get(bad, bytes), TARN_E_ARGUMENT);
+    EXPECT_EQ(client.ref(bad), TARN_E_ARGUMENT);
+    EXPECT_EQ(session.store(kWorker).resolve(bad, bytes), TARN_E_ARGUMENT);
+  }
+  EXPECT_EQ(client.release(slice), 0);
+  EXPECT_EQ(client.release(slice), TARN_E_NO_OBJECT);
+}
+
+TEST(StoreTest, handles_that_mean_nothing_are_refused) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, "x");
+  tarn_bytes bytes{};
+  ObjectRef old = ref;
+  old.generation -= 1;
+  ObjectRef high{shm::make_id(kClient, shm::kIndexMask), ref.generation, 0, 1};
+  ObjectRef nobody{shm::make_id(200, 0), ref.generation, 0, 1};
+  ObjectRef nowhere{shm::make_id(1023, 0), ref.generation, 0, 1};
+  for (const ObjectRef& bad : {old, high, nobody, nowhere}) {
+    EXPECT_EQ(client.get(bad, bytes), TARN_E_NO_OBJECT);
+    EXPECT_EQ(client.resolve(bad, bytes), TARN_E_NO_OBJECT);
+    EXPECT_EQ(client.ref(bad), TARN_E_NO_OBJECT);
+    EXPECT_EQ(client.release(bad), TARN_E_NO_OBJECT);
+    EXPECT_EQ(client.adopt(bad), TARN_E_NO_OBJECT);
+    EXPECT_LT(client.acquire(bad), 0);
+    EXPECT_EQ(client.seal(bad), TARN_E_NO_OBJECT);
+  }
+  // After release and reuse of the record, the old handle still means nothing.
+  ASSERT_EQ(client.release(ref), 0);
+  ObjectRef next = put(client, "y");
+  EXPECT_EQ(next.id, ref.id);
+  EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
+  EXPECT_EQ(session.store(kWorker).resolve(ref, bytes), TARN_E_NO_OBJECT);
+}
+
+TEST(StoreTest, a_result_passes_to_the_client_and_its_memory_comes_back_to_the_worker) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  std::string text(1'000'000, 'r');
+  const void* first_place = nullptr;
+  for (int i = 0; i < 20; ++i) {
+    ObjectRef ref = result(worker, text);
+    tarn_bytes bytes{};
+    ASSERT_EQ(client.adopt(ref), 0) << last_error();
+    ASSERT_EQ(client.get(ref, bytes), 0);
+    EXPECT_EQ(bytes.size, text.size());
+    if (first_place == nullptr) first_place = bytes.data;
+    EXPECT_EQ(bytes.data, first_place);  // the same memory again and again
+    EXPECT_EQ(client.adopt(ref), TARN_E_NO_OBJECT);
+    ASSERT_EQ(client.release(ref), 0);
+    EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
+  }
+  EXPECT_EQ(session.slabs_of(kWorker), 1u);
+}
+
+TEST(StoreTest, a_discarded_result_leaves_nothing) {
+  FakeSession session;
+  Store& worker = session.store(kWorker);
+  ObjectRef first{};
+  void* data = nullptr;
+  ASSERT_EQ(worker.make_result(1000, 0, first, data), 0);
+  worker.discard_result(first);
+  ObjectRef second{};
+  ASSERT_EQ(worker.make_result(1000, 0, second, data), 0);
+  EXPECT_EQ(second.id, first.id);
+  EXPECT_NE(second.generation, first.generation);
+}
+
+TEST(StoreTest, an_object_lives_while_anybody_holds_it) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef ref = put(client, "shared");
+  ASSERT_EQ(worker.acquire(ref), 0) << last_error();
+  tarn_object_details details{};
+  ASSERT_EQ(client.info(ref, details), 0);
+  EXPECT_EQ(details.holders, 2u);
+  EXPECT_EQ(details.bytes, 6u);
+  EXPECT_EQ(details.owner, kClient);
+  ASSERT_EQ(client.release(ref), 0);
+  tarn_bytes bytes{};
+  ASSERT_EQ(worker.get(ref, bytes), 0);
+  EXPECT_EQ(text_of(bytes), "shared");
+  ASSERT_EQ(worker.release(ref), 0);
+  EXPECT_EQ(worker.acquire(ref), TARN_E_GONE);
+  // The record and its memory are the client's again.
+  EXPECT_EQ(put(client, "next").id, ref.id);
+}
+
+TEST(StoreTest, blocks_are_read_by_others_and_checked_against_their_slab) {
+  FakeSession session;
+  Block block{};
+  ASSERT_EQ(session.store(kClient).alloc_block(300, block), 0);
+  memset(block.data, 'b', 300);
+  const std::byte* data = nullptr;
+  ASSERT_EQ(session.store(kWorker).resolve_block(kClient, block.slab, block.offset, 300, data), 0);
+  EXPECT_EQ(memcmp(data, block.data, 300), 0);
+  EXPECT_LT(session.store(kWorker).resolve_block(kClient, block.slab, UINT64_MAX - 10, 300, data), 0);
+  EXPECT_LT(session.store(kWorker).resolve_block(kClient, 99, 0, 300, data), 0);
+  EXPECT_LT(session.store(kWorker).resolve_block(9999, 0, 0, 300, data), 0);
+  session.store(kClient).free_block(block, 300);
+}
+
+TEST(StoreTest, memory_that_nobody_needs_goes_back_but_some_stays_warm) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  for (int i = 0; i < 10; ++i) {
+    ObjectRef ref{};
+    void* data = nullptr;
+    ASSERT_EQ(client.create(100u << 20, ref, data), 0);
+    ASSERT_EQ(client.release(ref), 0);
+  }
+  EXPECT_EQ(session.processes[kClient]->requests, 1u);
+  std::vector<ObjectRef> refs(20);
+  for (ObjectRef& ref : refs) {
+    void* data = nullptr;
+    ASSERT_EQ(client.create(100u << 20, ref, data), 0);
+  }
+  EXPECT_EQ(session.slabs_of(kClient), 20u);
+  for (const ObjectRef& ref : refs) ASSERT_EQ(client.release(ref), 0);
+  EXPECT_LE(session.slabs_of(kClient), 12u);
+  EXPECT_GE(session.slabs_of(kClient), 1u);
+}
+
+TEST(StoreTest, a_full_store_says_so_and_uses_what_it_kept_before) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef first{};
+  void* data = nullptr;
+  ASSERT_EQ(client.create(80u << 20, first, data), 0);
+  ASSERT_EQ(client.release(first), 0);
+  session.slabs_max = 1;
+  // The slab that is kept is too small for this one; it makes room.
+  ObjectRef second{};
+  ASSERT_EQ(client.create(90u << 20, second, data), 0) << last_error();
+  ObjectRef third{};
+  EXPECT_EQ(client.create(90u << 20, third, data), TARN_E_STORE_FULL);
+  ASSERT_EQ(client.release(second), 0);
+  ASSERT_EQ(client.create(90u << 20, third, data), 0);
+  ASSERT_EQ(client.release(third), 0);
+  // Small ones break into it when there is nothing else.
+  ObjectRef small = put(client, "small");
+  EXPECT_EQ(client.release(small), 0);
+}
+
+TEST(StoreTest, asks_for_less_when_a_generous_slab_is_refused) {
+  FakeSession session;
+  session.largest = 1u << 20;
+  ObjectRef ref = put(session.store(kClient), "fits");
+  EXPECT_EQ(session.store(kClient).release(ref), 0);
+}
+
+TEST(StoreTest, more_objects_than_are_backed_make_it_grow) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::vector<ObjectRef> refs;
+  for (uint32_t i = 0; i < shm::kObjectsAtStart * 2 + 1; ++i) refs.push_back(put(client, "x"));
+  EXPECT_EQ(session.processes[kClient]->grown_to, shm::kObjectsAtStart * 4);
+  for (const ObjectRef& ref : refs) ASSERT_EQ(client.release(ref), 0);
+}
+
+// ---- Crashes
+
+TEST(StoreCrashTest, what_a_dead_member_held_is_let_go_and_comes_back) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, std::string(100'000, 'x'));
+  ASSERT_EQ(session.store(kWorker).acquire(ref), 0);
+  ASSERT_EQ(client.release(ref), 0);
+  session.kill(kWorker);
+  for (int again = 0; again < 2; ++again) session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  EXPECT_EQ(put(client, "next").id, ref.id);
+}
+
+TEST(StoreCrashTest, what_a_dead_member_freed_without_telling_is_found) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, "x");
+  ASSERT_EQ(session.store(kWorker).acquire(ref), 0);
+  ASSERT_EQ(client.release(ref), 0);
+  // The worker lets go, and dies before it can push the record into the chain.
+  auto* segment = reinterpret_cast<shm::MemberSegment*>(session.processes[kClient]->segments[0].data());
+  EXPECT_TRUE(ObjectTable::records(*segment)[shm::id_index(ref.id)].life.drop(kWorker, kWorker));
+  EXPECT_NE(put(client, "y").id, ref.id);
+  session.kill(kWorker);
+  EXPECT_EQ(put(client, "z").id, ref.id);
+}
+
+TEST(StoreCrashTest, a_dead_workers_results_stay_readable_and_its_slabs_go_with_the_last) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::vector<ObjectRef> refs;
+  for (int i = 0; i < 100; ++i) {
+    refs.push_back(result(session.store(kWorker), std::string(500, static_cast<char>('a' + i % 26))));
+    ASSERT_EQ(client.adopt(refs.back()), 0);
+  }
+  session.kill(kWorker);
+  session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  EXPECT_EQ(session.slabs_of(kWorker), 1u);
+  for (size_t i = 0; i < refs.size(); ++i) {
+    tarn_bytes bytes{};
+    ASSERT_EQ(client.get(refs[i], bytes), 0);
+    EXPECT_EQ(text_of(bytes), std::string(500, static_cast<char>('a' + i % 26)));
+    EXPECT_EQ(session.slabs_of(kWorker), 1u);
+    ASSERT_EQ(client.release(refs[i]), 0);
+  }
+  EXPECT_EQ(session.slabs_of(kWorker), 0u);
+}
+
+TEST(StoreCrashTest, results_that_nobody_will_find_are_freed_others_are_not) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef unsealed{};
+  void* data = nullptr;
+  ASSERT_EQ(worker.make_result(100, 1, unsealed, data), 0);
+  ObjectRef lost = result(worker, "published, but its task's record does not say so", 2);
+  ObjectRef kept = result(worker, "handed over", 3);
+  session.kill(kWorker);
+  auto only_third = [](void*, uint32_t made_for, uint32_t, uint32_t) { return made_for == 3; };
+  session.store(kSecond).sweep_dead_member(kWorker, only_third, nullptr);
+  EXPECT_EQ(client.adopt(lost), TARN_E_NO_OBJECT);
+  EXPECT_EQ(client.adopt(unsealed), TARN_E_NO_OBJECT);
+  ASSERT_EQ(client.adopt(kept), 0);
+  EXPECT_EQ(session.slabs_of(kWorker), 1u);
+  ASSERT_EQ(client.release(kept), 0);
+  EXPECT_EQ(session.slabs_of(kWorker), 0u);
+}
+
+TEST(StoreCrashTest, a_dead_worker_without_live_objects_leaves_no_slab) {
+  FakeSession session;
+  ObjectRef ref = result(session.store(kWorker), "never found", 1);
+  (void)ref;
+  // Its replacement knows the slab from tarnd.
+  ASSERT_EQ(session.processes[kSecond]->learn_slab(kWorker, 0), 0);
+  session.kill(kWorker);
+  session.store(kSecond).sweep_dead_member(kWorker, unreferenced, nullptr);
+  EXPECT_EQ(session.slabs_of(kWorker), 0u);
+}
+
+TEST(StoreCrashTest, a_release_that_did_not_know_of_the_death_is_settled_by_the_news) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = result(session.store(kWorker), "x");
+  ASSERT_EQ(client.adopt(ref), 0);
+  session.processes[kWorker].reset();
+  session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  ASSERT_EQ(client.release(ref), 0);  // to a member that is taken for alive
+  EXPECT_EQ(session.slabs_of(kWorker), 1u);
+  client.on_member_died(kWorker);
+  client.settle();
+  EXPECT_EQ(session.slabs_of(kWorker), 0u);
+}
+
+TEST(StoreCrashTest, the_next_member_with_the_same_number_starts_afresh) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef old = result(session.store(kWorker), "old");
+  ASSERT_EQ(client.adopt(old), 0);
+  ASSERT_EQ(client.release(old), 0);
+  session.kill(kWorker);
+  session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  client.on_member_gone(kWorker);
+  session.store(kSecond).on_member_gone(kWorker);
+  ASSERT_EQ(os::memfd_create("segment", sizeof(shm::MemberSegment), session.segments[kWorker]), 0);
+  session.start(kWorker);
+  for (uint32_t m : {kClient, kSecond}) {
+    os::Mapping map;
+    ASSERT_EQ(os::Mapping::map(session.segments[kWorker], sizeof(shm::MemberSegment), os::Access::kReadWrite, map), 0);
+    ASSERT_EQ(session.store(m).on_member_added(kWorker, reinterpret_cast<shm::MemberSegment*>(map.data())), 0);
+    session.processes[m]->segments.push_back(std::move(map));
+  }
+  ObjectRef fresh = result(session.store(kWorker), "new");
+  EXPECT_EQ(fresh.id, old.id);
+  ASSERT_EQ(client.adopt(fresh), 0) << last_error();
+  tarn_bytes bytes{};
+  ASSERT_EQ(client.get(fresh, bytes), 0);
+  EXPECT_EQ(text_of(bytes), "new");
+  EXPECT_EQ(client.get(old, bytes), TARN_E_NO_OBJECT);
+  EXPECT_EQ(client.release(fresh), 0);
+}
+
+// ---- Files
+
+Fd file_of(const std::string& text) {
+  Fd fd;
+  EXPECT_EQ(os::memfd_create("file", text.size(), fd), 0);
+  EXPECT_EQ(pwrite(fd.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  return fd;
+}
+
+TEST(StoreFileTest, a_mapped_file_is_an_object_like_any_other) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref{};
+  ASSERT_EQ(client.map_file(file_of("the file's bytes"), 16, ref), 0) << last_error();
+  tarn_bytes bytes{};
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  EXPECT_EQ(text_of(bytes), "the file's bytes");
+  ObjectRef slice = ref;
+  slice.offset = 4;
+  slice.size = 4;
+  ASSERT_EQ(session.store(kWorker).resolve(slice, bytes), 0);
+  EXPECT_EQ(text_of(bytes), "file");
+  tarn_object_details details{};
+  ASSERT_EQ(client.info(ref, details), 0);
+  EXPECT_EQ(details.is_file, 1u);
+  EXPECT_EQ(details.node, -1);
+  ASSERT_EQ(client.release(ref), 0);
+  EXPECT_TRUE(session.slabs.empty());
+}
+
+TEST(StoreFileTest, a_file_that_shrinks_under_a_reader_is_changed_for_everybody) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  Fd file = file_of(std::string(3 * os::kPageSize, 'f'));
+  Fd truncator{fcntl(file.get(), F_DUPFD_CLOEXEC, 3)};
+  ObjectRef ref{};
+  ASSERT_EQ(client.map_file(std::move(file), 3 * os::kPageSize, ref), 0);
+  tarn_bytes bytes{};
+  ASSERT_EQ(worker.resolve(ref, bytes), 0);
+  ASSERT_EQ(ftruncate(truncator.get(), os::kPageSize), 0);
+  EXPECT_FALSE(worker.take_file_fault());
+  EXPECT_EQ(static_cast<const volatile char*>(bytes.data)[2 * os::kPageSize], 0);
+  EXPECT_TRUE(worker.take_file_fault());
+  EXPECT_FALSE(worker.take_file_fault());
+  EXPECT_EQ(worker.resolve(ref, bytes), TARN_E_FILE_CHANGED);
+  EXPECT_EQ(client.get(ref, bytes), TARN_E_FILE_CHANGED);
+  EXPECT_EQ(session.store(kSecond).resolve(ref, bytes), TARN_E_FILE_CHANGED);
+  EXPECT_EQ(client.release(ref), 0);
+}
+
+TEST(StoreFileTest, a_file_that_shrank_before_it_was_mapped_is_refused) {
+  FakeSession session;
+  ObjectRef ref{};
+  EXPECT_EQ(session.store(kClient).map_file(file_of("short"), 4096, ref), TARN_E_FILE_CHANGED);
+  EXPECT_TRUE(session.slabs.empty());
+}
+
+// ---- Threads
+
+TEST(StoreTest, threads_of_one_process_share_it) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef shared = put(client, "shared");
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 2000; ++i) {
+        std::string text(1 + static_cast<size_t>(i * 37 + t) % 30'000, static_cast<char>('a' + t));
+        ObjectRef ref = put(client, text);
+        tarn_bytes bytes{};
+        if (client.ref(shared) != 0 || client.get(ref, bytes) != 0 || text_of(bytes) != text ||
+            client.release(ref) != 0 || client.release(shared) != 0)
+          ADD_FAILURE() << last_error();
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(client.release(shared), 0);
+}
+
+}  // namespace
+}  // namespace tarn::store
