@@ -295,6 +295,11 @@ inline void name_waiters(WaitersState& s) {
   name_words(base, 64, "waiter0", 4);
   name_words(base + 64, 64, "waiter1", 4);
   name_words(s.record, sizeof s.record, "record", 4);
+  // What an earlier wait left behind: a target that is far away.
+  for (uint32_t waiter = 0; waiter < 2; ++waiter) {
+    uint32_t ticket;
+    if (s.waiters.prepare(waiter, 0, 1000, ticket)) s.waiters.withdraw(waiter);
+  }
 }
 
 // As SegmentSpace::wake_set of task/session_view.hpp.

@@ -282,6 +282,7 @@ inline Report reuse(Reuse kind, bool waits_until_told) {
       if (task::claim(s.records[2], 3, mine)) {
         check(s.finished[1] != 0, "a task runs before what it depends on");
         task::finish(space, s.records[2], mine, 0);
+        s.finished[2] = 1;
         break;
       }
       await(s.hints.futex_address());
@@ -305,6 +306,7 @@ inline Report reuse(Reuse kind, bool waits_until_told) {
     return state.generation == 2 && state.phase != Phase::kWaiting ? "the new task is ready before what it depends on"
                                                                    : nullptr;
   });
+  model.finally([](const TaskState& s) { return s.finished[2] == 1 ? nullptr : "a dependent task was not told"; });
   return model.run();
 }
 

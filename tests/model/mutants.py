@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Breaks the shared protocols on purpose, one rule at a time, and expects a model to find each. Prints TAP.
+
+    mutants.py --library libmodel_explorer.a [--only WORD] COMPILER [ARGUMENT...]
+
+A mutant is the production header with one passage replaced. When that passage is not there any more, the protocol has
+changed: look whether the rule that it stood for still exists, and change the table with it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    header: str
+    old: str
+    new: str
+    models: str
+    call: str
+
+
+DOORBELL = ("shm/doorbell.hpp", "shm_models.hpp")
+RING = ("shm/hint_ring.hpp", "shm_models.hpp")
+WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
+FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
+TASK = ("task/task_protocol.hpp", "task_models.hpp")
+HOLDERS = ("store/holders.hpp", "store_models.hpp")
+
+
+def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> Mutant:
+    return Mutant(what, where[0], old, new, where[1], call)
+
+
+MUTANTS = [
+    mutant("a worker announces that it sleeps without a fence", DOORBELL,
+           "    heavy_fence();\n", "", "doorbell(1, 1, 1, false)"),
+    mutant("a worker announces by load and store", DOORBELL,
+           "parked_[member / 64].fetch_or(uint64_t{1} << member % 64);",
+           "parked_[member / 64].store(parked_[member / 64].load(kRelaxed) | uint64_t{1} << member % 64, kRelease);",
+           "doorbell_counts_the_awake(Taker::kWakesNextIfMore, 0, 2)"),
+    mutant("a hint is taken by a store", RING,
+           "if (head_.compare_exchange(head, head + count)) return count;",
+           "head_.store(head + count, kRelease); return count;", "ring_two_consumers(false, 2)"),
+    mutant("a slot is valid without its lap", RING,
+           "return slot >> 32 == lap(position);", "return slot != 0;", "ring_two_consumers(false, 3)"),
+    mutant("a waiter does not look again before it sleeps", WAITERS,
+           "if (!reached(events_.load(kSeqCst), now + missing)) return true;", "if (index < kCount) return true;",
+           "waiters_one(1)"),
+    mutant("a waiter says that it sleeps before it says how long", WAITERS,
+           "    waiter.target.store(now + missing, kRelease);\n    parked_.fetch_or(uint64_t{1} << index);\n",
+           "    parked_.fetch_or(uint64_t{1} << index);\n    waiter.target.store(now + missing, kRelease);\n",
+           "waiters_one(1)"),
+    mutant("events are counted by load and store", WAITERS,
+           "uint32_t now = events_.fetch_add(1) + 1;\n    uint64_t wake",
+           "uint32_t now = events_.load(kAcquire) + 1;\n    events_.store(now, kRelease);\n    uint64_t wake",
+           "waiters_one(2)"),
+    mutant("only the arrival that fills a word climbs", FAN_IN,
+           "if ((words[index / 64].fetch_or(bit) | bit) != ~uint64_t{0}) return false;",
+           "uint64_t old = words[index / 64].fetch_or(bit);\n"
+           "      if (old == ~uint64_t{0} || (old | bit) != ~uint64_t{0}) return false;", "fan_in(true, 3)"),
+    mutant("a leaf arrives by load and store", FAN_IN,
+           "if ((words[index / 64].fetch_or(bit) | bit) != ~uint64_t{0}) return false;",
+           "uint64_t now = words[index / 64].load(shm::kAcquire) | bit;\n"
+           "      words[index / 64].store(now, shm::kRelease);\n"
+           "      if (now != ~uint64_t{0}) return false;", "fan_in(false, 3)"),
+    mutant("a task is claimed by a store", TASK,
+           "if (record.state.compare_exchange(word, mine.pack())) return true;",
+           "record.state.store(mine.pack(), kRelease);\n    return true;", "claim_finish_redo(0, 1, true)"),
+    mutant("the arguments are kept without a stamp", TASK,
+           "undo.stamp.store(undo_stamp(generation, id), kRelease);", "(void)undo_stamp(generation, id);",
+           "claim_finish_redo(1, 4, false)"),
+    mutant("the stamp comes before the arguments", TASK,
+           "  memcpy(undo.payload, record.payload, kPayloadSize);\n"
+           "  undo.stamp.store(undo_stamp(generation, id), kRelease);\n",
+           "  undo.stamp.store(undo_stamp(generation, id), kRelease);\n"
+           "  memcpy(undo.payload, record.payload, kPayloadSize);\n", "claim_finish_redo(1, 4, false)"),
+    mutant("recovery does not bring the arguments back", TASK,
+           "memcpy(record.payload, undo[i].payload, kPayloadSize);", ";", "claim_finish_redo(1, 4, false)"),
+    mutant("a task is done before others are told", TASK,
+           "quiet ? Phase::kDone : Phase::kFinished", "Phase::kDone", "claim_finish_redo(1, 4, false)"),
+    mutant("a task finishes by a store", TASK,
+           "if (!record.state.compare_exchange(word, next.pack())) continue;",
+           "record.state.store(next.pack(), kRelease);", "claim_finish_redo(0, 1, false)"),
+    mutant("recovery does not tell about what was finished", TASK,
+           "tell(space, record, next);\n    return Recovered::kTold;", "return Recovered::kTold;",
+           "claim_finish_redo(1, 4, false)"),
+    mutant("recovery leaves alone what was running", TASK,
+           "  if (state.claimant != dead) return Recovered::kNothing;",
+           "  if (state.claimant != dead || state.phase == Phase::kRunning) return Recovered::kNothing;",
+           "claim_finish_redo(1, 4, false)"),
+    mutant("only who makes a dependent ready publishes it", TASK,
+           "    }\n    if (state.phase == Phase::kReady) space.publish(space.id(index));",
+           "      space.publish(space.id(index));\n    }", "dependencies(1, 1, 1)"),
+    mutant("a dependency bit is set without looking at the generation", TASK,
+           "    if (word >> 32 != generation) return;\n", "", "reuse(Reuse::kDirect, false)"),
+    mutant("an edge is hung without a swap when the flag is set", TASK,
+           "    state.flags |= kEdges;\n",
+           "    if ((state.flags & kEdges) != 0) return true;\n    state.flags |= kEdges;\n", "reuse(Reuse::kDirect, true)"),
+]
+
+
+def try_mutant(mutant: Mutant, main_file: Path, library: str, compiler: list[str]) -> tuple[bool, str]:
+    text = (ROOT / "src" / mutant.header).read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        return False, f"src/{mutant.header} has the passage {text.count(mutant.old)} times, see mutants.py"
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / mutant.header
+        changed.parent.mkdir(parents=True)
+        changed.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        program = Path(folder) / "mutant"
+        built = subprocess.run(
+            [*compiler, "-std=c++20", "-O1", "-w", "-DTARN_MODEL", f"-I{folder}", f"-I{HERE}", f"-I{ROOT / 'src'}",
+             f'-DMODEL_HEADER="{mutant.models}"', f"-DMODEL_CALL={mutant.call}",
+             main_file, library, "-o", program],
+            capture_output=True, text=True, check=False)
+        if built.returncode != 0:
+            return False, "does not compile: " + built.stderr[:2000]
+        done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode == 0, f"{mutant.call}: {done.stdout.strip() or done.stderr.strip()}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Breaks the protocols on purpose.")
+    parser.add_argument("--library", required=True, help="libmodel_explorer.a")
+    parser.add_argument("--main", type=Path, default=HERE / "mutant_main.cpp")
+    parser.add_argument("--only", default="", help="mutants with this in their description or header")
+    parser.add_argument("compiler", nargs="+")
+    arguments = parser.parse_args()
+    mutants = [m for m in MUTANTS if arguments.only in m.what or arguments.only in m.header]
+    print(f"1..{len(mutants)}")
+    failed = 0
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        tried = pool.map(lambda m: try_mutant(m, arguments.main, arguments.library, arguments.compiler), mutants)
+        for number, (m, (found, line)) in enumerate(zip(mutants, tried), 1):
+            print(f"{'ok' if found else 'not ok'} {number} - {m.header}: {m.what} ({line})".replace("\n", " "), flush=True)
+            failed += not found
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
