@@ -1,7 +1,7 @@
 // copy: the fastest way to fill warm shared memory that another core will read.
 //
-// Small and middle sizes as memcpy does it; large ones past the caches, because nothing that big would
-// stay in them, and a line that is overwritten whole need not be read first. Any thread.
+// Small sizes as memcpy does it. Beyond, in ways that do not read a line first that is overwritten whole:
+// by the processor's own block copy as long as caches can keep it, then past the caches. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace tarn::store {
 
 void copy_large(void* to, const void* from, uint64_t size);
 
-inline constexpr uint64_t kCopyLargeMin = 1u << 20;
+inline constexpr uint64_t kCopyLargeMin = 16u << 10;
 
 // The ranges do not overlap.
 inline void copy(void* to, const void* from, uint64_t size) {

@@ -13,12 +13,14 @@ namespace tarn::store {
 namespace {
 
 TEST(CopyTest, copies_exactly_the_bytes_whatever_size_and_alignment) {
-  constexpr size_t kRoom = kCopyLargeMin * 2 + 4096;
+  constexpr size_t kStreamed = 4u << 20;
+  constexpr size_t kRoom = kStreamed + 8192;
   std::vector<unsigned char> from(kRoom);
   std::mt19937 random(1);
   for (auto& byte : from) byte = static_cast<unsigned char>(random());
   for (size_t size : {size_t{0}, size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{4096}, size_t{kCopyLargeMin - 1},
-                      size_t{kCopyLargeMin}, size_t{kCopyLargeMin + 1}, size_t{kCopyLargeMin + 63}, size_t{kCopyLargeMin * 2 + 17}}) {
+                      size_t{kCopyLargeMin}, size_t{kCopyLargeMin + 1}, size_t{kCopyLargeMin + 63}, size_t{1u << 20},
+                      kStreamed - 1, kStreamed, kStreamed + 1, kStreamed + 63, kStreamed + 4095}) {
     for (size_t to_shift : {size_t{0}, size_t{1}, size_t{63}}) {
       for (size_t from_shift : {size_t{0}, size_t{7}, size_t{64}}) {
         std::vector<unsigned char> to(kRoom, 0xee);
