@@ -107,6 +107,17 @@ MUTANTS = [
     mutant("an edge is hung without a swap when the flag is set", TASK,
            "    state.flags |= kEdges;\n",
            "    if ((state.flags & kEdges) != 0) return true;\n    state.flags |= kEdges;\n", "reuse(Reuse::kDirect, true)"),
+    mutant("a reference is taken without looking at the generation", HOLDERS,
+           "if (now.generation == generation && now.readable()) return Taken::kHeld;",
+           "if (now.generation != 0 || generation != 0) return Taken::kHeld;", "holders_late_take(true, false)"),
+    mutant("a reference is taken to what is dead", HOLDERS,
+           "      if ((found & kDead) != 0) return Taken::kGone;\n", "", "holders_late_take(false, false)"),
+    mutant("the last bit goes before the set is dead", HOLDERS,
+           "while (!bits.compare_exchange(found, rest != 0 ? rest : dead_by(self)));\n    return rest == 0;",
+           "while (!bits.compare_exchange(found, rest));\n    if (rest == 0) bits.store(dead_by(self), kRelease);\n"
+           "    return rest == 0;", "holders_late_take(false, false)"),
+    mutant("a dead set does not say who freed", HOLDERS,
+           "rest != 0 ? rest : dead_by(self)", "rest != 0 ? rest : dead_by(0)", "holders_last_two(true)"),
 ]
 
 

@@ -1,0 +1,32 @@
+// Who keeps an object alive, in every schedule and crash (store_models.hpp).
+
+#include <gtest/gtest.h>
+
+#include "store_models.hpp"
+
+namespace tarn::model {
+namespace {
+
+#define EXPECT_HOLDS(call)                       \
+  do {                                           \
+    Report report = (call);                      \
+    EXPECT_TRUE(report.holds()) << report.trace; \
+  } while (false)
+
+TEST(Holders, AnObjectLivesWhileSomebodyHoldsIt) {
+  EXPECT_HOLDS(holders_hand_over(false));
+  EXPECT_HOLDS(holders_hand_over(true));
+}
+TEST(Holders, TheLastOfTwoFrees) {
+  EXPECT_HOLDS(holders_last_two(false));
+  EXPECT_HOLDS(holders_last_two(true));
+}
+TEST(Holders, ALateTakeRevivesNothing) {
+  EXPECT_HOLDS(holders_late_take(false, false));
+  EXPECT_HOLDS(holders_late_take(true, false));
+  EXPECT_HOLDS(holders_late_take(false, true));
+  EXPECT_HOLDS(holders_late_take(true, true));
+}
+
+}  // namespace
+}  // namespace tarn::model
