@@ -145,12 +145,21 @@ TEST(ConfigFileTest, refuses_wrong_types_and_values) {
            {"[tenants]\nalice = 1", "tenants.\"alice\" is a number; write it as a section"},
            {"[daemon]\n[daemon]", "not valid TOML"},
            {"[daemon", "t.toml:1:8: not valid TOML"},
+           {"[# comment\n", "not valid TOML"},
+           {"[daemon]\nmode = 1 # ё\nё = 2", "t.toml:3:1: not valid TOML"},
            {"[daemon]\nsocket = \"/a\"\nsocket = \"/b\"", "t.toml:3"},
        })
     EXPECT_NE(refusal(one.text).find(one.expected), std::string::npos) << one.text << "\n  " << refusal(one.text);
 }
 
+TEST(ConfigFileTest, takes_any_character_in_texts_and_comments) {
+  EXPECT_EQ(parse("# ё \"\n[daemon]\nsocket = \"/tmp/ё~7e~\\\"ё\" # 'ё\n").socket_path, "/tmp/ё~7e~\"ё");
+  EXPECT_EQ(parse("[daemon]\nsocket = '/tmp/ё\\'\n").socket_path, "/tmp/ё\\");
+  EXPECT_EQ(parse("\xef\xbb\xbf[daemon]\nsocket = \"\"\"/a\\\"\"\"\"\n").socket_path, "/a\"");
+}
+
 TEST(ConfigFileTest, shows_foreign_words_without_what_a_terminal_obeys) {
+  EXPECT_NE(refusal("\"ё\" = 1").find("\"ё\""), std::string::npos);
   std::string message = refusal("\"\\u001b[31m\" = 1");
   EXPECT_EQ(message.find('\x1b'), std::string::npos) << message;
   EXPECT_LT(refusal("\"" + std::string(5000, 'x') + "\" = 1").size(), 300u);
