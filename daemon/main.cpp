@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/kill_point.hpp"
 #include "config_file.hpp"
 #include "ledger.hpp"
 #include "log.hpp"
@@ -225,6 +226,7 @@ int run_host(const Options& options, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tarn::daemon;
+  tarn::set_kill_role("tarnd");
   Options options;
   if (!parse_options(argc, argv, options)) {
     fprintf(stderr, "usage: tarnd [--config FILE] [--check] [--spawn-fd FD] [--verbose]\n"

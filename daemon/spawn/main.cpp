@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "base/kill_point.hpp"
 #include "os/process.hpp"
 #include "service.hpp"
 #include "tarn/tarn.h"
@@ -219,6 +220,7 @@ int run(const Options& options) {
 }  // namespace tarn::spawn
 
 int main(int argc, char** argv) {
+  tarn::set_kill_role("spawn");
   tarn::spawn::Options options;
   if (!tarn::spawn::parse_options(argc, argv, options)) {
     fprintf(stderr,

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/kill_point.hpp"
 #include "os/clock.hpp"
 #include "tarn/tarn.h"
 
@@ -150,8 +151,12 @@ int socket_send(const Fd& socket, std::span<const std::byte> packet, std::span<c
     memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
   }
   for (;;) {
+    TARN_KILL_POINT();
     ssize_t sent = sendmsg(socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) return 0;
+    if (sent >= 0) {
+      TARN_KILL_POINT();
+      return 0;
+    }
     if (errno == EINTR) continue;
     // ETOOMANYREFS: too many descriptors are in flight; they go once the other side takes some.
     if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS) {
@@ -183,6 +188,7 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
         return fail(TARN_E_PROTOCOL, "a message was too long, or brought too many descriptors");
       }
       out.size = static_cast<size_t>(size);
+      TARN_KILL_POINT();
       return 0;
     }
     if (errno == EINTR) continue;

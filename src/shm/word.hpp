@@ -22,15 +22,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#ifdef TARN_KILL_POINTS
-#include "shm/kill_point.hpp"
-#define TARN_KILL_POINT() ::tarn::shm::kill_point()
-#else
-#define TARN_KILL_POINT() ((void)0)
-namespace tarn::shm {
-inline void set_kill_role(const char*) {}  // see kill_point.hpp
-}
-#endif
+#include "base/kill_point.hpp"
 
 namespace tarn::shm {
 

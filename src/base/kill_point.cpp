@@ -1,4 +1,4 @@
-#include "shm/kill_point.hpp"
+#include "base/kill_point.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace tarn::shm {
+namespace tarn {
 namespace {
 
 std::atomic<long> left{0};  // points until the signal; 0: none is planned
@@ -38,4 +38,4 @@ void kill_point() {
   kill(getpid(), signal_number);
 }
 
-}  // namespace tarn::shm
+}  // namespace tarn
