@@ -150,6 +150,10 @@ STAGES = [
         configuration="gcc", suites=("fault",),
     ),
     Stage(
+        "kill", "a process may be killed or stopped at any operation on shared memory and any message", run_suites,
+        configuration="kill", suites=("fault",),
+    ),
+    Stage(
         "model", "the shared state machines, in every interleaving", run_suites,
         configuration="gcc", suites=("model",),
     ),

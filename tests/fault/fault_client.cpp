@@ -107,12 +107,12 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
     }
     if (alive) alive = load.finish();
     check_journal(load, alive, verdict);
-  }
-  if (alive) {
-    std::string left = wait_until_quiet(info.daemon_pid, info.workers, kQuietTimeMax);
-    if (!left.empty()) {
-      fprintf(stderr, "fault: left in the session: %s\n", left.c_str());
-      ++verdict.leaked;
+    if (alive) {
+      std::string left = wait_until_quiet(info.daemon_pid, info.workers, kQuietTimeMax, [&load] { load.nudge(); });
+      if (!left.empty()) {
+        fprintf(stderr, "fault: left in the session: %s\n", left.c_str());
+        ++verdict.leaked;
+      }
     }
   }
   tarn_close(client);
@@ -154,6 +154,6 @@ int main(int argc, char** argv) {
   if (options.storm) options.mix.crashes = 1;
   if (strcmp(only, "store") == 0) options.mix = {0, 4, 6, 0, 0, 0, 0, 400'000};
   if (strcmp(only, "task") == 0) options.mix = {6, 0, 0, 4, 1, 2, 1, 0};
-  if (!options.storm) options.mix.large_size_max = 4000;
+  if (!options.storm) options.mix = {4, 2, 3, 3, 1, 1, 0, 4000};
   return run(options);
 }

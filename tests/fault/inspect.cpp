@@ -24,6 +24,7 @@ struct Left {
   uint64_t slab_bytes = 0;
   uint64_t objects = 0;  // held by somebody
   uint64_t tasks = 0;    // submitted and not done
+  std::string details;   // of the first few objects
 };
 
 void count_in_segment(const Fd& file, Left& left) {
@@ -32,8 +33,15 @@ void count_in_segment(const Fd& file, Left& left) {
   auto& segment = *reinterpret_cast<const shm::MemberSegment*>(map.data());
   auto* objects = reinterpret_cast<const store::ObjectRecord*>(segment.object_records);
   for (uint32_t i = 0; i < segment.objects_used.load(shm::kAcquire); ++i) {
-    bool is_dead = (objects[i].life.bits.load(shm::kAcquire) & store::kDead) != 0;
-    if (objects[i].life.state_now().phase != store::Phase::kFree && !is_dead) ++left.objects;
+    uint64_t bits = objects[i].life.bits.load(shm::kAcquire);
+    auto phase = objects[i].life.state_now().phase;
+    if (phase == store::Phase::kFree || (bits & store::kDead) != 0) continue;
+    if (++left.objects > 5) continue;
+    char text[160];
+    snprintf(text, sizeof text, "; member %u object %u: phase %d bits %llx size %llu", segment.member, i,
+             static_cast<int>(phase), static_cast<unsigned long long>(bits),
+             static_cast<unsigned long long>(objects[i].size));
+    left.details += text;
   }
   auto* tasks = reinterpret_cast<const task::TaskRecord*>(segment.task_records);
   for (uint32_t i = 0; i < segment.records_used.load(shm::kAcquire); ++i) {
@@ -66,9 +74,11 @@ Left look(pid_t daemon) {
 
 }  // namespace
 
-std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit) {
+std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit,
+                             const std::function<void()>& nudge) {
   auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
+    nudge();
     Left left = look(daemon);
     // Each process has some slabs of its own; what a fixed load needs does not grow with the kills.
     uint64_t bytes_max = (1 + workers) * uint64_t{128} << 20;
@@ -76,7 +86,7 @@ std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::millis
     if (std::chrono::steady_clock::now() > end)
       return std::to_string(left.segments) + " segments for " + std::to_string(workers) + " workers, " +
              std::to_string(left.objects) + " objects, " + std::to_string(left.tasks) + " tasks, " +
-             std::to_string(left.slabs) + " slabs of " + std::to_string(left.slab_bytes) + " bytes";
+             std::to_string(left.slabs) + " slabs of " + std::to_string(left.slab_bytes) + " bytes" + left.details;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }

@@ -5,12 +5,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace tarn::fault {
 
 // Waits until nothing is left of what a session had to do: no live object, no task on its way, no memory
 // of dead workers. Returns what is left when the time has passed, or "".
-std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit);
+// `nudge` is called before each look: a client gives back what it need not hold when it next does something.
+std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit,
+                             const std::function<void()>& nudge);
 
 }  // namespace tarn::fault

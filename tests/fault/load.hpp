@@ -51,6 +51,9 @@ class Load {
   // Takes every outstanding result and gives everything back. False if the daemon has gone.
   [[nodiscard]] bool finish();
 
+  // Some tasks more, so that the client tidies up after those it had released early.
+  void nudge();
+
   // The ids of tasks whose results were never taken, but which must run all the same.
   [[nodiscard]] const std::vector<uint64_t>& unwatched() const { return unwatched_; }
   [[nodiscard]] const std::vector<uint64_t>& taken() const { return taken_; }
