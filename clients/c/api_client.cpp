@@ -56,6 +56,9 @@ int read_options(const tarn_options* given, tarn_options& options) {
       options.workers = static_cast<uint32_t>(workers);
     }
   }
+  constexpr uint32_t kWorkersMax = shm::kMembersMax - shm::kFirstWorker;
+  if (options.workers > kWorkersMax)
+    return fail(TARN_E_UNSATISFIABLE, "%u workers were asked for; a session may have %u", options.workers, kWorkersMax);
   return 0;
 }
 
@@ -127,7 +130,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   int fd = -1;
   int is_worker = worker_fd(fd);
   if (is_worker < 0) return is_worker;
-  shm::set_kill_role(is_worker > 0 ? "worker" : "client");
+  set_kill_role(is_worker > 0 ? "worker" : "client");
   if (is_worker > 0) serve(fd);
 
   if (client == nullptr) return fail(TARN_E_ARGUMENT, "client is NULL");

@@ -1,0 +1,307 @@
+// What the C interface refuses, one test an error of tarn.h that a program can provoke by itself.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "support/self_worker.hpp"
+
+namespace {
+
+using tarn::test::PrivateClient;
+
+constexpr int64_t kLong = 20'000'000'000;
+
+int sum_bytes(tarn_call* call) {
+  tarn_bytes bytes = tarn_call_arg(call, 0);
+  uint64_t sum = 0;
+  for (size_t i = 0; i < bytes.size; ++i) sum += static_cast<const uint8_t*>(bytes.data)[i];
+  return tarn_call_return(call, &sum, sizeof sum);
+}
+
+int wait_a_second(tarn_call*) {
+  usleep(1'000'000);
+  return 0;
+}
+
+const tarn::test::SelfWorker self_worker{[] {
+  tarn_task_define("sum_bytes", sum_bytes);
+  tarn_task_define("wait_a_second", wait_a_second);
+}};
+
+tarn_options private_options() {
+  tarn_options options{};
+  options.size = sizeof options;
+  options.address = "private";
+  return options;
+}
+
+int init_code(const tarn_options& options) {
+  tarn_client* client = nullptr;
+  int code = tarn_init(&client, nullptr, nullptr, &options);
+  tarn_close(client);
+  return code;
+}
+
+bool says(const char* words) { return strstr(tarn_last_error(), words) != nullptr; }
+
+TEST(InitErrors, NullClient) { EXPECT_EQ(TARN_E_ARGUMENT, tarn_init(nullptr, nullptr, nullptr, nullptr)); }
+
+TEST(InitErrors, BadOptions) {
+  tarn_options options = private_options();
+  options.size = 3;
+  EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
+  options = private_options();
+  options.flags = 0x80;
+  EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
+  options = private_options();
+  options.reserved[7] = 1;
+  EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
+}
+
+TEST(InitErrors, BadAddress) {
+  tarn_options options = private_options();
+  options.address = "pigeon:7";
+  EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
+  EXPECT_TRUE(says("pigeon:7")) << tarn_last_error();
+}
+
+TEST(InitErrors, NobodyAtTheAddress) {
+  tarn_options options = private_options();
+  options.address = "unix:/nonexistent/tarnd.sock";
+  EXPECT_EQ(TARN_E_NO_DAEMON, init_code(options));
+  EXPECT_TRUE(says("/nonexistent/tarnd.sock")) << tarn_last_error();
+}
+
+TEST(InitErrors, MoreWorkersThanSlots) {
+  tarn_options options = private_options();
+  options.workers = 100'000;
+  EXPECT_EQ(TARN_E_UNSATISFIABLE, init_code(options));
+  EXPECT_TRUE(says("100000")) << tarn_last_error();
+}
+
+TEST(InitErrors, WorkersVariableIsNoNumber) {
+  setenv("TARN_WORKERS", "many", 1);
+  EXPECT_EQ(TARN_E_ARGUMENT, init_code(private_options()));
+  EXPECT_TRUE(says("many")) << tarn_last_error();
+  unsetenv("TARN_WORKERS");
+}
+
+TEST(ClientErrors, NullIsNotInitialised) {
+  tarn_future future{};
+  tarn_object object{};
+  tarn_bytes bytes{};
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_submit(nullptr, 1, nullptr, 0, nullptr, &future));
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_result(nullptr, future, 0, &bytes));
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_put(nullptr, "x", 1, &object));
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_client_fd(nullptr));
+  tarn_close(nullptr);
+}
+
+TEST(ClientErrors, ForkedChildIsRefused) {
+  PrivateClient client;
+  pid_t child = fork();
+  if (child == 0) {
+    tarn_object object;
+    tarn_future future;
+    bool refused = tarn_put(client, "x", 1, &object) == TARN_E_FORKED &&
+                   tarn_submit(client, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &future) == TARN_E_FORKED &&
+                   tarn_client_dispatch(client) == TARN_E_FORKED;
+    tarn_close(client);  // must not end the parent's session
+    _exit(refused ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(child, waitpid(child, &status, 0));
+  EXPECT_EQ(0, status);
+  tarn_object object;
+  ASSERT_EQ(0, tarn_put(client, "x", 1, &object)) << "the parent's session goes on: " << tarn_last_error();
+  EXPECT_EQ(0, tarn_release(client, object));
+}
+
+class HandleErrors : public testing::Test {
+ protected:
+  PrivateClient client_;
+};
+
+TEST_F(HandleErrors, UnknownTask) {
+  tarn_future future;
+  EXPECT_EQ(TARN_E_NO_TASK, tarn_submit(client_, tarn_task_id("never defined"), nullptr, 0, nullptr, &future));
+}
+
+TEST_F(HandleErrors, FutureTwiceReleased) {
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client_, future, kLong, &bytes));
+  ASSERT_EQ(0, tarn_future_release(client_, future));
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_future_release(client_, future));
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_result(client_, future, 0, &bytes));
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_wait(client_, &future, 1, 1, 0, nullptr, nullptr));
+  tarn_arg argument = tarn_arg_future(future);
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+}
+
+TEST_F(HandleErrors, FutureThatNeverWas) {
+  tarn_bytes bytes;
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_result(client_, tarn_future{0}, 0, &bytes));
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_result(client_, tarn_future{UINT64_MAX}, 0, &bytes));
+}
+
+TEST_F(HandleErrors, FutureNotDone) {
+  tarn_future future;
+  tarn_bytes bytes;
+  tarn_task_error error{};
+  error.size = sizeof error;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("wait_a_second"), nullptr, 0, nullptr, &future));
+  EXPECT_EQ(TARN_E_STATE, tarn_future_error(client_, future, &error));
+  EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client_, future, 0, &bytes));
+  EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client_, future, 1'000'000, &bytes));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_wait(client_, &future, 1, 2, 0, nullptr, nullptr));
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(HandleErrors, OneCallbackAFuture) {
+  tarn_future future;
+  auto ignore = [](tarn_client*, tarn_future, void*) {};
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("wait_a_second"), nullptr, 0, nullptr, &future));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_future_then(client_, future, nullptr, nullptr));
+  EXPECT_EQ(0, tarn_future_then(client_, future, ignore, nullptr));
+  EXPECT_EQ(TARN_E_STATE, tarn_future_then(client_, future, ignore, nullptr));
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(HandleErrors, ObjectTwiceReleased) {
+  tarn_object object;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_put(client_, "hello", 5, &object));
+  ASSERT_EQ(0, tarn_release(client_, object));
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_release(client_, object));
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_get(client_, object, &bytes));
+  tarn_arg argument = tarn_arg_object(object);
+  tarn_future future;
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+}
+
+TEST_F(HandleErrors, ObjectNotSealedAndSealedTwice) {
+  tarn_object object;
+  void* data;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_object_create(client_, 100, &object, &data));
+  EXPECT_EQ(TARN_E_STATE, tarn_get(client_, object, &bytes));
+  ASSERT_EQ(0, tarn_object_seal(client_, object));
+  EXPECT_EQ(TARN_E_STATE, tarn_object_seal(client_, object));
+  EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+TEST_F(HandleErrors, SliceOutside) {
+  tarn_object object;
+  tarn_object slice;
+  ASSERT_EQ(0, tarn_put(client_, "hello", 5, &object));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_slice(client_, object, 3, 3, &slice));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_slice(client_, object, UINT64_MAX, 2, &slice));
+  EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+TEST_F(HandleErrors, TooLarge) {
+  tarn_object object;
+  void* data;
+  EXPECT_EQ(TARN_E_TOO_LARGE, tarn_object_create(client_, SIZE_MAX / 2, &object, &data));
+  std::string value(2u << 20, 'x');
+  tarn_arg argument = tarn_arg_value(value.data(), value.size());
+  tarn_future future;
+  EXPECT_EQ(TARN_E_TOO_LARGE, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+}
+
+TEST_F(HandleErrors, BadArguments) {
+  tarn_future future;
+  tarn_arg argument = tarn_arg_value(nullptr, 0);
+  argument.kind = 9;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = 1000;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
+}
+
+class FileErrors : public testing::Test {
+ protected:
+  FileErrors() {
+    char name[] = "/tmp/tarn-files-XXXXXX";
+    folder_ = mkdtemp(name);
+  }
+  ~FileErrors() override { std::filesystem::remove_all(folder_); }
+
+  std::string file(const char* name, size_t size) {
+    std::string path = folder_ + "/" + name;
+    std::ofstream(path) << std::string(size, 'a');
+    return path;
+  }
+
+  int open_code(const std::string& path, uint32_t flags = TARN_FILE_MAP) {
+    tarn_object object{};
+    int code = tarn_object_from_file(client_, path.c_str(), flags, &object);
+    if (code == 0) {
+      EXPECT_EQ(0, tarn_release(client_, object));
+    }
+    return code;
+  }
+
+  PrivateClient client_;
+  std::string folder_;
+};
+
+TEST_F(FileErrors, NotAFile) {
+  for (uint32_t flags : {TARN_FILE_MAP, TARN_FILE_COPY}) {
+    EXPECT_EQ(TARN_E_FILE, open_code(folder_ + "/missing", flags));
+    EXPECT_TRUE(says("missing")) << tarn_last_error();
+    EXPECT_EQ(TARN_E_FILE, open_code(folder_, flags));
+    EXPECT_EQ(TARN_E_FILE, open_code("/dev/null", flags));
+    EXPECT_EQ(0, open_code(file("empty", 0), flags)) << tarn_last_error();
+  }
+  EXPECT_EQ(TARN_E_ARGUMENT, open_code(folder_, 0x70));
+}
+
+TEST_F(FileErrors, Denied) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  std::string path = file("secret", 10);
+  ASSERT_EQ(0, chmod(path.c_str(), 0));
+  EXPECT_EQ(TARN_E_DENIED, open_code(path));
+}
+
+TEST_F(FileErrors, VanishedFileStaysReadable) {
+  std::string path = file("vanishing", 10'000);
+  tarn_object object;
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_object_from_file(client_, path.c_str(), TARN_FILE_MAP, &object));
+  unlink(path.c_str());
+  tarn_arg argument = tarn_arg_object(object);
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+  uint64_t sum;
+  memcpy(&sum, bytes.data, sizeof sum);
+  EXPECT_EQ(10'000u * 'a', sum);
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+  EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+TEST_F(FileErrors, ShrunkenFileFailsTheTask) {
+  std::string path = file("shrinking", 100'000);
+  tarn_object object;
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_object_from_file(client_, path.c_str(), TARN_FILE_MAP, &object));
+  ASSERT_EQ(0, truncate(path.c_str(), 10));
+  tarn_arg argument = tarn_arg_object(object);
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &future));
+  EXPECT_EQ(TARN_E_FILE_CHANGED, tarn_result(client_, future, kLong, &bytes));
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+  EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+}  // namespace

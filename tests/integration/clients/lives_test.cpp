@@ -1,0 +1,245 @@
+// Sessions from beginning to end: many, at the same time, large, and killed.
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/self_worker.hpp"
+
+namespace {
+
+using tarn::test::PrivateClient;
+
+constexpr int64_t kLong = 20'000'000'000;
+
+int add_one(tarn_call* call) {
+  uint64_t value = 0;
+  memcpy(&value, tarn_call_arg(call, 0).data, sizeof value);
+  return tarn_call_return(call, &++value, sizeof value);
+}
+
+// What the worker finds around itself, as text: cwd, variable, standard input, parent's and own number.
+int surroundings(tarn_call* call) {
+  char folder[512] = "";
+  char input[64] = "";
+  if (getcwd(folder, sizeof folder) == nullptr || readlink("/proc/self/fd/0", input, sizeof input - 1) < 0) return -100;
+  const char* variable = getenv("TARN_LIVES_TEST");
+  std::string text = std::string(folder) + "\n" + (variable == nullptr ? "" : variable) + "\n" + input + "\n" +
+                     (getenv("TARN_WORKER_FD") == nullptr ? "clean" : "marked") + "\n";
+  // Nothing of the client's is open, only what belongs to Tarn.
+  DIR* directory = opendir("/proc/self/fd");
+  while (const dirent* entry = readdir(directory)) {
+    char target[512] = "";
+    std::string path = std::string("/proc/self/fd/") + entry->d_name;
+    if (readlink(path.c_str(), target, sizeof target - 1) > 0 && strstr(target, "tarn-lives-secret") != nullptr)
+      text += "secret";
+  }
+  closedir(directory);
+  return tarn_call_return(call, text.data(), text.size());
+}
+
+int print_line(tarn_call*) {
+  printf("from the worker\n");
+  fflush(stdout);
+  return 0;
+}
+
+int wait_long(tarn_call*) {
+  sleep(1000);
+  return 0;
+}
+
+const tarn::test::SelfWorker self_worker{[] {
+  tarn_task_define("add_one", add_one);
+  tarn_task_define("surroundings", surroundings);
+  tarn_task_define("print_line", print_line);
+  tarn_task_define("wait_long", wait_long);
+}};
+
+void expect_add(tarn_client* client, uint64_t value) {
+  tarn_arg argument = tarn_arg_value(&value, sizeof value);
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client, tarn_task_id("add_one"), &argument, 1, nullptr, &future)) << tarn_last_error();
+  ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+  uint64_t result = 0;
+  ASSERT_EQ(sizeof result, bytes.size);
+  memcpy(&result, bytes.data, sizeof result);
+  EXPECT_EQ(value + 1, result);
+  EXPECT_EQ(0, tarn_future_release(client, future));
+}
+
+size_t count_descriptors() {
+  size_t count = 0;
+  DIR* directory = opendir("/proc/self/fd");
+  while (readdir(directory) != nullptr) ++count;
+  closedir(directory);
+  return count;
+}
+
+TEST(Lives, TenSessionsLeaveNothing) {
+  size_t before = count_descriptors();
+  for (uint64_t i = 0; i < 10; ++i) {
+    PrivateClient client;
+    expect_add(client, i);
+  }
+  EXPECT_EQ(before, count_descriptors());
+}
+
+TEST(Lives, TwoClientsAtTheSameTime) {
+  PrivateClient first;
+  PrivateClient second;
+  for (uint64_t i = 0; i < 20; ++i) {
+    expect_add(first, i);
+    expect_add(second, i + 1000);
+  }
+  // What one hands out means nothing to the other.
+  tarn_object object;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_put(first, "mine", 4, &object));
+  EXPECT_LT(tarn_get(second, object, &bytes), 0);
+  EXPECT_EQ(0, tarn_release(first, object));
+}
+
+TEST(Lives, SessionThatDoesNothing) {
+  PrivateClient client;
+}
+
+TEST(Lives, CloseWithTasksOnTheirWay) {
+  PrivateClient client;
+  tarn_future future;
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("wait_long"), nullptr, 0, nullptr, &future));
+}
+
+TEST(Lives, ManyThreads) {
+  PrivateClient client;
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 8; ++t)
+    threads.emplace_back([&client, t] {
+      for (uint64_t i = 0; i < 50; ++i) expect_add(client, t * 1000 + i);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Lives, HundredThousandObjects) {
+  PrivateClient client;
+  std::vector<tarn_object> objects(100'000);
+  for (uint64_t i = 0; i < objects.size(); ++i)
+    ASSERT_EQ(0, tarn_put(client, &i, sizeof i, &objects[i])) << tarn_last_error();
+  for (uint64_t i = 0; i < objects.size(); ++i) {
+    tarn_bytes bytes;
+    uint64_t value = 0;
+    ASSERT_EQ(0, tarn_get(client, objects[i], &bytes)) << tarn_last_error();
+    ASSERT_EQ(sizeof value, bytes.size);
+    memcpy(&value, bytes.data, sizeof value);
+    ASSERT_EQ(i, value);
+  }
+  for (const tarn_object& object : objects) ASSERT_EQ(0, tarn_release(client, object));
+}
+
+TEST(Lives, WorkersHaveTheSurroundingsOfTheClient) {
+  char name[] = "/tmp/tarn-lives-secret-XXXXXX";
+  int secret = mkstemp(name);  // inheritable on purpose
+  unlink(name);
+  setenv("TARN_LIVES_TEST", "some value", 1);
+  char before[512];
+  ASSERT_NE(nullptr, getcwd(before, sizeof before));
+  ASSERT_EQ(0, chdir("/usr"));
+  {
+    PrivateClient client;
+    tarn_future future;
+    tarn_bytes bytes;
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("surroundings"), nullptr, 0, nullptr, &future));
+    ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ("/usr\nsome value\n/dev/null\nclean\n", std::string(static_cast<const char*>(bytes.data), bytes.size));
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  ASSERT_EQ(0, chdir(before));
+  unsetenv("TARN_LIVES_TEST");
+  close(secret);
+}
+
+TEST(Lives, WorkersPrintWhereTheClientPrints) {
+  testing::internal::CaptureStdout();
+  {
+    PrivateClient client;
+    tarn_future future;
+    tarn_bytes bytes;
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("print_line"), nullptr, 0, nullptr, &future));
+    EXPECT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  EXPECT_EQ("from the worker\n", testing::internal::GetCapturedStdout());
+}
+
+// The processes that descend from `root`, by their numbers; dead ones do not count.
+std::vector<pid_t> descendants(pid_t root) {
+  std::vector<pid_t> found{root};
+  for (size_t i = 0; i < found.size(); ++i) {
+    DIR* directory = opendir("/proc");
+    while (const dirent* entry = readdir(directory)) {
+      int pid = atoi(entry->d_name);
+      if (pid <= 0) continue;
+      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+      std::string text((std::istreambuf_iterator<char>(file)), {});
+      size_t end = text.rfind(')');
+      char state = '?';
+      int parent = 0;
+      if (end == std::string::npos || sscanf(text.c_str() + end + 1, " %c %d", &state, &parent) != 2) continue;
+      if (parent == found[i] && state != 'Z' && state != 'X') found.push_back(pid);
+    }
+    closedir(directory);
+  }
+  found.erase(found.begin());
+  return found;
+}
+
+TEST(Lives, KilledClientTakesEverythingAlong) {
+  int ready[2];
+  ASSERT_EQ(0, pipe(ready));
+  pid_t child = fork();
+  if (child == 0) {
+    PrivateClient client(0);
+    tarn_future future;
+    for (int i = 0; i < 10; ++i) (void)tarn_submit(client, tarn_task_id("wait_long"), nullptr, 0, nullptr, &future);
+    usleep(200'000);  // so that workers are in the midst of it
+    (void)!write(ready[1], "x", 1);
+    pause();
+    _exit(1);
+  }
+  char byte;
+  ASSERT_EQ(1, read(ready[0], &byte, 1));
+  close(ready[0]);
+  close(ready[1]);
+  std::vector<pid_t> family = descendants(child);
+  EXPECT_GE(family.size(), 3u) << "tarn-spawn, tarnd and a worker";
+  auto begin = std::chrono::steady_clock::now();
+  kill(child, SIGKILL);
+  ASSERT_EQ(child, waitpid(child, nullptr, 0));
+  auto all_gone = [&family] {
+    for (pid_t pid : family) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+      std::string text((std::istreambuf_iterator<char>(file)), {});
+      size_t end = text.rfind(')');
+      if (end != std::string::npos && text[end + 2] != 'Z' && text[end + 2] != 'X') return false;
+    }
+    return true;
+  };
+  while (!all_gone() && std::chrono::steady_clock::now() - begin < std::chrono::seconds(20)) usleep(1000);
+  EXPECT_TRUE(all_gone());
+  auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  EXPECT_LT(took.count(), 1000);
+}
+
+}  // namespace

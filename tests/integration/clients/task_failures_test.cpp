@@ -1,0 +1,192 @@
+// Tasks that fail, throw, exit, abort or are killed: what the client is told.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "support/self_worker.hpp"
+
+namespace {
+
+using tarn::test::PrivateClient;
+
+constexpr int64_t kLong = 20'000'000'000;
+
+int fail_with_words(tarn_call* call) { return tarn_call_fail(call, -4711, "Weather", "%d drops", 17); }
+int fail_with_code(tarn_call*) { return -4712; }
+int fail_with_success(tarn_call* call) { return tarn_call_fail(call, 0, nullptr, "not so well"); }
+int exit_with_seven(tarn_call*) { _exit(7); }
+
+int die(tarn_call* call) {
+  int number = 0;
+  memcpy(&number, tarn_call_arg(call, 0).data, sizeof number);
+  rlimit no_core{};
+  setrlimit(RLIMIT_CORE, &no_core);
+  signal(number, SIG_DFL);
+  raise(number);
+  return 0;
+}
+
+int attempt(tarn_call* call) {
+  uint32_t attempt = tarn_call_attempt(call);
+  if (attempt < 3) _exit(1);
+  return tarn_call_return(call, &attempt, sizeof attempt);
+}
+
+int nothing(tarn_call*) { return 0; }
+
+const tarn::test::SelfWorker self_worker{[] {
+  tarn_task_define("fail_with_words", fail_with_words);
+  tarn_task_define("fail_with_code", fail_with_code);
+  tarn_task_define("fail_with_success", fail_with_success);
+  tarn_task_define("exit_with_seven", exit_with_seven);
+  tarn_task_define("die", die);
+  tarn_task_define("attempt", attempt);
+  tarn_task_define("nothing", nothing);
+  tarn_task_define_typed("typed", nothing, 5, nullptr);
+  if (getenv("TARN_WORKER_FD") == nullptr) tarn_task_define("only_in_the_client", nothing);
+}};
+
+class TaskFailures : public testing::Test {
+ protected:
+  // Submits, waits for the failure and fills error_. Returns what tarn_result returned.
+  int failure_of(const char* task, int32_t retries = 0, const void* argument = nullptr, size_t size = 0,
+                 uint32_t signature = 0) {
+    tarn_submit_options options{};
+    options.size = sizeof options;
+    options.retries = retries;
+    options.signature = signature;
+    tarn_arg arg = tarn_arg_value(argument, size);
+    EXPECT_EQ(0, tarn_submit(client_, tarn_task_id(task), &arg, argument == nullptr ? 0 : 1, &options, &future_))
+        << tarn_last_error();
+    tarn_bytes bytes{};
+    int code = tarn_result(client_, future_, kLong, &bytes);
+    text_ = tarn_last_error();
+    error_.size = sizeof error_;
+    EXPECT_EQ(0, tarn_future_error(client_, future_, &error_)) << tarn_last_error();
+    type_ = error_.type == nullptr ? "" : error_.type;
+    message_ = error_.message == nullptr ? "" : error_.message;
+    task_ = error_.task == nullptr ? "" : error_.task;
+    EXPECT_EQ(0, tarn_future_release(client_, future_));
+    return code;
+  }
+
+  PrivateClient client_;
+  tarn_future future_{};
+  tarn_task_error error_{};
+  std::string text_, type_, message_, task_;
+};
+
+TEST_F(TaskFailures, OwnWordsArrive) {
+  EXPECT_EQ(TARN_E_TASK_FAILED, failure_of("fail_with_words"));
+  EXPECT_EQ(-4711, error_.code);
+  EXPECT_EQ("Weather", type_);
+  EXPECT_EQ("17 drops", message_);
+  EXPECT_EQ("fail_with_words", task_);
+  EXPECT_EQ(1u, error_.attempts) << "a task that reports an error is not run again";
+  EXPECT_EQ(0, error_.signal);
+  EXPECT_NE(std::string::npos, text_.find("17 drops")) << text_;
+  EXPECT_NE(std::string::npos, text_.find("fail_with_words")) << text_;
+}
+
+TEST_F(TaskFailures, CodeAloneArrives) {
+  EXPECT_EQ(TARN_E_TASK_FAILED, failure_of("fail_with_code"));
+  EXPECT_EQ(-4712, error_.code);
+  EXPECT_EQ("fail_with_code", task_);
+}
+
+TEST_F(TaskFailures, FailingWithSuccessIsAFailure) {
+  EXPECT_EQ(TARN_E_TASK_FAILED, failure_of("fail_with_success"));
+  EXPECT_EQ(TARN_E_TASK_FAILED, error_.code);
+  EXPECT_EQ("not so well", message_);
+}
+
+TEST_F(TaskFailures, AbortIsToldWithItsSignal) {
+  int number = SIGABRT;
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("die", -1, &number, sizeof number));
+  EXPECT_EQ(SIGABRT, error_.signal);
+  EXPECT_EQ(1u, error_.attempts);
+  EXPECT_EQ("die", task_);
+}
+
+TEST_F(TaskFailures, SegmentationFaultIsRetriedThreeTimes) {
+  int number = SIGSEGV;
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("die", 0, &number, sizeof number));
+  EXPECT_EQ(SIGSEGV, error_.signal);
+  EXPECT_EQ(4u, error_.attempts);
+}
+
+TEST_F(TaskFailures, KillIsToldWithItsSignal) {
+  int number = SIGKILL;
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("die", 1, &number, sizeof number));
+  EXPECT_EQ(SIGKILL, error_.signal);
+  EXPECT_EQ(2u, error_.attempts);
+}
+
+TEST_F(TaskFailures, ExitIsToldWithItsStatus) {
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("exit_with_seven", -1));
+  EXPECT_EQ(0, error_.signal);
+  EXPECT_EQ(7, error_.exit_status);
+  EXPECT_NE(std::string::npos, text_.find('7')) << text_;
+}
+
+TEST_F(TaskFailures, RetriesEndInAResult) {
+  tarn_future future;
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("attempt"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+  uint32_t attempt = 0;
+  ASSERT_EQ(sizeof attempt, bytes.size);
+  memcpy(&attempt, bytes.data, sizeof attempt);
+  EXPECT_EQ(3u, attempt);
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(TaskFailures, TaskThatTheWorkerDoesNotKnow) {
+  EXPECT_EQ(TARN_E_NO_TASK, failure_of("only_in_the_client"));
+}
+
+TEST_F(TaskFailures, OtherTypesThanTheTaskHas) {
+  EXPECT_EQ(TARN_E_TYPE, failure_of("typed", 0, nullptr, 0, 6));
+}
+
+TEST_F(TaskFailures, DependentsFailWithTheCause) {
+  tarn_future first;
+  tarn_future second;
+  tarn_future third;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("fail_with_words"), nullptr, 0, nullptr, &first));
+  tarn_arg argument = tarn_arg_future(first);
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("nothing"), &argument, 1, nullptr, &second));
+  argument = tarn_arg_future(second);
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("nothing"), &argument, 1, nullptr, &third));
+  tarn_bytes bytes{};
+  EXPECT_EQ(TARN_E_DEPENDENCY, tarn_result(client_, third, kLong, &bytes));
+  tarn_task_error error{};
+  error.size = sizeof error;
+  ASSERT_EQ(0, tarn_future_error(client_, third, &error));
+  EXPECT_STREQ("fail_with_words", error.task);
+  EXPECT_STREQ("17 drops", error.message);
+  for (tarn_future future : {first, second, third}) EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(TaskFailures, OtherTasksGoOnWhileWorkersCrash) {
+  int number = SIGKILL;
+  tarn_arg arg = tarn_arg_value(&number, sizeof number);
+  tarn_future crash;
+  tarn_future futures[200];
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("die"), &arg, 1, nullptr, &crash));
+  for (tarn_future& future : futures)
+    ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("nothing"), nullptr, 0, nullptr, &future));
+  tarn_bytes bytes{};
+  for (tarn_future& future : futures) {
+    EXPECT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_future_release(client_, future));
+  }
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client_, crash, kLong, &bytes));
+  EXPECT_EQ(0, tarn_future_release(client_, crash));
+}
+
+}  // namespace
