@@ -27,7 +27,7 @@ def evaluate(expression: str, text: str) -> int:
     for name in re.findall(r"(?:\w+::)*(k[A-Z]\w*)", expression):
         other = next(e for t in [text, *map(read, CODE)] if (e := expression_of(name, t)) is not None)
         expression = re.sub(rf"(?:\w+::)*\b{name}\b", f"({evaluate(other, text)})", expression)
-    if not re.fullmatch(r"[\d\s()+*<\-]+", expression):
+    if not re.fullmatch(r"[\da-fx\s()+*<\-]+", expression):
         raise ValueError(f"cannot evaluate {expression}")
     return eval(expression, {"__builtins__": {}})  # digits and operators only
 
