@@ -9,6 +9,7 @@
 #include <tarn/codec.hpp>
 #include <tarn/error.hpp>
 #include <tarn/object.hpp>
+#include <tarn/session.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -48,22 +49,23 @@ class future {
   future() noexcept = default;
 
   // Takes over `handle` of the C interface. Since 0.1.
-  future(tarn_client* client, tarn_future handle) noexcept : client_(client), handle_(handle) {}
+  future(const session& session, tarn_future handle) noexcept
+      : session_(&session), handle_(handle) {}
 
   future(future&& other) noexcept
-      : client_(std::exchange(other.client_, nullptr)), handle_(other.handle_) {}
+      : session_(std::exchange(other.session_, nullptr)), handle_(other.handle_) {}
   future& operator=(future&& other) noexcept {
     future taken(std::move(other));
-    std::swap(client_, taken.client_);
+    std::swap(session_, taken.session_);
     std::swap(handle_, taken.handle_);
     return *this;
   }
   ~future() {
-    if (client_ != nullptr) ::tarn_future_release(client_, handle_);
+    if (session_ != nullptr) ::tarn_future_release(session_->handle(), handle_);
   }
 
   // Whether this refers to a task: not if it was moved from. Since 0.1.
-  [[nodiscard]] bool valid() const noexcept { return client_ != nullptr; }
+  [[nodiscard]] bool valid() const noexcept { return session_ != nullptr; }
 
   // Whether the task is done, successfully or not. Since 0.1.
   [[nodiscard]] bool is_done() const { return wait_for(nanoseconds(0)); }
@@ -74,7 +76,7 @@ class future {
   // Waits until the task is done, and returns true, or until `timeout` passed, and returns false.
   // Since 0.1.
   [[nodiscard]] bool wait_for(nanoseconds timeout) const {
-    const int result = ::tarn_wait(client_, &handle_, 1, 1, timeout.count(), nullptr, nullptr);
+    const int result = ::tarn_wait(client(), &handle_, 1, 1, timeout.count(), nullptr, nullptr);
     if (result == TARN_E_TIMED_OUT) return false;
     detail::check(result);
     return true;
@@ -99,14 +101,14 @@ class future {
   // Since 0.1.
   [[nodiscard]] object get_object(nanoseconds timeout = forever) const requires detail::raw<R> {
     tarn_object handle;
-    const int code = ::tarn_future_object(client_, handle_, timeout.count(), &handle);
-    if (code < 0) detail::raise_failure(client_, handle_, code);
-    return object(client_, handle);
+    const int code = ::tarn_future_object(client(), handle_, timeout.count(), &handle);
+    if (code < 0) detail::raise_failure(client(), handle_, code);
+    return object(*session_, handle);
   }
 
   // For calls of the C interface; the future stays this one's. Since 0.1.
   [[nodiscard]] tarn_future handle() const noexcept { return handle_; }
-  [[nodiscard]] tarn_client* client() const noexcept { return client_; }
+  [[nodiscard]] tarn_client* client() const noexcept { return detail::client_of(session_); }
 
   // `co_await` gives what get() returns. The coroutine goes on inside of client.dispatch(), in the
   // thread that calls it. A future is awaited once at most. Since 0.1.
@@ -120,7 +122,7 @@ class future {
     template <class Handle>
     void await_suspend(Handle coroutine) const {
       detail::check(::tarn_future_then(
-          awaited.client_, awaited.handle_,
+          awaited.client(), awaited.handle_,
           [](tarn_client*, tarn_future, void* address) { Handle::from_address(address).resume(); },
           coroutine.address()));
     }
@@ -129,12 +131,12 @@ class future {
 
   tarn_bytes result(nanoseconds timeout) const {
     tarn_bytes bytes;
-    const int code = ::tarn_result(client_, handle_, timeout.count(), &bytes);
-    if (code < 0) detail::raise_failure(client_, handle_, code);
+    const int code = ::tarn_result(client(), handle_, timeout.count(), &bytes);
+    if (code < 0) detail::raise_failure(client(), handle_, code);
     return bytes;
   }
 
-  tarn_client* client_ = nullptr;
+  const session* session_ = nullptr;
   tarn_future handle_{};
 };
 

@@ -12,6 +12,7 @@
 #include <tarn/tarn.h>
 #include <tarn/codec.hpp>
 #include <tarn/error.hpp>
+#include <tarn/session.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -35,18 +36,20 @@ class object {
   object() noexcept = default;
 
   // Takes over one reference to `handle` of the C interface. Since 0.1.
-  object(tarn_client* client, tarn_object handle) noexcept : client_(client), handle_(handle) {}
+  object(const session& session, tarn_object handle) noexcept
+      : session_(&session), handle_(handle) {}
 
   // The argument of a task, which the call keeps. Since 0.1.
   static object of_argument(tarn_bytes bytes) noexcept {
-    object argument(nullptr, {0, 0, 0, bytes.size});
+    object argument;
+    argument.handle_.size = bytes.size;
     argument.argument_ = bytes.data != nullptr ? bytes.data : "";
     return argument;
   }
 
   object(const object& other)
-      : client_(other.client_), handle_(other.handle_), argument_(other.argument_) {
-    if (client_ != nullptr) detail::check(::tarn_object_ref(client_, handle_));
+      : session_(other.session_), handle_(other.handle_), argument_(other.argument_) {
+    if (session_ != nullptr) detail::check(::tarn_object_ref(session_->handle(), handle_));
   }
   object(object&& other) noexcept { swap(other); }
   object& operator=(object other) noexcept {
@@ -54,11 +57,11 @@ class object {
     return *this;
   }
   ~object() {
-    if (client_ != nullptr) ::tarn_release(client_, handle_);
+    if (session_ != nullptr) ::tarn_release(session_->handle(), handle_);
   }
 
   void swap(object& other) noexcept {
-    std::swap(client_, other.client_);
+    std::swap(session_, other.session_);
     std::swap(handle_, other.handle_);
     std::swap(argument_, other.argument_);
   }
@@ -90,15 +93,15 @@ class object {
     if (size == std::string_view::npos) size = handle_.size - std::min(offset, handle_.size);
     if (argument_ != nullptr) return slice_of_argument(offset, size);
     tarn_object part;
-    detail::check(::tarn_object_slice(client_, handle_, offset, size, &part));
-    return object(client_, part);
+    detail::check(::tarn_object_slice(detail::client_of(session_), handle_, offset, size, &part));
+    return object(*session_, part);
   }
 
   // What is known about the object, in the C interface's words. Since 0.1.
   [[nodiscard]] tarn_object_details info() const {
     tarn_object_details details{};
     details.size = sizeof details;
-    detail::check(::tarn_object_info(client_, handle_, &details));
+    detail::check(::tarn_object_info(detail::client_of(session_), handle_, &details));
     return details;
   }
 
@@ -118,11 +121,11 @@ class object {
   tarn_bytes get() const {
     if (argument_ != nullptr) return {argument_, handle_.size};
     tarn_bytes bytes;
-    detail::check(::tarn_get(client_, handle_, &bytes));
+    detail::check(::tarn_get(detail::client_of(session_), handle_, &bytes));
     return bytes;
   }
 
-  tarn_client* client_ = nullptr;
+  const session* session_ = nullptr;
   tarn_object handle_{};
   const void* argument_ = nullptr;  // the bytes, if this is the argument of a task
 };
@@ -133,26 +136,26 @@ namespace detail {
 template <plain T>
 class unsealed {
  public:
-  unsealed(tarn_client* client, tarn_object handle, std::span<T> elements) noexcept
-      : client_(client), handle_(handle), elements_(elements) {}
+  unsealed(const session& session, tarn_object handle, std::span<T> elements) noexcept
+      : session_(&session), handle_(handle), elements_(elements) {}
   unsealed(unsealed&& other) noexcept
-      : client_(std::exchange(other.client_, nullptr)),
+      : session_(std::exchange(other.session_, nullptr)),
         handle_(other.handle_),
         elements_(std::exchange(other.elements_, {})) {}
   unsealed& operator=(unsealed&&) = delete;
   ~unsealed() {
-    if (client_ != nullptr) ::tarn_release(client_, handle_);
+    if (session_ != nullptr) ::tarn_release(session_->handle(), handle_);
   }
 
   [[nodiscard]] std::span<T> elements() const noexcept { return elements_; }
 
   object seal() && {
-    check(::tarn_object_seal(client_, handle_));
-    return object(std::exchange(client_, nullptr), handle_);
+    check(::tarn_object_seal(client_of(session_), handle_));
+    return object(*std::exchange(session_, nullptr), handle_);
   }
 
  private:
-  tarn_client* client_;
+  const session* session_;
   tarn_object handle_;
   std::span<T> elements_;
 };
@@ -184,8 +187,8 @@ class writer {
  public:
   // Takes over `handle`, an unsealed object of the C interface whose memory is `elements`. Since
   // 0.1.
-  writer(tarn_client* client, tarn_object handle, std::span<T> elements) noexcept
-      : memory_(client, handle, elements) {}
+  writer(const session& session, tarn_object handle, std::span<T> elements) noexcept
+      : memory_(session, handle, elements) {}
 
   // How many elements there are. Since 0.1.
   [[nodiscard]] std::size_t size() const noexcept { return memory_.elements().size(); }

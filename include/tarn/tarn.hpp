@@ -19,9 +19,10 @@
 //   object.hpp   object, writer, filled, split_lines
 //   future.hpp   future, wait, wait_any, when_all
 //   task.hpp     TARN_TASK, this_task
+//   session.hpp  what keeps those that outlive their client out of harm
 //   error.hpp    error and its kinds, task_error
 //
-// Objects, writers and futures must not outlive their client.
+// Objects, writers and futures can be used for as long as their client.
 //
 // Thread safety: a client may be used by several threads at once, other things by one at a time.
 #pragma once
@@ -31,6 +32,7 @@
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
 #include <tarn/object.hpp>
+#include <tarn/session.hpp>
 #include <tarn/task.hpp>
 
 #include <cstddef>
@@ -67,19 +69,21 @@ struct task_options {
 class client {
  public:
   // Takes over `handle` of the C interface. Since 0.1.
-  explicit client(tarn_client* handle) noexcept : handle_(handle) {}
+  explicit client(tarn_client* handle) : session_(&session::open(handle)) {}
 
-  client(client&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  client(client&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
   client& operator=(client&& other) noexcept {
     client taken(std::move(other));
-    std::swap(handle_, taken.handle_);
+    std::swap(session_, taken.session_);
     return *this;
   }
   ~client() { close(); }
 
-  // Ends the session now: unfinished tasks are dropped. Nothing of this client may be used
-  // afterwards. Since 0.1.
-  void close() noexcept { ::tarn_close(std::exchange(handle_, nullptr)); }
+  // Ends the session now: unfinished tasks are dropped, and what was handed out in place becomes
+  // invalid. Objects, writers and futures that are left can only go away. Since 0.1.
+  void close() noexcept {
+    if (session_ != nullptr) session_->close();
+  }
 
   // ---- Tasks ----
 
@@ -100,8 +104,8 @@ class client {
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
-    return {handle_, detail::submit(handle_, entry, options.retries,
-                                    detail::send<Ps>(std::forward<As>(arguments))...)};
+    return {opened(), detail::submit(handle(), entry, options.retries,
+                                     detail::send<Ps>(std::forward<As>(arguments))...)};
   }
 
   // Chosen when the arguments do not fit the parameters of the task: wrong in type or in number.
@@ -138,32 +142,32 @@ class client {
     }
     tarn_object object;
     void* data;
-    detail::check(::tarn_object_create(handle_, count * sizeof(T), &object, &data));
-    return writer<T>(handle_, object, {static_cast<T*>(data), count});
+    detail::check(::tarn_object_create(handle(), count * sizeof(T), &object, &data));
+    return writer<T>(opened(), object, {static_cast<T*>(data), count});
   }
 
   // Makes an object of the regular file at `path`. Throws file_error, denied. Since 0.1.
   [[nodiscard]] object from_file(const std::string& path, file how = file::map) {
     tarn_object object;
     detail::check(
-        ::tarn_object_from_file(handle_, path.c_str(), static_cast<std::uint32_t>(how), &object));
-    return tarn::object(handle_, object);
+        ::tarn_object_from_file(handle(), path.c_str(), static_cast<std::uint32_t>(how), &object));
+    return tarn::object(opened(), object);
   }
 
   // ---- The session ----
 
   // Becomes readable (poll, epoll, select) when dispatch() has something to do. Since 0.1.
-  [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(handle_)); }
+  [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(handle())); }
 
   // Resumes the coroutines whose futures are done, in this thread, and arms fd() again; call it
   // once before the first poll. Does not block. Returns how many it resumed. Since 0.1.
-  int dispatch() { return detail::check(::tarn_client_dispatch(handle_)); }
+  int dispatch() { return detail::check(::tarn_client_dispatch(handle())); }
 
   // What is known about the session, in the C interface's words. Since 0.1.
   [[nodiscard]] tarn_client_info info() const {
     tarn_client_info info{};
     info.size = sizeof info;
-    detail::check(::tarn_client_get_info(handle_, &info));
+    detail::check(::tarn_client_get_info(handle(), &info));
     return info;
   }
 
@@ -174,7 +178,7 @@ class client {
     for (std::uint32_t i = 0; i < workers; ++i) {
       tarn_slot_info info{};
       info.size = sizeof info;
-      const int result = ::tarn_client_get_slot(handle_, i, &info);
+      const int result = ::tarn_client_get_slot(handle(), i, &info);
       if (result == TARN_E_STATE) break;  // this one and those after it have not started
       detail::check(result);
       slots.push_back(detail::to_slot(info));
@@ -183,16 +187,23 @@ class client {
   }
 
   // For calls of the C interface; the session stays this client's. Since 0.1.
-  [[nodiscard]] tarn_client* handle() const noexcept { return handle_; }
+  [[nodiscard]] tarn_client* handle() const noexcept { return detail::client_of(session_); }
+
+  // What its objects and futures refer to, for making them of handles of the C interface.
+  // Throws error (TARN_E_NOT_INITIALISED) if this was moved from. Since 0.1.
+  [[nodiscard]] const session& opened() const {
+    if (session_ == nullptr) detail::raise(TARN_E_NOT_INITIALISED, "this client was moved from");
+    return *session_;
+  }
 
  private:
   object put_bytes(tarn_bytes bytes) {
     tarn_object object;
-    detail::check(::tarn_put(handle_, bytes.data, bytes.size, &object));
-    return tarn::object(handle_, object);
+    detail::check(::tarn_put(handle(), bytes.data, bytes.size, &object));
+    return tarn::object(opened(), object);
   }
 
-  tarn_client* handle_;
+  session* session_;
 };
 
 // In the program as the user started it: connects to a daemon, starting a private one if need be,

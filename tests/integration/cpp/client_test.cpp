@@ -267,6 +267,20 @@ TEST_F(ClientTest, resumes_coroutines_in_dispatch) {
 }
 #endif
 
+TEST_F(ClientTest, can_go_before_what_it_made) {
+  future<int> result = tarn.submit(add, 1, 2);
+  object text = tarn.put("text");
+  object part = text.slice(1);
+  auto unfilled = tarn.create<char>(10);
+  auto unsealed = tarn.create<char>(10).fill('x');
+  tarn.close();
+  EXPECT_THROW(static_cast<void>(result.get()), error);
+  EXPECT_THROW(static_cast<void>(text.view()), error);
+  EXPECT_THROW(static_cast<void>(text.slice(1)), error);
+  EXPECT_THROW(static_cast<void>(object(text)), error);
+  EXPECT_THROW(static_cast<void>(std::move(unsealed).seal()), error);
+}
+
 TEST_F(ClientTest, can_be_moved_and_closed) {
   client other = std::move(tarn);
   EXPECT_EQ(other.submit(add, 1, 2).get(), 3);

@@ -176,13 +176,13 @@ TEST_F(TaskTest, refuses_a_submission_made_for_other_types) {
   tarn_future handle;
   ASSERT_EQ(
       tarn_submit(tarn.handle(), tarn_task_id("count_lines"), &argument, 1, &options, &handle), 0);
-  EXPECT_EQ(failure_of<task_error>(future<std::int64_t>(tarn.handle(), handle)).code(),
+  EXPECT_EQ(failure_of<task_error>(future<std::int64_t>(tarn.opened(), handle)).code(),
             TARN_E_TYPE);
 
   options.signature = detail::signature_of<std::int64_t, std::string>();
   ASSERT_EQ(
       tarn_submit(tarn.handle(), tarn_task_id("count_lines"), &argument, 1, &options, &handle), 0);
-  EXPECT_EQ(future<std::int64_t>(tarn.handle(), handle).get(), 1);
+  EXPECT_EQ(future<std::int64_t>(tarn.opened(), handle).get(), 1);
 }
 
 // In a process of its own, because a program with such a task cannot go on.

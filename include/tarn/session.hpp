@@ -1,0 +1,56 @@
+// session.hpp: what a client shares with its objects, writers and futures.
+//
+// They must not outlive their client, but often do: close() in the middle of a function, a member
+// declared before the client. So they do not refer to the C interface's client but to this, which
+// stays: once the client is closed, calls fail with TARN_E_NOT_INITIALISED and destructors do
+// nothing.
+//
+// Thread safety: any thread; but as with tarn_close, no other thread may be inside a call when it
+// closes.
+#pragma once
+
+#include <tarn/tarn.h>
+
+#include <atomic>
+
+namespace tarn {
+
+class session {
+ public:
+  // Returns the record of a client that was just made. It is never freed: a few bytes for each
+  // client that a process makes.
+  static session& open(tarn_client* client) {
+    auto* opened = new session(client);
+    opened->next_ = newest_.load(std::memory_order_relaxed);
+    while (!newest_.compare_exchange_weak(opened->next_, opened, std::memory_order_release,
+                                          std::memory_order_relaxed)) {
+    }
+    return *opened;
+  }
+
+  // The C interface's client, or NULL once it is closed. Since 0.1.
+  [[nodiscard]] tarn_client* handle() const noexcept {
+    return client_.load(std::memory_order_acquire);
+  }
+
+  // Closes the client, if it is open. Since 0.1.
+  void close() noexcept { ::tarn_close(client_.exchange(nullptr, std::memory_order_acq_rel)); }
+
+ private:
+  explicit session(tarn_client* client) noexcept : client_(client) {}
+
+  // All sessions, so that leak checkers see that they are meant to stay.
+  static inline constinit std::atomic<session*> newest_ = nullptr;
+
+  std::atomic<tarn_client*> client_;
+  session* next_ = nullptr;
+};
+
+namespace detail {
+
+inline tarn_client* client_of(const session* session) noexcept {
+  return session != nullptr ? session->handle() : nullptr;
+}
+
+}  // namespace detail
+}  // namespace tarn
