@@ -97,9 +97,13 @@ std::string describe(const void* address) {
 }
 
 void print_to(std::string& out, const char* format, auto... values) {
-  char text[256];
-  snprintf(text, sizeof text, format, values...);
-  out += text;
+  if constexpr (sizeof...(values) == 0) {
+    out += format;
+  } else {
+    char text[256];
+    snprintf(text, sizeof text, format, values...);
+    out += text;
+  }
 }
 
 class Engine {
