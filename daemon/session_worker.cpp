@@ -169,6 +169,7 @@ void Session::handle_recovered(Member& worker, const wire::MemberInfo& message) 
 void Session::handle_stopped(Member& worker, bool stopped) {
   if (worker.phase != Member::Phase::kServing) return;
   board_->doorbell.set_serving(worker.index(), !stopped);
+  if (stopped) board_->doorbell.withdraw(worker.index());  // or somebody spends a wake-up on it
   wake_everybody();
 }
 
@@ -200,6 +201,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
     if (member->settled_by == worker.index()) member->settled_by = 0;  // its orders go to the next one
   if (was_known) {
     board_->doorbell.set_serving(worker.index(), false);
+    board_->doorbell.withdraw(worker.index());  // before wake_everybody: tests/model, ADeadWorkersBitMustGo
     for (auto& [index, member] : members_)
       if (member->is_reachable() && member->connection != nullptr) tell_of_death(worker, *member, false);
     board_->membership.fetch_add(1);
