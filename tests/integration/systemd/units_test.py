@@ -31,7 +31,7 @@ def read_units(folder: Path, programs: dict[str, Path]) -> dict[str, str]:
 
 
 def main() -> int:
-    source, programs = Path(sys.argv[1]), {"tarnd": Path(sys.argv[2]), "tarn-spawn": Path(sys.argv[3])}
+    source, programs = Path(sys.argv[1]), {"tarnd": Path(sys.argv[2]).resolve(), "tarn-spawn": Path(sys.argv[3]).resolve()}
     units = read_units(source, programs)
     if not shutil.which("systemd-analyze"):
         print("1..0 # SKIP systemd-analyze is not there: the units are not checked")
