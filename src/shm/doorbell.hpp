@@ -33,6 +33,9 @@ class Doorbell {
     return count;
   }
 
+  // The workers that serve, 64 a word.
+  [[nodiscard]] uint64_t serving(uint32_t word) const { return serving_[word].load(kRelaxed); }
+
   [[nodiscard]] bool anyone_parked() const {
     uint64_t any = 0;
     for (uint32_t i = 0; i < kWords; ++i) any |= parked_[i].load(kRelaxed);

@@ -18,7 +18,7 @@ namespace {
 constexpr int kPausesPerLook = 32;
 // A batch of hints is taken at once when they together last no longer than this: taking is then a
 // small part of the work, and a long task cannot hold up the ones behind it.
-constexpr uint64_t kShortBatchTicks = 20'000;  // some microseconds on anything
+constexpr uint64_t kShortBatchTicks = 50'000;  // some tens of microseconds on anything
 
 }  // namespace
 
@@ -215,7 +215,7 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   if (count > 1)
     for (size_t i = 0; i < count; ++i) line_.batch[i].store(0, shm::kRelaxed);
   bool is_short = os::ticks() - begin < short_batch_ticks_;
-  batch_limit_ = is_short ? std::min(batch_limit_ * 2, shm::kBatchMax) : 1;
+  batch_limit_ = is_short ? std::min(batch_limit_ * 2, shm::kBatchMax) : std::max(batch_limit_ / 2, 1u);
   return ran;
 }
 

@@ -368,6 +368,7 @@ int Submitter::release(tarn_future future) {
   }
   private_[index].leftover = 1;  // the handle is no longer valid, whoever else needs the record
   drop(index);
+  if (leftovers_first_ != 0) reap(2);
   return 0;
 }
 

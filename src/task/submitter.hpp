@@ -116,6 +116,7 @@ class Submitter {
   [[nodiscard]] int task_error(uint32_t index);
   [[nodiscard]] const ErrorText* error_text(uint32_t index);
 
+  [[nodiscard]] bool worker_elsewhere(uint32_t cpu) const;
   [[nodiscard]] bool spin_until_finished(uint32_t index, int64_t deadline_ns);
   [[nodiscard]] size_t count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished);
   [[nodiscard]] int sleep_for_events(uint32_t events, size_t missing, int64_t deadline_ns);

@@ -6,6 +6,7 @@
 
 #include <sched.h>
 
+#include <bit>
 #include <cstring>
 
 #include "base/assert.hpp"
@@ -18,11 +19,22 @@ namespace tarn::task {
 namespace {
 
 constexpr int64_t kDaemonCheckNs = 100'000'000;
+constexpr uint32_t kReapInDispatch = 64;
 constexpr int kPausesPerLook = 64;  // about a microsecond: the fast answer comes within that
 
 int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace
+
+// Whether a worker serves on another processor than this: one here cannot run while we spin.
+bool Submitter::worker_elsewhere(uint32_t cpu) const {
+  for (uint32_t word = 0; word < shm::Doorbell::kWords; ++word)
+    for (uint64_t left = view_.board->doorbell.serving(word); left != 0; left &= left - 1) {
+      auto member = word * 64 + static_cast<uint32_t>(std::countr_zero(left));
+      if (view_.board->workers[member].core.load(kRelaxed) != cpu) return true;
+    }
+  return false;
+}
 
 // Looks at the record until it is finished or sleeping is cheaper. True if it is finished.
 bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
@@ -33,8 +45,9 @@ bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
   }
   uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
   if (budget_ns == 0 || deadline_ns == 0) return false;
-  auto here = static_cast<uint32_t>(sched_getcpu() + 1);
-  if (view_.board->client_cpu.load(kRelaxed) != here) view_.board->client_cpu.store(here, kRelaxed);
+  auto cpu = static_cast<uint32_t>(sched_getcpu());
+  if (view_.board->client_cpu.load(kRelaxed) != cpu + 1) view_.board->client_cpu.store(cpu + 1, kRelaxed);
+  if (!worker_elsewhere(cpu)) return false;
   int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
   do {
     sched_yield();
@@ -159,6 +172,7 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
   }
   Gate::Pass pass(gate_);
   see(index);
+  if (leftovers_first_ != 0) reap(2);
   return 0;
 }
 
@@ -286,6 +300,10 @@ int Submitter::dispatch(tarn_client* client, const Fd& event_fd) {
   eventfd_t ignored;
   (void)eventfd_read(event_fd.get(), &ignored);  // EAGAIN: it was not readable
   int called = 0;
+  {
+    Gate::Pass pass(gate_);
+    reap(kReapInDispatch);
+  }
   for (;;) {
     uint32_t events = view_.own().waiters.events();
     uint32_t ready = 0;  // chain of callbacks to run, oldest first
