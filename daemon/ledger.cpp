@@ -62,22 +62,22 @@ Charge& Charge::operator=(Charge&& other) noexcept {
   if (this == &other) return *this;
   reset();
   budget_ = std::exchange(other.budget_, nullptr);
-  bytes_ = std::exchange(other.bytes_, 0);
+  amount_ = std::exchange(other.amount_, 0);
   return *this;
 }
 
-int Charge::take(Budget& budget, uint64_t bytes, Charge& out) {
+int Charge::take(Budget& budget, uint64_t amount, Charge& out) {
   for (Budget* b = &budget; b != nullptr; b = b->parent_) {
-    if (bytes <= b->limit_ && b->used_ <= b->limit_ - bytes) continue;
+    if (amount <= b->limit_ && b->used_ <= b->limit_ - amount) continue;
     return fail(b->error_code_,
-                "no room for %llu bytes: %s holds %llu of the %llu bytes it may; release objects or raise the limit",
-                static_cast<unsigned long long>(bytes), b->name_.c_str(), static_cast<unsigned long long>(b->used_),
-                static_cast<unsigned long long>(b->limit_));
+                "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
+                static_cast<unsigned long long>(amount), b->unit_, b->name_.c_str(),
+                static_cast<unsigned long long>(b->used_), static_cast<unsigned long long>(b->limit_));
   }
-  for (Budget* b = &budget; b != nullptr; b = b->parent_) b->used_ += bytes;
+  for (Budget* b = &budget; b != nullptr; b = b->parent_) b->used_ += amount;
   out.reset();
   out.budget_ = &budget;
-  out.bytes_ = bytes;
+  out.amount_ = amount;
   return 0;
 }
 
@@ -85,22 +85,22 @@ int Charge::add(uint64_t more) {
   Charge extra;
   TARN_ASSERT(budget_ != nullptr);
   if (int r = take(*budget_, more, extra); r < 0) return r;
-  bytes_ += more;
+  amount_ += more;
   extra.budget_ = nullptr;
   return 0;
 }
 
-void Charge::give_back(uint64_t bytes) {
-  TARN_ASSERT(bytes <= bytes_ || budget_ == nullptr);
+void Charge::give_back(uint64_t amount) {
+  TARN_ASSERT(amount <= amount_ || budget_ == nullptr);
   for (Budget* b = budget_; b != nullptr; b = b->parent_) {
-    TARN_ASSERT(b->used_ >= bytes);
-    b->used_ -= bytes;
+    TARN_ASSERT(b->used_ >= amount);
+    b->used_ -= amount;
   }
-  bytes_ -= bytes;
+  amount_ -= amount;
 }
 
 void Charge::reset() {
-  give_back(bytes_);
+  give_back(amount_);
   budget_ = nullptr;
 }
 

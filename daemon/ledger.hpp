@@ -1,6 +1,6 @@
-// Ledger: who has how much of the host's memory for slabs and segments.
+// Ledger: who has how much of the host's memory for slabs and segments, and of tarnd's descriptors.
 //
-// A Budget has a limit and belongs to a larger one: session to tenant to host. A Charge lives in the
+// A Budget counts one of them, has a limit and belongs to a larger one: session to tenant to host. A Charge lives in the
 // thing that was paid for and gives back in its destructor. Loop thread only.
 #pragma once
 
@@ -12,8 +12,9 @@ namespace tarn::daemon {
 
 class Budget {
  public:
-  Budget(std::string name, uint64_t limit, int error_code, Budget* parent)
-      : name_(std::move(name)), limit_(limit), error_code_(error_code), parent_(parent) {}
+  // `unit` is what is counted, as a message says it: "bytes".
+  Budget(std::string name, const char* unit, uint64_t limit, int error_code, Budget* parent)
+      : name_(std::move(name)), unit_(unit), limit_(limit), error_code_(error_code), parent_(parent) {}
   Budget(const Budget&) = delete;
   Budget& operator=(const Budget&) = delete;
   ~Budget();
@@ -24,6 +25,7 @@ class Budget {
  private:
   friend class Charge;
   std::string name_;  // such as "the host" or "user 1000", for messages
+  const char* unit_;
   uint64_t limit_;
   int error_code_;  // when this one is full
   Budget* parent_;
@@ -33,25 +35,25 @@ class Budget {
 class Charge {
  public:
   Charge() = default;
-  Charge(Charge&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Charge(Charge&& other) noexcept : budget_(std::exchange(other.budget_, nullptr)), amount_(std::exchange(other.amount_, 0)) {}
   Charge& operator=(Charge&& other) noexcept;
   ~Charge() { reset(); }
 
-  // Takes `bytes` from `budget` and all above it, or fails with the code of the one that is full; the
+  // Takes `amount` from `budget` and all above it, or fails with the code of the one that is full; the
   // text has the numbers.
-  [[nodiscard]] static int take(Budget& budget, uint64_t bytes, Charge& out);
+  [[nodiscard]] static int take(Budget& budget, uint64_t amount, Charge& out);
 
   // Takes `more` from the same budget.
   [[nodiscard]] int add(uint64_t more);
 
-  void give_back(uint64_t bytes);
+  void give_back(uint64_t amount);
 
-  [[nodiscard]] uint64_t bytes() const { return budget_ == nullptr ? 0 : bytes_; }
+  [[nodiscard]] uint64_t amount() const { return amount_; }
   void reset();
 
  private:
   Budget* budget_ = nullptr;
-  uint64_t bytes_ = 0;
+  uint64_t amount_ = 0;
 };
 
 // What `share` of the memory that this process may still use comes to: of what is available on the

@@ -39,6 +39,7 @@ class Loop {
     }
     ~Watch() { reset(); }
 
+    [[nodiscard]] bool active() const { return entry_ != nullptr; }
     void set_events(uint32_t events);
     void reset();
 

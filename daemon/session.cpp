@@ -16,6 +16,9 @@
 namespace tarn::daemon {
 namespace {
 
+constexpr uint64_t kDescriptorsOfSession = 8;  // five from HELLO, the pidfd, the board, and one in passing
+constexpr uint64_t kDescriptorsOfMember = 4;   // connection, its other end in passing, segment, pidfd
+
 // A name to show: what a terminal could take for a command is replaced.
 std::string printable(const char* text) {
   std::string name(text);
@@ -33,11 +36,13 @@ int check_kind(const Fd& fd, mode_t kind, const char* what) {
 
 }  // namespace
 
-Session::Session(SessionServices services, SessionIdentity identity, Budget& tenant, uint64_t memory_max, Owner& owner)
+Session::Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
+                 Budget& descriptors, Owner& owner)
     : services_(services),
       identity_(std::move(identity)),
       owner_(owner),
-      budget_("session " + std::to_string(identity_.number), memory_max, TARN_E_STORE_FULL, &tenant) {}
+      budget_("session " + std::to_string(identity_.number), "bytes", memory_max, TARN_E_STORE_FULL, &memory),
+      descriptors_(descriptors) {}
 
 Session::~Session() {
   for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
@@ -55,6 +60,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     return fail(TARN_E_UNSATISFIABLE, "%u workers were asked for, but there are %u slots; ask for fewer", workers, slots);
   if (workers > services_.workers_max)
     return fail(TARN_E_QUOTA, "%u workers were asked for; one client may have %u", workers, services_.workers_max);
+  if (int r = Charge::take(descriptors_, kDescriptorsOfSession, descriptor_charge_); r < 0) return r;
   if (int r = make_board(); r < 0) return r;
 
   auto client = std::make_unique<Member>(*this, shm::kClientMember);
@@ -112,6 +118,7 @@ int Session::make_board() {
 
 int Session::make_segment(Member& member) {
   Fd file;
+  if (int r = Charge::take(descriptors_, kDescriptorsOfMember, member.descriptor_charge); r < 0) return r;
   if (int r = Charge::take(budget_, shm::kSegmentFixedSize, member.segment_charge); r < 0) return r;
   if (int r = os::memfd_create("tarn-segment", sizeof(shm::MemberSegment), file); r < 0) return r;
   if (int r = os::memfd_seal_size(file); r < 0) return r;
@@ -218,6 +225,7 @@ void Session::forget(Member& member) {
   member.slabs.clear();
   member.last_moment.reset();
   member.segment_charge.reset();
+  member.descriptor_charge.reset();
   member.segment_file.reset();
   member.segment.reset();
   if (member.connection != nullptr) {

@@ -43,6 +43,7 @@ struct Slab {
   bool is_file = false;
   uint32_t serial = 0;  // of the request
   Charge charge;
+  Charge descriptor_charge;
 };
 
 class Member final : public Connection::Owner, public SpawnedProcess {
@@ -82,6 +83,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   SharedFd segment_file;
   os::Mapping segment;  // its fixed beginning
   Charge segment_charge;
+  Charge descriptor_charge;
   wire::Grow backed{};
 
   std::map<uint32_t, Slab> slabs;
@@ -130,7 +132,9 @@ class Session {
     ~Owner() = default;
   };
 
-  Session(SessionServices services, SessionIdentity identity, Budget& tenant, uint64_t memory_max, Owner& owner);
+  // `memory` and `descriptors` are what the tenant has.
+  Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
+          Budget& descriptors, Owner& owner);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -216,6 +220,8 @@ class Session {
   SessionIdentity identity_;
   Owner& owner_;
   Budget budget_;
+  Budget& descriptors_;
+  Charge descriptor_charge_;
   std::string name_;
 
   // From the client's HELLO.

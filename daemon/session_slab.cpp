@@ -49,6 +49,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
   uint32_t number = 0;
   Fd file;
   int r = check_slab_count(from, number);
+  if (r == 0) r = Charge::take(descriptors_, 1, slab.descriptor_charge);
   if (r == 0) r = Charge::take(budget_, slab.size, slab.charge);
   if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
   if (r < 0) return refuse_slab(from, serial, r, last_error());
@@ -128,9 +129,10 @@ void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
 void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file) {
   uint32_t number = 0;
   int r = check_slab_count(from, number);
-  if (r == 0) r = check_shared_file(file, info.size);
-  if (r < 0) return refuse_slab(from, serial, r, last_error());
   Slab slab;
+  if (r == 0) r = check_shared_file(file, info.size);
+  if (r == 0) r = Charge::take(descriptors_, 1, slab.descriptor_charge);
+  if (r < 0) return refuse_slab(from, serial, r, last_error());
   slab.phase = Slab::Phase::kSealed;
   slab.file = share(std::move(file));
   slab.size = info.size;

@@ -96,6 +96,9 @@ void SpawnLink::on_closed(Connection&, const std::string& reason) {
       unborn.push_back(ticket);
       continue;
     }
+    // It may be watched already: a service that is being killed can still take a new connection and
+    // then lose that one, too.
+    if (entry.watch.active()) continue;
     entry.watch = loop_.watch(entry.pidfd.get(), EPOLLIN, [this, number = ticket](uint32_t) { end(number, SIGKILL, 0); });
   }
   for (uint64_t ticket : unborn) end(ticket, SIGKILL, 0);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr size_t kVisitorsMax = 256;                  // connections without a session
+constexpr size_t kVisitorsOfUserMax = 64;
 constexpr int64_t kHelloTimeout = 10'000'000'000;     // to say who one is
 constexpr int64_t kEndTimeout = 3'000'000'000;        // for killed workers to vanish
 constexpr uint32_t kSpinBudgetDefault = 25'000;       // until it is measured: one cross-core wake on a virtual machine
@@ -43,10 +45,20 @@ std::vector<gid_t> peer_groups(const Fd& socket) {
   return groups;
 }
 
+// The rest is for visitors, listeners, and what arrives with a message before it is refused.
+uint64_t descriptors_for_sessions() {
+  constexpr uint64_t kReserve = kVisitorsMax + 64;
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return kReserve;
+  return limit.rlim_cur > 2 * kReserve ? limit.rlim_cur - kReserve : limit.rlim_cur / 2;
+}
+
 }  // namespace
 
-Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& host)
-    : uid(user), budget("user " + std::to_string(user), memory_max, TARN_E_QUOTA, &host) {}
+Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors)
+    : uid(user),
+      budget("user " + std::to_string(user), "bytes", memory_max, TARN_E_QUOTA, &memory),
+      descriptors("user " + std::to_string(user), "descriptors", descriptors_max, TARN_E_QUOTA, &all_descriptors) {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
     : loop_(loop),
@@ -57,8 +69,9 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       slots_(std::move(slots)),
       spawn_(loop),
       prefaulter_(loop),
-      budget_("this host's tarnd", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
+      budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
+      descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   wake_cost_timer_ = loop_.call_at(started_ns_ + kWakeCostDelayNs, [this] {
     if (wake_cost_.start()) measure_wake_cost();
@@ -98,7 +111,9 @@ void Tarnd::receive_visitor(Fd socket, bool tools_only) {
   if (os::socket_peer(socket, kept.peer) < 0) return;
   kept.connection = std::make_unique<Connection>(loop_, std::move(socket), wire::From::kMember, kept);
   visitors_.emplace(kept.id, std::move(visitor));
-  if (visitors_.size() > kVisitorsMax) return refuse(kept, 0, TARN_E_LIMIT, "too many connections without a session");
+  auto of_user = std::ranges::count_if(visitors_, [&](auto& each) { return each.second->peer.uid == kept.peer.uid; });
+  if (visitors_.size() > kVisitorsMax || (kept.peer.uid != 0 && of_user > static_cast<ptrdiff_t>(kVisitorsOfUserMax)))
+    return refuse(kept, 0, TARN_E_LIMIT, "too many connections without a session");
   kept.patience = loop_.call_at(os::now_ns() + kHelloTimeout,
                                 [this, &kept] { refuse(kept, 0, TARN_E_TIMED_OUT, "no HELLO came"); });
   kept.connection->start();
@@ -159,7 +174,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
   uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
-  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, *this);
+  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, tenant->descriptors, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r < 0) return r;
   ++last_session_;
@@ -194,13 +209,18 @@ void Tarnd::measure_wake_cost() {
 }
 
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
-  std::erase_if(tenants_, [](auto& each) { return each.second->sessions == 0 && each.second->budget.used() == 0; });
+  std::erase_if(tenants_, [](auto& entry) {
+    const Tenant& each = *entry.second;
+    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0;
+  });
   auto& entry = tenants_[uid];
   auto own = config_.tenants.find(uid);
   TenantConfig limits = own != config_.tenants.end() ? own->second : TenantConfig{};
   if (entry == nullptr) {
     uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
-    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_);
+    // No user can take all descriptors from the others.
+    uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
+    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_, descriptors, descriptors_);
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);

@@ -24,9 +24,10 @@
 namespace tarn::daemon {
 
 struct Tenant {
-  explicit Tenant(uid_t user, uint64_t memory_max, Budget& host);
+  Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors);
   uid_t uid;
   Budget budget;
+  Budget descriptors;
   uint32_t sessions = 0;
 };
 
@@ -107,6 +108,7 @@ class Tarnd final : public Session::Owner {
   SpawnLink spawn_;
   Prefaulter prefaulter_;
   Budget budget_;
+  Budget descriptors_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;

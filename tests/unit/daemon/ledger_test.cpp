@@ -1,0 +1,78 @@
+// Every byte and descriptor that tarnd lends is charged to somebody and given back, whatever way the
+// thing that was paid for ends; a budget that is full says who has what.
+#include "ledger.hpp"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include "base/error.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+struct Ledger {
+  Budget host{"the host", "bytes", 100, TARN_E_STORE_FULL, nullptr};
+  Budget tenant{"user 7", "bytes", 60, TARN_E_QUOTA, &host};
+  Budget session{"session 1", "bytes", 60, TARN_E_STORE_FULL, &tenant};
+};
+
+TEST(Ledger, ChargesAllTheWayUpAndGivesBackInTheDestructor) {
+  Ledger ledger;
+  {
+    Charge charge;
+    ASSERT_EQ(Charge::take(ledger.session, 40, charge), 0);
+    EXPECT_EQ(ledger.session.used(), 40u);
+    EXPECT_EQ(ledger.tenant.used(), 40u);
+    EXPECT_EQ(ledger.host.used(), 40u);
+    Charge moved = std::move(charge);
+    EXPECT_EQ(moved.amount(), 40u);
+    EXPECT_EQ(charge.amount(), 0u);
+    EXPECT_EQ(ledger.host.used(), 40u);
+  }
+  EXPECT_EQ(ledger.host.used(), 0u);
+}
+
+TEST(Ledger, RefusesWithTheCodeAndTheNumbersOfTheBudgetThatIsFull) {
+  Ledger ledger;
+  Charge first;
+  Charge second;
+  ASSERT_EQ(Charge::take(ledger.tenant, 50, first), 0);
+  EXPECT_EQ(Charge::take(ledger.session, 20, second), TARN_E_QUOTA);
+  std::string text = last_error();
+  for (const char* part : {"20 bytes", "user 7", "holds 50", "of the 60"})
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  // Nothing was taken from those that had room.
+  EXPECT_EQ(ledger.session.used(), 0u);
+  EXPECT_EQ(ledger.host.used(), 50u);
+  // What fits exactly fits, and a sum that would wrap round does not.
+  EXPECT_EQ(Charge::take(ledger.session, 10, second), 0);
+  Charge third;
+  EXPECT_LT(Charge::take(ledger.session, UINT64_MAX, third), 0);
+}
+
+TEST(Ledger, AChargeGrowsAndShrinks) {
+  Ledger ledger;
+  Charge charge;
+  ASSERT_EQ(Charge::take(ledger.session, 10, charge), 0);
+  EXPECT_EQ(charge.add(50), 0);
+  EXPECT_LT(charge.add(1), 0);
+  EXPECT_EQ(charge.amount(), 60u);
+  charge.give_back(20);
+  EXPECT_EQ(ledger.host.used(), 40u);
+  Charge other;
+  ASSERT_EQ(Charge::take(ledger.session, 5, other), 0);
+  charge = std::move(other);  // what it had is given back
+  EXPECT_EQ(ledger.host.used(), 5u);
+}
+
+TEST(Ledger, ThereIsSomeMemoryForUs) {
+  uint64_t half = memory_for_us(0.5);
+  EXPECT_GT(half, uint64_t{16} << 20);
+  EXPECT_LE(half, memory_for_us(1.0));
+}
+
+}  // namespace
+}  // namespace tarn::daemon

@@ -1,0 +1,137 @@
+// The loop calls back into objects that drop each other, and themselves, while it does. Whatever they
+// drop must not be called any more, and must not be destroyed under somebody's feet. The prefaulter is
+// the one thing that runs beside it.
+#include "loop.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <memory>
+#include <vector>
+
+#include "os/clock.hpp"
+#include "os/memory.hpp"
+#include "prefault.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+Fd raised_event() { return Fd{eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)}; }
+
+TEST(Loop, DoesNotCallAWatchThatWasDroppedInTheSameRound) {
+  Loop loop;
+  Fd first = raised_event();
+  Fd second = raised_event();
+  Loop::Watch watches[2];
+  int calls = 0;
+  // Whoever comes first drops the other.
+  watches[0] = loop.watch(first.get(), EPOLLIN, [&](uint32_t) { ++calls, watches[1].reset(), watches[0].reset(); });
+  watches[1] = loop.watch(second.get(), EPOLLIN, [&](uint32_t) { ++calls, watches[0].reset(), watches[1].reset(); });
+  loop.run_ready();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(Loop, BuriesWhatDropsItself) {
+  struct Thing {
+    Loop::Watch watch;
+    std::shared_ptr<int> alive = std::make_shared<int>(1);
+  };
+  Loop loop;
+  Fd event = raised_event();
+  auto thing = std::make_unique<Thing>();
+  std::weak_ptr<int> alive = thing->alive;
+  bool was_alive = false;
+  thing->watch = loop.watch(event.get(), EPOLLIN, [&](uint32_t) {
+    thing->watch.reset();
+    loop.bury(std::move(thing));
+    was_alive = !alive.expired();
+  });
+  loop.run_ready();
+  EXPECT_TRUE(was_alive);
+  EXPECT_TRUE(alive.expired());
+}
+
+TEST(Loop, RunsTimersInOrderAndNotTheDroppedOnes) {
+  Loop loop;
+  std::vector<int> order;
+  int64_t now = os::now_ns();
+  Loop::Timer third = loop.call_at(now + 3'000'000, [&] { order.push_back(3), loop.stop(); });
+  Loop::Timer first = loop.call_at(now + 1'000'000, [&] { order.push_back(1); });
+  Loop::Timer never = loop.call_at(now + 2'000'000, [&] { order.push_back(2); });
+  EXPECT_TRUE(never.armed());
+  never.reset();
+  EXPECT_FALSE(never.armed());
+  loop.run();
+  EXPECT_EQ(order, (std::vector<int>{1, 3}));
+  EXPECT_FALSE(first.armed());
+}
+
+TEST(Loop, DefersUntilTheCallbacksOfTheRoundAreDone) {
+  Loop loop;
+  Fd events[2] = {raised_event(), raised_event()};
+  std::vector<char> order;
+  Loop::Watch watches[2];
+  for (int i = 0; i < 2; ++i)
+    watches[i] = loop.watch(events[i].get(), EPOLLIN, [&, i](uint32_t) {
+      order.push_back('c');
+      watches[i].reset();
+      loop.defer([&] { order.push_back('d'); });
+    });
+  loop.run_ready();
+  EXPECT_EQ(order, (std::vector<char>{'c', 'c', 'd', 'd'}));
+}
+
+TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
+  Loop loop;
+  std::vector<uint64_t> done;
+  {
+    Prefaulter prefaulter(loop);
+    for (uint64_t size : {uint64_t{8} << 20, uint64_t{6} << 20, uint64_t{1} << 20}) {
+      Fd file;
+      ASSERT_EQ(os::memfd_create("test", size, file), 0);
+      SharedFd shared = share(std::move(file));
+      prefaulter.prepare(shared, size, [&, shared, size](int code, const std::string&) {
+        EXPECT_EQ(code, 0);
+        os::Mapping mapping;
+        ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
+        std::vector<unsigned char> resident(size / os::kPageSize);
+        ASSERT_EQ(mincore(mapping.data(), size, resident.data()), 0);
+        for (unsigned char page : resident) ASSERT_EQ(page & 1, 1);
+        done.push_back(size);
+        if (done.size() == 3) loop.stop();
+      });
+    }
+    EXPECT_EQ(done, (std::vector<uint64_t>{uint64_t{1} << 20}));  // the small one did not wait
+    loop.run();
+  }
+  EXPECT_EQ(done, (std::vector<uint64_t>{uint64_t{1} << 20, uint64_t{8} << 20, uint64_t{6} << 20}));
+}
+
+TEST(Prefaulter, TellsWhatWentWrong) {
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  Fd file;
+  ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
+  ASSERT_EQ(os::memfd_seal_size(file), 0);
+  int code = 0;
+  prefaulter.prepare(share(std::move(file)), 2 * os::kPageSize, [&](int got, const std::string& text) {
+    code = got;
+    EXPECT_FALSE(text.empty());
+  });
+  EXPECT_LT(code, 0);
+}
+
+TEST(Prefaulter, MayEndWithWorkLeft) {
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  for (int i = 0; i < 4; ++i) {
+    Fd file;
+    ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
+    prefaulter.prepare(share(std::move(file)), uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
+  }
+}
+
+}  // namespace
+}  // namespace tarn::daemon
