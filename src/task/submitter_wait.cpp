@@ -19,6 +19,7 @@ namespace tarn::task {
 namespace {
 
 constexpr int64_t kDaemonCheckNs = 100'000'000;
+constexpr uint32_t kReadAhead = 8;
 constexpr uint32_t kReapInDispatch = 64;
 constexpr int kPausesPerLook = 64;  // about a microsecond: the fast answer comes within that
 
@@ -166,8 +167,10 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
     Gate::Pass pass(gate_);
     if (int r = check(future, index); r < 0) return r;
   }
-  if (!State::unpack(record(index).state.load(kAcquire)).finished() &&
-      !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
+  if (State::unpack(record(index).state.load(kAcquire)).finished()) {
+    // Results come faster than they are read, and the next ones most likely lie in the records behind this.
+    __builtin_prefetch(&record((index + kReadAhead) % shm::kTaskRecordsMax));
+  } else if (!spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
     if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
   }
   Gate::Pass pass(gate_);
