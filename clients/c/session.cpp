@@ -70,6 +70,8 @@ Session::~Session() { close(); }
 
 int Session::gone() {
   is_gone_ = true;
+  if (welcome_.daemon_pid == 0 && !is_worker_)
+    return fail(TARN_E_NO_DAEMON, "the daemon ended before it had answered; what it wrote to standard error says why");
   return fail(TARN_E_DAEMON_GONE, "the daemon (process %d) has left; close the client and call tarn_init again",
               welcome_.daemon_pid);
 }

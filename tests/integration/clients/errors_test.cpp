@@ -78,6 +78,26 @@ TEST(InitErrors, NobodyAtTheAddress) {
   EXPECT_TRUE(says("/nonexistent/tarnd.sock")) << tarn_last_error();
 }
 
+// A spawn service that ends at once: the error says that no daemon came, not that one has left.
+TEST(InitErrors, TheDaemonEndsBeforeItAnswers) {
+  char directory[] = "/tmp/tarn_libexec_XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  std::string program = std::string(directory) + "/tarn-spawn";
+  ASSERT_EQ(symlink("/bin/false", program.c_str()), 0);
+  const char* before = getenv("TARN_LIBEXEC");
+  std::string restore = before == nullptr ? "" : before;
+  setenv("TARN_LIBEXEC", directory, 1);
+  EXPECT_EQ(TARN_E_NO_DAEMON, init_code(private_options()));
+  EXPECT_TRUE(says("before it had answered")) << tarn_last_error();
+  if (before == nullptr) {
+    unsetenv("TARN_LIBEXEC");
+  } else {
+    setenv("TARN_LIBEXEC", restore.c_str(), 1);
+  }
+  unlink(program.c_str());
+  rmdir(directory);
+}
+
 TEST(InitErrors, MoreWorkersThanSlots) {
   tarn_options options = private_options();
   options.workers = 100'000;
