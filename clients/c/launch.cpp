@@ -97,7 +97,7 @@ int launch_private_daemon(Fd& socket, pid_t& pid) {
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  // No exit signal: wait() does not see the child. The parent goes on when execve has succeeded.
+  // No exit signal until execve, which sets the usual one. The parent goes on when execve has succeeded.
   int child = clone(child_main, static_cast<char*>(stack) + kStackSize, CLONE_VM | CLONE_VFORK, &plan);
   int error = child < 0 ? errno : plan.error;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -113,7 +113,7 @@ int launch_private_daemon(Fd& socket, pid_t& pid) {
 }
 
 void reap_private_daemon(pid_t pid) {
-  // __WALL: execve has given the child back the exit signal that clone left out.
+  // __WALL: a child that failed before its execve has no exit signal, and is waited for all the same.
   while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
   }
 }

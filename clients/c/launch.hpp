@@ -8,8 +8,8 @@
 namespace tarn::client {
 
 // Starts the spawn service, which starts tarnd; `socket` becomes the control socket to that tarnd and
-// `pid` the spawn service's. Both end when this process does. The new process is invisible to wait()
-// and makes no SIGCHLD, so a program that manages children of its own notices nothing.
+// `pid` the spawn service's. Both end when this process does. The spawn service is a child of this
+// process like any other: a program that waits for all of its children may see it end, with SIGCHLD.
 [[nodiscard]] int launch_private_daemon(Fd& socket, pid_t& pid);
 
 // After both have ended, or are about to: takes the exit status of `pid`, so that no zombie stays.
