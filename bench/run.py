@@ -98,7 +98,9 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
     ]
     if (system / "tarn_search").exists():
         cases.append(Case("demo.search", "higher",
-                          (tarn("demo.search", *search, program="tarn_search"), limit("search", "search", *search))))
+                          (tarn("demo.search", *search, program="tarn_search"), limit("search", "search", *search),
+                           Subject("bare, 2 cores", (str(bare / "bare_search"), "--cores", "2") + ms + search,
+                                   "search.2"))))
     return [Case(c.name, c.better, c.subjects + tuple(peers.get(c.name, ())), c.rounds_max) for c in cases]
 
 

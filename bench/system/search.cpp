@@ -30,7 +30,7 @@ std::int64_t search(tarn::client& tarn, const char* path, std::string_view patte
   for (const tarn::object& slice : tarn::split_lines(file, std::max<std::uint64_t>(file.size() / kSliceSize, 2)))
     parts.push_back(tarn.submit(count_lines, slice, pattern));
   std::int64_t count = 0;
-  for (auto& part : parts) count += part.get();
+  for (std::int64_t part : tarn::when_all(parts)) count += part;
   return count;
 }
 
