@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "os/clock.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
 #include "tarn_build_config.h"
@@ -56,16 +58,19 @@ int find_spawn_service(char (&path)[kPathSizeMax]) {
               path);
 }
 
-struct ChildPlan {
+struct Plan {
   const char* path;
   char** argv;
   int socket;
-  int error;  // out: errno of what failed
+  char* stack;  // the end of the spawn service's
+  int pidfd;    // out: of the spawn service
+  int error;    // out: errno of what failed
 };
 
-// Runs in the parent's memory until execve, so it only makes system calls.
-int child_main(void* argument) {
-  auto* plan = static_cast<ChildPlan*>(argument);
+// Both run in the caller's memory until they are gone, so they only make system calls.
+
+int become_spawn_service(void* argument) {
+  auto* plan = static_cast<Plan*>(argument);
   sigset_t none;
   sigemptyset(&none);
   if (dup2(plan->socket, 3) >= 0 && fcntl(3, F_SETFD, 0) == 0) {
@@ -76,9 +81,24 @@ int child_main(void* argument) {
   _exit(127);
 }
 
+// Has the caller's descriptors too, so that it leaves the new one there, and lasts until execve.
+int start_and_leave(void* argument) {
+  auto* plan = static_cast<Plan*>(argument);
+  constexpr int kFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
+  if (clone(become_spawn_service, plan->stack, kFlags, plan, &plan->pidfd) < 0) plan->error = errno;
+  _exit(0);
+}
+
+// Ends at once if the process is not our child.
+void reap(pid_t pid) {
+  // __WALL: one without an exit signal is waited for all the same.
+  while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
 }  // namespace
 
-int launch_private_daemon(Fd& socket, pid_t& pid) {
+int launch_private_daemon(Fd& socket, Fd& process) {
   char path[kPathSizeMax];
   if (int r = find_spawn_service(path); r < 0) return r;
   Fd ours;
@@ -89,33 +109,44 @@ int launch_private_daemon(Fd& socket, pid_t& pid) {
   char name[] = "tarn-spawn", option_private[] = "--private", three[] = "3", option_client[] = "--client";
   char* argv[] = {name, option_private, three, option_client, pid_text, nullptr};
 
-  void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-  if (stack == MAP_FAILED) return fail_errno(TARN_E_NO_MEMORY, "no memory to start %s", path);
-  ChildPlan plan{path, argv, theirs.get(), 0};
-  // No handler of this process may run in the child while it shares our memory.
+  void* memory = mmap(nullptr, 2 * kStackSize, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (memory == MAP_FAILED) return fail_errno(TARN_E_NO_MEMORY, "no memory to start %s", path);
+  char* stacks = static_cast<char*>(memory);
+  Plan plan{path, argv, theirs.get(), stacks + kStackSize, -1, 0};
+  // No handler of this process may run in the others while they share our memory.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  // No exit signal until execve, which sets the usual one. The parent goes on when execve has succeeded.
-  int child = clone(child_main, static_cast<char*>(stack) + kStackSize, CLONE_VM | CLONE_VFORK, &plan);
-  int error = child < 0 ? errno : plan.error;
+  // The one in the middle has no exit signal: this program's SIGCHLD handler and wait() do not see it. We go on when
+  // it has left.
+  int middle =
+      clone(start_and_leave, stacks + 2 * kStackSize, CLONE_VM | CLONE_VFORK | CLONE_FILES, &plan);
+  if (middle < 0) plan.error = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  munmap(stack, kStackSize);
-  if (error != 0) {
-    if (child > 0) reap_private_daemon(child);
-    errno = error;
+  if (middle > 0) reap(middle);
+  munmap(memory, 2 * kStackSize);
+  Fd started{plan.pidfd};
+  if (plan.error != 0) {
+    errno = plan.error;
     return fail_errno(TARN_E_NO_DAEMON, "cannot start %s", path);
   }
   socket = std::move(ours);
-  pid = child;
+  process = std::move(started);
   return 0;
 }
 
-void reap_private_daemon(pid_t pid) {
-  // __WALL: a child that failed before its execve has no exit signal, and is waited for all the same.
-  while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
-  }
+void await_private_daemon(const Fd& process, int64_t deadline_ns) {
+  pollfd entry{process.get(), POLLIN, 0};
+  int64_t left_ns;
+  do {
+    left_ns = deadline_ns - os::now_ns();
+    if (left_ns < 0) return;
+  } while (poll(&entry, 1, static_cast<int>(left_ns / 1'000'000)) < 0 && errno == EINTR);
+  // Orphans may come back to us: as the first process of a container, or as a PR_SET_CHILD_SUBREAPER.
+  siginfo_t info;
+  waitid(P_PIDFD, static_cast<id_t>(process.get()), &info, WEXITED | WNOHANG | __WALL);
 }
 
 }  // namespace tarn::client

@@ -114,7 +114,9 @@ int Session::connect(std::string_view address, int64_t deadline_ns) {
               static_cast<int>(address.size()), address.data());
 }
 
-int Session::start_private() { return launch_private_daemon(socket_, private_pid_); }
+int Session::start_private() {
+  return launch_private_daemon(socket_, private_daemon_);
+}
 
 int Session::say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns) {
   Fd executable;
@@ -259,7 +261,9 @@ void Session::close() {
     }
   }
   socket_.reset();
-  if (private_pid_ > 0) reap_private_daemon(std::exchange(private_pid_, 0));
+  if (private_daemon_.valid())
+    await_private_daemon(private_daemon_, os::deadline_after(kCloseTimeoutNs));
+  private_daemon_.reset();
 }
 
 // ---- What tarnd says -------------------------------------------------------------------------

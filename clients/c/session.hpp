@@ -109,7 +109,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   uint32_t serial_ = 0;
   bool is_gone_ = false;
   bool is_worker_ = false;
-  pid_t private_pid_ = 0;  // of the spawn service started for us
+  Fd private_daemon_;  // pidfd of the spawn service started for us
   uint32_t records_ = shm::kRecordsAtStart;
   uint32_t objects_ = shm::kObjectsAtStart;
   uint32_t edges_ = shm::kEdgesAtStart;

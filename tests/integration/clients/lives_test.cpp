@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
@@ -183,26 +186,61 @@ TEST(Lives, WorkersPrintWhereTheClientPrints) {
   EXPECT_EQ("from the worker\n", testing::internal::GetCapturedStdout());
 }
 
-// The processes that descend from `root`, by their numbers; dead ones do not count.
-std::vector<pid_t> descendants(pid_t root) {
+// What /proc says of a process; state '?' if there is none.
+struct Stat {
+  char state = '?';
+  pid_t parent = 0;
+
+  explicit Stat(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    size_t end = text.rfind(')');
+    if (end != std::string::npos) sscanf(text.c_str() + end + 1, " %c %d", &state, &parent);
+  }
+  bool lives() const { return state != '?' && state != 'Z' && state != 'X'; }
+};
+
+// `root` and the processes that descend from it, by their numbers; dead ones do not count.
+std::vector<pid_t> family_of(pid_t root) {
   std::vector<pid_t> found{root};
   for (size_t i = 0; i < found.size(); ++i) {
     DIR* directory = opendir("/proc");
     while (const dirent* entry = readdir(directory)) {
       int pid = atoi(entry->d_name);
       if (pid <= 0) continue;
-      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-      std::string text((std::istreambuf_iterator<char>(file)), {});
-      size_t end = text.rfind(')');
-      char state = '?';
-      int parent = 0;
-      if (end == std::string::npos || sscanf(text.c_str() + end + 1, " %c %d", &state, &parent) != 2) continue;
-      if (parent == found[i] && state != 'Z' && state != 'X') found.push_back(pid);
+      Stat stat(pid);
+      if (stat.parent == found[i] && stat.lives()) found.push_back(pid);
     }
     closedir(directory);
   }
-  found.erase(found.begin());
   return found;
+}
+
+std::atomic<int> children_ended{0};
+
+TEST(Lives, NeitherWaitNorSigchldMeetsTheDaemon) {
+  struct sigaction before {};
+  struct sigaction counting {};
+  counting.sa_handler = [](int) { children_ended.fetch_add(1); };
+  ASSERT_EQ(0, sigaction(SIGCHLD, &counting, &before));
+  {
+    PrivateClient client(1);
+    errno = 0;
+    EXPECT_EQ(-1, waitpid(-1, nullptr, WNOHANG));
+    EXPECT_EQ(ECHILD, errno) << "the program sees a child that it did not start";
+  }
+  EXPECT_EQ(0, children_ended.load());
+  ASSERT_EQ(0, sigaction(SIGCHLD, &before, nullptr));
+}
+
+// As the first process of a container is: orphans come to it.
+TEST(Lives, ClosingLeavesNoZombieWithOneWhoAdoptsOrphans) {
+  ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+  { PrivateClient client(1); }
+  errno = 0;
+  EXPECT_EQ(-1, waitpid(-1, nullptr, WNOHANG));
+  EXPECT_EQ(ECHILD, errno) << "the daemon was adopted, and its status not taken";
+  ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0));
 }
 
 TEST(Lives, KilledClientTakesEverythingAlong) {
@@ -214,27 +252,24 @@ TEST(Lives, KilledClientTakesEverythingAlong) {
     tarn_future future;
     for (int i = 0; i < 10; ++i) (void)tarn_submit(client, tarn_task_id("wait_long"), nullptr, 0, nullptr, &future);
     usleep(200'000);  // so that workers are in the midst of it
-    (void)!write(ready[1], "x", 1);
+    tarn_client_info info;
+    info.size = sizeof info;
+    (void)tarn_client_get_info(client, &info);
+    (void)!write(ready[1], &info.daemon_pid, sizeof info.daemon_pid);
     pause();
     _exit(1);
   }
-  char byte;
-  ASSERT_EQ(1, read(ready[0], &byte, 1));
+  pid_t daemon = 0;
+  ASSERT_EQ(ssize_t{sizeof daemon}, read(ready[0], &daemon, sizeof daemon));
   close(ready[0]);
   close(ready[1]);
-  std::vector<pid_t> family = descendants(child);
+  std::vector<pid_t> family = family_of(Stat(daemon).parent);
   EXPECT_GE(family.size(), 3u) << "tarn-spawn, tarnd and a worker";
   auto begin = std::chrono::steady_clock::now();
   kill(child, SIGKILL);
   ASSERT_EQ(child, waitpid(child, nullptr, 0));
   auto all_gone = [&family] {
-    for (pid_t pid : family) {
-      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-      std::string text((std::istreambuf_iterator<char>(file)), {});
-      size_t end = text.rfind(')');
-      if (end != std::string::npos && text[end + 2] != 'Z' && text[end + 2] != 'X') return false;
-    }
-    return true;
+    return std::ranges::none_of(family, [](pid_t pid) { return Stat(pid).lives(); });
   };
   while (!all_gone() && std::chrono::steady_clock::now() - begin < std::chrono::seconds(20)) usleep(1000);
   EXPECT_TRUE(all_gone());
