@@ -23,8 +23,8 @@
 #include "ledger.hpp"
 #include "log.hpp"
 #include "loop.hpp"
-#include "notify.hpp"
 #include "os/clock.hpp"
+#include "os/service_manager.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
 #include "tarn_build_config.h"
@@ -107,7 +107,7 @@ class EndSignals {
     watch_ = loop.watch(signals_.get(), EPOLLIN, [this, &daemon](uint32_t) {
       signalfd_siginfo info;
       [[maybe_unused]] ssize_t size = read(signals_.get(), &info, sizeof info);
-      notify_manager("STOPPING=1");
+      os::notify_manager("STOPPING=1");
       daemon.shut_down();
     });
   }
@@ -201,7 +201,7 @@ int run_host(const Options& options, int argc, char** argv) {
     daemon.use_spawn_service(std::move(spawn_socket),
                              [&] { connect_spawn_service(loop, daemon, config, reconnect); });
   }
-  Fd listener = socket_from_manager();
+  Fd listener = os::socket_from_manager();
   bool is_ours = !listener.valid();
   if (is_ours && os::socket_listen(config.socket_path, config.socket_mode, listener) < 0)
     throw std::runtime_error(last_error());
@@ -209,13 +209,13 @@ int run_host(const Options& options, int argc, char** argv) {
 
   Loop::Timer watchdog;
   std::function<void()> pat = [&] {
-    int64_t interval = watchdog_interval_ns();
+    int64_t interval = os::watchdog_interval_ns();
     if (interval == 0) return;
-    notify_manager("WATCHDOG=1");
+    os::notify_manager("WATCHDOG=1");
     watchdog = loop.call_at(os::now_ns() + interval, pat);
   };
   pat();
-  notify_manager("READY=1");
+  os::notify_manager("READY=1");
   loop.run();
   if (is_ours) unlink(config.socket_path.c_str());
   return 0;

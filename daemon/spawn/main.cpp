@@ -8,8 +8,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pwd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +20,8 @@
 #include "base/error.hpp"
 #include "base/kill_point.hpp"
 #include "os/process.hpp"
+#include "os/service_manager.hpp"
+#include "os/socket.hpp"
 #include "service.hpp"
 #include "tarn/tarn.h"
 #include "tarn_build_config.h"
@@ -118,21 +118,6 @@ std::string find_tarnd() {
   return TARN_SBINDIR "/tarnd";
 }
 
-void notify_systemd(const char* state) {
-  const char* path = getenv("NOTIFY_SOCKET");
-  if (path == nullptr) return;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  size_t length = strlen(path);
-  if (length >= sizeof address.sun_path) return;
-  memcpy(address.sun_path, path, length);
-  if (path[0] == '@') address.sun_path[0] = '\0';
-  Fd socket{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-  if (socket.valid())
-    sendto(socket.get(), state, strlen(state), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
-           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
-}
-
 int run_private(const Options& options) {
   // Out of the client's session and process group: what its terminal sends is for the client.
   setsid();
@@ -189,19 +174,15 @@ int run_host(const Options& options) {
         chown(options.listen.c_str(), options.allowed, static_cast<gid_t>(-1)) < 0)
       return fail_errno(TARN_E_DENIED, "cannot give %s to user %u", options.listen.c_str(), options.allowed);
   } else {
-    const char* pid = getenv("LISTEN_PID");
-    const char* count = getenv("LISTEN_FDS");
-    int number;
-    if (pid == nullptr || count == nullptr || !parse_number(pid, number) || number != getpid() ||
-        strcmp(count, "1") != 0)
-      return fail(TARN_E_ARGUMENT, "no socket: give --listen PATH, or start it by tarn-spawn.socket");
-    listener = Fd{3};
-    fcntl(3, F_SETFD, FD_CLOEXEC);
+    listener = os::socket_from_manager();
+    if (!listener.valid())
+      return fail(TARN_E_ARGUMENT,
+                  "no socket: give --listen PATH, or start it by tarn-spawn.socket");
   }
   service.listen(std::move(listener), options.allowed);
-  notify_systemd("READY=1");
+  os::notify_manager("READY=1");
   int status = service.run();
-  notify_systemd("STOPPING=1");
+  os::notify_manager("STOPPING=1");
   return status;
 }
 

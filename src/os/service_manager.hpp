@@ -1,11 +1,12 @@
-// Notify: what tarnd tells the service manager, and what it gets from it. Nothing happens without one.
+// What a daemon tells the service manager (systemd, or who speaks like it), and what it gets from it. Nothing happens
+// without one.
 #pragma once
 
 #include <cstdint>
 
 #include "base/fd.hpp"
 
-namespace tarn::daemon {
+namespace tarn::os {
 
 // Sends `state`, such as "READY=1".
 void notify_manager(const char* state);
@@ -16,4 +17,4 @@ void notify_manager(const char* state);
 // The listening socket that the manager opened for us; invalid if it did not.
 [[nodiscard]] Fd socket_from_manager();
 
-}  // namespace tarn::daemon
+}  // namespace tarn::os

@@ -1,6 +1,6 @@
 // Spoken by hand: the protocol is one datagram and two variables, and loading libsystemd for it would
-// cost a private tarnd a millisecond at every start.
-#include "notify.hpp"
+// cost a private tarnd a millisecond at every start. See sd_notify(3) and sd_listen_fds(3).
+#include "os/service_manager.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace tarn::daemon {
+namespace tarn::os {
 namespace {
 
 // The number in a variable of the environment, -1 if there is none.
@@ -23,7 +23,9 @@ int64_t number_in(const char* variable) {
   return *end == '\0' ? number : -1;
 }
 
-bool is_for_us(const char* pid_variable) { return number_in(pid_variable) == getpid(); }
+bool is_for_us(const char* pid_variable) {
+  return number_in(pid_variable) == getpid();
+}
 
 }  // namespace
 
@@ -55,4 +57,4 @@ Fd socket_from_manager() {
   return Fd{kFirst};
 }
 
-}  // namespace tarn::daemon
+}  // namespace tarn::os
