@@ -2,16 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "expect_holds.hpp"
 #include "shm_models.hpp"
 
 namespace tarn::model {
 namespace {
-
-#define EXPECT_HOLDS(call)                       \
-  do {                                           \
-    Report report = (call);                      \
-    EXPECT_TRUE(report.holds()) << report.trace; \
-  } while (false)
 
 TEST(HintRing, TwoConsumersTakeEachHintOnce) { EXPECT_HOLDS(ring_two_consumers(false, arguments.long_form ? 4 : 3)); }
 TEST(HintRing, ADyingConsumerLosesOnlyWhatItTook) { EXPECT_HOLDS(ring_two_consumers(true, 3)); }

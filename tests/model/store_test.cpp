@@ -2,16 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "expect_holds.hpp"
 #include "store_models.hpp"
 
 namespace tarn::model {
 namespace {
-
-#define EXPECT_HOLDS(call)                       \
-  do {                                           \
-    Report report = (call);                      \
-    EXPECT_TRUE(report.holds()) << report.trace; \
-  } while (false)
 
 TEST(Holders, AnObjectLivesWhileSomebodyHoldsIt) {
   EXPECT_HOLDS(holders_hand_over(false));

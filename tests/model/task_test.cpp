@@ -2,16 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "expect_holds.hpp"
 #include "task_models.hpp"
 
 namespace tarn::model {
 namespace {
-
-#define EXPECT_HOLDS(call)                       \
-  do {                                           \
-    Report report = (call);                      \
-    EXPECT_TRUE(report.holds()) << report.trace; \
-  } while (false)
 
 TEST(ClaimFinishRedo, WithoutACrash) { EXPECT_HOLDS(claim_finish_redo(0, 1, true)); }
 TEST(ClaimFinishRedo, AWorkerMayDie) { EXPECT_HOLDS(claim_finish_redo(1, 4, true)); }

@@ -11,10 +11,10 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+
+from cases import CASES, eventually, run_case, run_cases, test
 
 TARN, BUSY_CLIENT = sys.argv[1:3]
-TESTS: list[Callable[["Client"], None]] = []
 
 
 class Client:
@@ -48,20 +48,6 @@ def tarn(*arguments: str, status: int = 0, **environment: str) -> subprocess.Com
 
 def ask(client: Client, *arguments: str) -> dict:
     return json.loads(tarn("--address", client.address, *arguments, "--json").stdout)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test(function: Callable[[Client], None]) -> Callable[[Client], None]:
-    TESTS.append(function)
-    return function
 
 
 @test
@@ -216,25 +202,15 @@ def completions_and_pages_know_every_verb(client: Client) -> None:
         assert f"  {verb} " in tarn("--help").stdout
 
 
-def main() -> int:
-    print(f"1..{len(TESTS) + 1}")
-    failed = False
+def the_daemon_leaves_with_its_client(client: Client) -> None:
+    tarn("--address", client.address, "status", status=3)
+
+
+def main() -> None:
     with Client() as client:
-        for number, function in enumerate(TESTS, 1):
-            try:
-                function(client)
-                print(f"ok {number} - {function.__name__}", flush=True)
-            except Exception as error:  # reported as what it is: a failed test
-                failed = True
-                print(f"not ok {number} - {function.__name__}", flush=True)
-                print("\n".join(f"# {line}" for line in f"{type(error).__name__}: {error}".splitlines()), flush=True)
-    try:
-        tarn("--address", client.address, "status", status=3)
-        print(f"ok {len(TESTS) + 1} - the_daemon_leaves_with_its_client")
-    except AssertionError as error:
-        print(f"not ok {len(TESTS) + 1} - the_daemon_leaves_with_its_client\n# {error}")
-    return 1 if failed else 0
+        run_cases(client, after=(the_daemon_leaves_with_its_client,))
+    run_case(len(CASES) + 1, the_daemon_leaves_with_its_client, client)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

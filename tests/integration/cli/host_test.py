@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from cases import eventually, run_cases, test
 
 TARND, TARN, BUSY_CLIENT = sys.argv[1:4]
 OTHER_UID = 65534
@@ -32,7 +33,6 @@ per_client = "256MiB"
 [limits]
 sessions_per_tenant = 1
 """
-TESTS: list[Callable[["Host"], None]] = []
 
 
 class Host:
@@ -71,20 +71,6 @@ class Host:
             [BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "TARN_ADDRESS": self.address},
         )
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test(function: Callable[[Host], None]) -> Callable[[Host], None]:
-    TESTS.append(function)
-    return function
 
 
 @test
@@ -144,18 +130,10 @@ def it_leaves_nothing_when_it_ends(host: Host) -> None:
     assert not host.socket.exists()
 
 
-def main() -> int:
-    print(f"1..{len(TESTS)}")
+def main() -> None:
     with Host() as host:
-        for number, function in enumerate(TESTS, 1):
-            try:
-                function(host)
-                print(f"ok {number} - {function.__name__}", flush=True)
-            except Exception as error:  # reported as what it is: a failed test
-                print(f"not ok {number} - {function.__name__}", flush=True)
-                print("\n".join(f"# {line}" for line in f"{type(error).__name__}: {error}".splitlines()), flush=True)
-    return 0
+        run_cases(host)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
