@@ -187,11 +187,13 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
   answer["counts"] = counts_of(census);
   Json rows = Json::array();
   for (const TaskRow& each : census.rows) {
+    const std::string* name = daemon.sessions().at(each.session)->task_name(each.task);
     Json row;
     row["session"] = each.session;
     row["member"] = each.member;
     row["record"] = each.record;
-    row["task"] = task_number(each.task);
+    row["task"] = name != nullptr ? *name : task_number(each.task);
+    row["number"] = task_number(each.task);
     row["state"] = kTaskPhases[each.phase];
     row["failed"] = each.failed;
     row["worker"] = each.claimant == 0 ? Json() : Json(each.claimant);

@@ -12,15 +12,17 @@
 #include "log.hpp"
 #include "os/process.hpp"
 #include "tarn/tarn.h"
+#include "task/registry.hpp"
 
 namespace tarn::daemon {
 namespace {
 
+constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
 constexpr uint64_t kDescriptorsOfSession = 8;  // five from HELLO, the pidfd, the board, and one in passing
 constexpr uint64_t kDescriptorsOfMember = 4;   // connection, its other end in passing, segment, pidfd
 
 // A name to show: what a terminal could take for a command is replaced.
-std::string printable(const char* text) {
+std::string printable(std::string_view text) {
   std::string name(text);
   for (char& c : name)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
@@ -177,12 +179,31 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_ready(from);
     case wire::Type::kRecovered:
       return handle_recovered(from, packet.as<wire::MemberInfo>());
+    case wire::Type::kTaskNames:
+      return handle_task_names(from, packet);
     case wire::Type::kGoodbye:
       if (!from.is_client()) return reject(from, "GOODBYE of a worker");
       return end("its client said goodbye");
     default:
       return reject(from, wire::type_name(packet.type));
   }
+}
+
+void Session::handle_task_names(Member& from, const wire::Packet& packet) {
+  if (!from.is_client() || !task_names_.empty())
+    return reject(from, "TASK_NAMES of a worker, or for the second time");
+  std::string_view names(reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size());
+  while (!names.empty() && task_names_.size() < kTaskNamesMax) {
+    std::string_view name =
+        names.substr(0, names.find('\0'));  // there is one: the message was validated
+    names.remove_prefix(name.size() + 1);
+    task_names_.emplace(task::task_number(name), printable(name.substr(0, task::kTaskNameSizeMax)));
+  }
+}
+
+const std::string* Session::task_name(uint32_t number) const {
+  auto found = task_names_.find(number);
+  return found == task_names_.end() ? nullptr : &found->second;
 }
 
 void Session::handle_client_gone(const std::string& reason) {

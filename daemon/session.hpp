@@ -151,6 +151,8 @@ class Session {
   [[nodiscard]] uint32_t number() const { return identity_.number; }
   [[nodiscard]] const SessionIdentity& identity() const { return identity_; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  // Of the task with that number; nullptr if the client told none.
+  [[nodiscard]] const std::string* task_name(uint32_t number) const;
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
   void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
@@ -176,6 +178,7 @@ class Session {
   [[nodiscard]] int keep_hello(const wire::Packet& packet, os::Received& received);
   void welcome(Member& member, uint32_t serial);
   void handle(Member& from, const wire::Packet& packet, os::Received& received);
+  void handle_task_names(Member& from, const wire::Packet& packet);
   void handle_client_gone(const std::string& reason);
   void broadcast(uint32_t except, wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
   void announce(const Member& member, Member& to);
@@ -223,6 +226,7 @@ class Session {
   Budget& descriptors_;
   Charge descriptor_charge_;
   std::string name_;
+  std::map<uint32_t, std::string> task_names_;  // by number, for the tools
 
   // From the client's HELLO.
   wire::Hello hello_{};

@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <span>
 
 #include "base/error.hpp"
 #include "client.hpp"
@@ -16,6 +18,8 @@
 #include "os/process.hpp"
 #include "shm/word.hpp"
 #include "task/executor.hpp"
+#include "task/registry.hpp"
+#include "wire/messages.hpp"
 
 using namespace tarn;
 
@@ -111,6 +115,14 @@ void on_broken(void* context, int code, const char* text) {
   static_cast<tarn_client*>(context)->submitter.set_broken(code, text);
 }
 
+// For the tools only; names that do not fit are shown as numbers.
+int tell_task_names(client::Session& session) {
+  static char names[wire::kTaskNamesSizeMax];
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  return session.say_task_names(std::span<const char>(names).first(task::copy_task_names(names)));
+}
+
 int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& out) {
   return client::object_ref(*static_cast<tarn_client*>(context), handle, out);
 }
@@ -147,6 +159,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   made->submitter.set_object_of(ref_of_argument, made.get());
   if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;
   if (int r = made->submitter.init(); r < 0) return r;
+  if (int r = tell_task_names(made->session); r < 0) return r;
   *client = made.release();
   return 0;
 }

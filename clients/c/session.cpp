@@ -242,6 +242,17 @@ int Session::open_worker(Fd socket, const Listeners& listeners) {
   return await_welcome(os::deadline_after(kRequestTimeoutNs));
 }
 
+int Session::say_task_names(std::span<const char> names) {
+  if (names.empty()) return 0;
+  Gate::Pass pass(gate_);
+  auto buffer = std::make_unique<wire::Buffer<wire::kMessageSizeMax>>();
+  wire::Builder message(buffer->bytes, wire::Type::kTaskNames, 0);
+  message.body<wire::TaskNames>().names_size = static_cast<uint32_t>(names.size());
+  if (!message.append(names.data(), names.size()))
+    return fail(TARN_E_TOO_LARGE, "%zu bytes of task names", names.size());
+  return send(message.finish());
+}
+
 int Session::say_ready() {
   Gate::Pass pass(gate_);
   wire::Buffer<sizeof(wire::Header)> buffer;

@@ -43,6 +43,9 @@ class Session final : public task::SessionLink, public store::SlabSource {
   // Continues as a worker over the descriptor that the spawn service left.
   [[nodiscard]] int open_worker(Fd socket, const Listeners& listeners);
 
+  // Tells what the client's tasks are called: NUL-terminated, one behind the other.
+  [[nodiscard]] int say_task_names(std::span<const char> names);
+
   // A worker's orders to settle the records of the dead go there, from `poll`.
   void set_executor(task::Executor* executor) { executor_ = executor; }
   [[nodiscard]] int say_ready();

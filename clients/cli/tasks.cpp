@@ -22,11 +22,17 @@ int run(const Options& options) {
 }  // namespace
 
 constinit const Verb kTasksVerb = {
-    "tasks", "what has been submitted and is not forgotten yet",
-    "Shows the task records of your sessions, those that run now first. A task is waiting (for others that it depends on), "
-    "ready, running, finished (its result is there, others are being told) or done; it is forgotten when its future is "
-    "released. FROM is the member of the session that submitted it (1 is the client), TASK the number of its name. "
+    "tasks",
+    "what has been submitted and is not forgotten yet",
+    "Shows the task records of your sessions, those that run now first. A task is waiting (for "
+    "others that it depends on), "
+    "ready, running, finished (its result is there, others are being told) or done; it is "
+    "forgotten when its future is "
+    "released. FROM is the member of the session that submitted it (1 is the client), TASK its "
+    "name. "
     "The picture is taken while things go on and is not exact. With --json, `counts` has the sums.",
-    nullptr, false, run};
+    nullptr,
+    false,
+    run};
 
 }  // namespace tarn::cli

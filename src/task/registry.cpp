@@ -73,6 +73,19 @@ int define_task(const char* name, tarn_task_fn fn, uint32_t signature, void* con
   return 0;
 }
 
+size_t copy_task_names(std::span<char> out) {
+  std::lock_guard lock(mutex);
+  size_t at = 0;
+  for (size_t i = 0; i < table.capacity; ++i) {
+    if (table.entries[i].fn == nullptr) continue;
+    size_t size = strlen(table.entries[i].name) + 1;
+    if (size > out.size() - at) continue;
+    memcpy(out.data() + at, table.entries[i].name, size);
+    at += size;
+  }
+  return at;
+}
+
 const Definition* find_task(tarn_task number) {
   if (table.capacity == 0) return nullptr;
   const Definition* entry = slot_of(table, number);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "tarn/tarn.h"
@@ -26,6 +27,9 @@ struct Definition {
 [[nodiscard]] tarn_task task_number(std::string_view name);
 
 [[nodiscard]] int define_task(const char* name, tarn_task_fn fn, uint32_t signature, void* context);
+
+// Writes the names of all that are defined, each with its final NUL, in no order, as far as they fit; how many bytes.
+[[nodiscard]] size_t copy_task_names(std::span<char> out);
 
 // nullptr if no such task is defined here.
 [[nodiscard]] const Definition* find_task(tarn_task number);

@@ -18,6 +18,7 @@ inline constexpr uint16_t kVersion = 1;
 inline constexpr size_t kMessageSizeMax = 128 * 1024;
 inline constexpr size_t kToMemberSizeMax = 1024;  // of what tarnd sends to clients and workers (not tools)
 inline constexpr size_t kArgumentsSizeMax = 120 * 1024;  // argv and environment of a worker together
+inline constexpr size_t kTaskNamesSizeMax = 64 * 1024;   // of all that a client tells
 inline constexpr size_t kReplyTextMax = 32 * 1024;
 inline constexpr size_t kDescriptorsMax = 8;
 inline constexpr uint32_t kGroupsMax = 1024;  // supplementary groups of a user
@@ -36,31 +37,33 @@ enum class Type : uint16_t {
   kGrow = 5,         // more of the own member segment, please
   kRecovered = 6,    // worker: the records of a dead member are settled
   kReady = 7,        // worker: serving from now on
-  kSlabDrop = 8,     // owner: nothing in this slab is alive; or client: a dead member's slab is empty
-  kQuery = 9,        // tools: answered by kReply, in pieces
-  kGoodbye = 10,     // client: closing on purpose
+  kSlabDrop = 8,  // owner: nothing in this slab is alive; or client: a dead member's slab is empty
+  kQuery = 9,     // tools: answered by kReply, in pieces
+  kGoodbye = 10,  // client: closing on purpose
+  kTaskNames = 11,  // client: what its tasks are called, for the tools
   // tarnd to member.
-  kWelcome = 32,       // descriptors: board, own member segment
-  kRefused = 33,       // instead of kWelcome; the connection ends
-  kMemberAdded = 34,   // descriptors: its member segment; for member kClientMember also its eventfd
-  kMemberDied = 35,    // no descriptor; to a worker this is an order to recover, if `recover` is set
-  kMemberGone = 36,    // it was recovered; its index may be used again, its segment be unmapped
-  kSlabGranted = 37,   // descriptors: the slab, for the owner to map read-write
-  kSlabAdded = 38,     // descriptors: the slab or file, for all others to map read-only
-  kSlabReady = 39,     // to the owner: sealed and announced
-  kSlabDropped = 40,   // unmap it
-  kSlabRefused = 41,   // no memory, quota, ...
-  kGrown = 42,         //
-  kSessionBroken = 43, // workers cannot be started; tail: the reason
-  kReply = 44,         // tail: a piece of JSON text
-  kWake = 45,          // to the client: somebody died or was stopped who may have been about to wake it
+  kWelcome = 32,      // descriptors: board, own member segment
+  kRefused = 33,      // instead of kWelcome; the connection ends
+  kMemberAdded = 34,  // descriptors: its member segment; for member kClientMember also its eventfd
+  kMemberDied = 35,   // no descriptor; to a worker this is an order to recover, if `recover` is set
+  kMemberGone = 36,   // it was recovered; its index may be used again, its segment be unmapped
+  kSlabGranted = 37,  // descriptors: the slab, for the owner to map read-write
+  kSlabAdded = 38,    // descriptors: the slab or file, for all others to map read-only
+  kSlabReady = 39,    // to the owner: sealed and announced
+  kSlabDropped = 40,  // unmap it
+  kSlabRefused = 41,  // no memory, quota, ...
+  kGrown = 42,        //
+  kSessionBroken = 43,  // workers cannot be started; tail: the reason
+  kReply = 44,          // tail: a piece of JSON text
+  kWake = 45,  // to the client: somebody died or was stopped who may have been about to wake it
   // tarnd to the spawn service and back.
-  kSpawn = 64,   // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
-  kKill = 65,    // ends one process that the service started
-  kSpawned = 66, // descriptors: pidfd
+  kSpawn =
+      64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
+  kKill = 65,     // ends one process that the service started
+  kSpawned = 66,  // descriptors: pidfd
   kSpawnFailed = 67,
   kExited = 68,
-  kStopped = 69, // stopped or continued by a signal
+  kStopped = 69,  // stopped or continued by a signal
 };
 
 struct Header {
@@ -156,6 +159,11 @@ struct Broken {
   int32_t code;
   uint32_t reserved;
   char text[504];
+};
+
+struct TaskNames {
+  uint32_t names_size;  // tail: names as NUL-terminated strings
+  uint32_t reserved;
 };
 
 struct Query {

@@ -14,7 +14,8 @@ static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 && offse
 static_assert(sizeof(Refused) == 256 && sizeof(SlabRefused) == 256 && sizeof(Broken) == 512);
 static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
-static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(Reply) == 8);
+static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
+              sizeof(Reply) == 8);
 static_assert(sizeof(MemberInfo) == 32 && offsetof(MemberInfo, segment_size) == 24);
 static_assert(sizeof(Spawn) == 160 && offsetof(Spawn, cpus) == 32);
 static_assert(sizeof(Spawned) == 16 && sizeof(SpawnFailed) == 256 && sizeof(Exited) == 24 && sizeof(Kill) == 16);
@@ -202,6 +203,14 @@ void check_body(Candidate& c) {
       c.check(m.reserved == 0, "reserved");
       return c.descriptors(0);
     }
+    case Type::kTaskNames: {
+      const auto& m = p.as<TaskNames>();
+      if (c.check(m.names_size > 0 && m.names_size <= kTaskNamesSizeMax, "names_size"))
+        c.tail(m.names_size);
+      if (c.why == nullptr) c.check(is_strings(p.tail), "names");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
     case Type::kReply: {
       const auto& m = p.as<Reply>();
       c.check(m.more <= 1, "more");
@@ -281,6 +290,7 @@ constexpr Shape kShapes[] = {
     {Type::kSlabDrop, From::kMember, sizeof(SlabId), false, "SLAB_DROP"},
     {Type::kQuery, From::kMember, sizeof(Query), false, "QUERY"},
     {Type::kGoodbye, From::kMember, 0, false, "GOODBYE"},
+    {Type::kTaskNames, From::kMember, sizeof(TaskNames), true, "TASK_NAMES"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},

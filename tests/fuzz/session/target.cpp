@@ -186,9 +186,11 @@ class World {
 
   void send_request(Peer& peer, Input& input) {
     wire::Buffer<1024> buffer;
-    constexpr wire::Type kTypes[] = {wire::Type::kSlabRequest, wire::Type::kSlabMapped, wire::Type::kSlabDrop,
-                                     wire::Type::kFileShare,   wire::Type::kGrow,       wire::Type::kRecovered,
-                                     wire::Type::kReady,       wire::Type::kQuery,      wire::Type::kGoodbye};
+    constexpr wire::Type kTypes[] = {wire::Type::kSlabRequest, wire::Type::kSlabMapped,
+                                     wire::Type::kSlabDrop,    wire::Type::kFileShare,
+                                     wire::Type::kGrow,        wire::Type::kRecovered,
+                                     wire::Type::kReady,       wire::Type::kQuery,
+                                     wire::Type::kGoodbye,     wire::Type::kTaskNames};
     wire::Type type = kTypes[input.byte() % std::size(kTypes)];
     wire::Builder message(buffer.bytes, type, input.byte());
     switch (type) {
@@ -213,6 +215,12 @@ class World {
       case wire::Type::kRecovered:
         message.body<wire::MemberInfo>().member = input.byte();
         return transmit(peer.socket, message);
+      case wire::Type::kTaskNames: {
+        const std::array<char, 4> names{'a', static_cast<char>(input.byte()), '\0', '\0'};
+        message.body<wire::TaskNames>().names_size = names.size();
+        require(message.append(names.data(), names.size()), "it fits");
+        return transmit(peer.socket, message);
+      }
       case wire::Type::kQuery:
         wire::set_text(message.body<wire::Query>().what, input.byte() % 2 != 0 ? "status" : "workers");
         return transmit(peer.socket, message);

@@ -59,6 +59,10 @@ void require_promises(const Packet& packet, std::span<const std::byte> bytes) {
       require_strings(packet.tail.subspan(groups + spawn.argv_size));
       break;
     }
+    case Type::kTaskNames:
+      require_strings(packet.tail);
+      require(packet.as<TaskNames>().names_size == packet.tail.size());
+      break;
     case Type::kQuery:
       require_text(packet.as<Query>().what);
       break;

@@ -88,7 +88,7 @@ def tasks_show_who_runs_what(client: Client) -> None:
     assert running["state"] == "running" and running["worker"] == ask(client, "workers")["workers"][0]["worker"]
     assert running["attempts"] == 1 and running["member"] == 1
     assert waiting["state"] == "waiting" and waiting["worker"] is None
-    assert running["task"] == waiting["task"] and not answer["truncated"]
+    assert running["task"] == waiting["task"] == "sleep_for_long" and not answer["truncated"]
 
 
 @test

@@ -127,6 +127,8 @@ std::vector<Sample> all_samples() {
       sample(Type::kSlabDrop, From::kMember, 0, SlabId{255, kSlabNumberMax}),
       sample(Type::kQuery, From::kMember, 0, query),
       empty_sample(Type::kGoodbye, From::kMember),
+      sample(Type::kTaskNames, From::kMember, 0, TaskNames{12, 0},
+             std::string("count\0lines\0", 12)),
       sample(Type::kWelcome, From::kDaemon, 2, good_welcome()),
       sample(Type::kRefused, From::kDaemon, 0, refusal<Refused>()),
       sample(Type::kMemberAdded, From::kDaemon, 1, member(5, 0, 0, 4096)),
@@ -225,6 +227,18 @@ void expect_wrong(Type type, From from, size_t descriptors, Body body, const std
   Sample bad = sample(type, from, descriptors, body, tail);
   EXPECT_EQ(parse_copy(bad.bytes, descriptors, from, packet), TARN_E_PROTOCOL) << bad.name << ": " << field;
   EXPECT_NE(std::string(last_error()).find(field), std::string::npos) << last_error();
+}
+
+TEST(Validate, RefusesEachWrongFieldOfTaskNames) {
+  auto wrong = [](const char* field, TaskNames names, const std::string& tail) {
+    expect_wrong<TaskNames>(Type::kTaskNames, From::kMember, 0, names, tail, field,
+                            [](TaskNames&) {});
+  };
+  wrong("names_size", {0, 0}, "");
+  wrong("names_size", {kTaskNamesSizeMax + 2, 0}, std::string(kTaskNamesSizeMax + 2, '\0'));
+  wrong("size", {3, 0}, std::string("a\0", 2));
+  wrong("names", {2, 0}, "ab");
+  wrong("reserved", {2, 1}, std::string("a\0", 2));
 }
 
 TEST(Validate, RefusesEachWrongFieldOfHello) {
