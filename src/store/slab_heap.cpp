@@ -71,7 +71,7 @@ SlabHeap::Wanted SlabHeap::wanted(uint64_t size) const {
   uint64_t needed = os::round_up(size, kPage);
   // Room for a span, whatever the class.
   if (size <= kSmallMax || needed <= next_slab_) return {next_slab_, false};
-  return {os::round_up(needed, kGiantUnit), needed > kFirstSlab * 4};
+  return {os::round_up(needed, kGiantUnit), needed > kGiantMin};
 }
 
 int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant) {

@@ -29,7 +29,8 @@ class SlabHeap {
   };
 
   static constexpr uint64_t kSmallMax = 32 * 1024;
-  static constexpr uint64_t kFirstSlab = 4u << 20;
+  static constexpr uint64_t kFirstSlab = 512u << 10;  // small: the first result waits until its pages are there
+  static constexpr uint64_t kGiantMin = 16u << 20;    // a larger object gets a slab of its own, kept whole
   static constexpr uint64_t kSlabMax = 256u << 20;  // beyond: exactly what the object needs
   static constexpr uint32_t kSlabNumbers = 1u << 16;
   static constexpr int kNeedSlab = 1;
