@@ -17,6 +17,8 @@
 namespace tarn::daemon {
 namespace {
 
+constexpr uint64_t kKeepFreeMax =
+    uint64_t{1280} << 20;  // of empty slabs, by one member: a second use of a GB stays warm
 constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
 constexpr uint64_t kDescriptorsOfSession = 8;  // five from HELLO, the pidfd, the board, and one in passing
 constexpr uint64_t kDescriptorsOfMember = 4;   // connection, its other end in passing, segment, pidfd
@@ -155,6 +157,9 @@ void Session::welcome(Member& member, uint32_t serial) {
   body.daemon_pid = getpid();
   body.is_private = services_.is_private ? 1 : 0;
   body.records_ready = member.backed.records;
+  // All members together keep at most half of what the session may have.
+  uint64_t keep = std::min(kKeepFreeMax, budget_.limit() / 2 / (worker_count() + 1));
+  body.keep_free_mib = static_cast<uint32_t>(keep >> 20);
   member.connection->send(message, {board_file_, member.segment_file});
 }
 

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -127,6 +128,8 @@ class Session {
    public:
     // No process of it runs and nobody holds its memory by us any more: bury it.
     virtual void on_session_ended(Session& session) = 0;
+    // There is no room for a slab: whoever keeps empty ones shall drop them.
+    virtual void on_memory_wanted() = 0;
 
    protected:
     ~Owner() = default;
@@ -146,6 +149,9 @@ class Session {
 
   // Ends it: kills the workers, and tells the owner once they are dead. `reason` is for the log.
   void end(const char* reason);
+
+  // Asks all members to drop the slabs in which nothing is alive.
+  void reclaim();
 
   // For the tools.
   [[nodiscard]] uint32_t number() const { return identity_.number; }
@@ -170,6 +176,15 @@ class Session {
     uint32_t failures = 0;  // workers in a row that died before they were ready
     bool broken = false;
     Loop::Timer restart;
+  };
+
+  // A request for memory that waits for room.
+  struct Wanted {
+    uint32_t member;
+    pid_t pid;  // the index may be given to another
+    wire::SlabRequest request;
+    uint32_t serial;
+    int64_t deadline_ns;
   };
 
   // session.cpp
@@ -207,6 +222,8 @@ class Session {
   void release_if_empty(Member& dead);
 
   // session_slab.cpp
+  [[nodiscard]] int make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial);
+  void serve_wanted();
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
   void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
   void handle_slab_mapped(Member& from, const wire::SlabId& id);
@@ -224,6 +241,8 @@ class Session {
   Owner& owner_;
   Budget budget_;
   Budget& descriptors_;
+  std::deque<Wanted> wanted_;
+  Loop::Timer wanted_timer_;
   Charge descriptor_charge_;
   std::string name_;
   std::map<uint32_t, std::string> task_names_;  // by number, for the tools

@@ -7,11 +7,16 @@
 
 #include "base/error.hpp"
 #include "log.hpp"
+#include "os/clock.hpp"
 #include "session.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::daemon {
 namespace {
+
+constexpr size_t kWantedMax = 1024;
+constexpr int64_t kReclaimPatienceNs = 200'000'000;
+constexpr int64_t kReclaimLookNs = 2'000'000;
 
 int check_shared_file(const Fd& file, uint64_t size) {
   struct stat status;
@@ -41,7 +46,50 @@ struct Area {
 
 }  // namespace
 
+// Requests are met in their order. One that finds no room and may wait gets what others can spare, if they say so soon:
+// a process that runs a user's code for longer does not look, and keep_free bounds what it keeps.
 void Session::handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial) {
+  if (wanted_.empty()) {
+    int r = make_slab(from, request, serial);
+    if (r == 0) return;
+    bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+    if (!is_full || request.may_wait == 0) return refuse_slab(from, serial, r, last_error());
+  }
+  if (wanted_.size() >= kWantedMax)
+    return refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for memory at once");
+  wanted_.push_back({from.index(), from.pid, request, serial, os::now_ns() + kReclaimPatienceNs});
+  owner_.on_memory_wanted();
+  serve_wanted();
+}
+
+// Tries again until it is met, or its time has passed.
+void Session::serve_wanted() {
+  while (!wanted_.empty() && !ending_) {
+    Wanted& next = wanted_.front();
+    Member* member = find(next.member);
+    if (member != nullptr && member->pid == next.pid && member->phase != Member::Phase::kDead) {
+      int r = make_slab(*member, next.request, next.serial);
+      if (r < 0 && next.request.may_wait != 0 && os::now_ns() < next.deadline_ns) {
+        wanted_timer_ =
+            services_.loop.call_at(os::now_ns() + kReclaimLookNs, [this] { serve_wanted(); });
+        return;
+      }
+      if (r < 0) refuse_slab(*member, next.serial, r, last_error());
+    }
+    wanted_.pop_front();
+  }
+}
+
+void Session::reclaim() {
+  if (ending_) return;
+  wire::Buffer<sizeof(wire::Header)> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kReclaim, 0);
+  broadcast(shm::kDaemonMember, message);
+  board_->membership.fetch_add(1);  // workers that sleep look at their sockets
+  wake_everybody();
+}
+
+int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial) {
   Slab slab;
   slab.size = os::round_up(request.size, os::kPageSize);
   slab.node = request.node >= 0 || from.is_client() ? request.node : services_.slots[slot_of(from)].node;
@@ -52,7 +100,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
   if (r == 0) r = Charge::take(descriptors_, 1, slab.descriptor_charge);
   if (r == 0) r = Charge::take(budget_, slab.size, slab.charge);
   if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
-  if (r < 0) return refuse_slab(from, serial, r, last_error());
+  if (r < 0) return r;
   slab.file = share(std::move(file));
   SharedFd warmed = slab.file;
   uint64_t size = slab.size;
@@ -68,6 +116,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
         auto found = member->slabs.find(number);
         if (found != member->slabs.end() && found->second.file == warmed) grant_slab(*member, number, code, text);
       });
+  return 0;
 }
 
 void Session::grant_slab(Member& owner, uint32_t number, int code, const std::string& text) {

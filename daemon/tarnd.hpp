@@ -61,6 +61,7 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] bool is_ending() const { return ending_; }
 
   void on_session_ended(Session& session) override;
+  void on_memory_wanted() override;
 
  private:
   // How long waiting processes spin before they sleep: as long as a wake-up costs, and not at all while
@@ -120,6 +121,7 @@ class Tarnd final : public Session::Owner {
   Loop::Timer end_timer_;
   WakeCost wake_cost_;
   Loop::Timer wake_cost_timer_;
+  int64_t reclaimed_ns_ = 0;  // when everybody was last asked for memory
 };
 
 }  // namespace tarn::daemon

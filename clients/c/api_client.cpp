@@ -82,6 +82,7 @@ void prepare_process() {
   if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr});
   if (r == 0) {
     const wire::Welcome& welcome = client->session.welcome();
+    client->store.set_keep_free(uint64_t{welcome.keep_free_mib} << 20);
     r = client->store.init(welcome.member, welcome.session, client->session.view().own());
     if (r == 0) {
       task::Executor executor(client->session.view(), client->store, welcome.slot, welcome.core, welcome.node);
@@ -157,6 +158,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
       r < 0)
     return r;
   made->submitter.set_object_of(ref_of_argument, made.get());
+  made->store.set_keep_free(uint64_t{made->session.welcome().keep_free_mib} << 20);
   if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;
   if (int r = made->submitter.init(); r < 0) return r;
   if (int r = tell_task_names(made->session); r < 0) return r;

@@ -261,19 +261,18 @@ int Session::say_ready() {
 
 void Session::close() {
   if (!socket_.valid()) return;
+  int64_t deadline_ns = os::deadline_after(kCloseTimeoutNs);
   if (!is_worker_ && !is_gone_ && welcome_.session != 0) {
     wire::Buffer<sizeof(wire::Header)> buffer;
     if (send(wire::Builder(buffer.bytes, wire::Type::kGoodbye, 0).finish()) == 0) {
       // tarnd closes its end when the workers have ended. What it says until then is of no use.
-      int64_t deadline_ns = os::deadline_after(kCloseTimeoutNs);
       os::Received received;
       while (os::socket_receive(socket_, in_.bytes, received, deadline_ns) == 0 && received.size != 0) {
       }
     }
   }
   socket_.reset();
-  if (private_daemon_.valid())
-    await_private_daemon(private_daemon_, os::deadline_after(kCloseTimeoutNs));
+  if (private_daemon_.valid()) await_private_daemon(private_daemon_, deadline_ns);
   private_daemon_.reset();
 }
 
@@ -330,6 +329,9 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
         const auto& id = packet.as<wire::SlabId>();
         listeners_.store->on_slab_dropped(id.member, id.slab);
       }
+      return 0;
+    case wire::Type::kReclaim:
+      if (listeners_.store != nullptr) listeners_.store->on_reclaim();
       return 0;
     case wire::Type::kSessionBroken: {
       const auto& body = packet.as<wire::Broken>();
@@ -413,10 +415,10 @@ int Session::grow_objects(uint32_t objects) {
   return send_grow(records_, std::max(objects, objects_), edges_);
 }
 
-int Session::request_slab(uint64_t size, store::SlabView& out) {
+int Session::request_slab(uint64_t size, bool may_wait, store::SlabView& out) {
   Gate::Pass pass(gate_);
   uint32_t serial = ++serial_;
-  wire::SlabRequest request{size, -1, 0};
+  wire::SlabRequest request{size, -1, may_wait ? 1u : 0u};
   if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
   wire::Packet packet;
   os::Received received;

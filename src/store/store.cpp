@@ -10,7 +10,6 @@ namespace tarn::store {
 namespace {
 
 // Free slabs that are kept for the next object: their pages are warm, new ones cost more than a copy.
-constexpr uint64_t kKeepFree = (1u << 30) + (256u << 20);
 
 // Where objects of 0 bytes are.
 alignas(64) constinit std::byte nothing[64] = {};
@@ -50,26 +49,26 @@ int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
   heap_.trim();
   int r = heap_.alloc(size, out);
   if (r != SlabHeap::kNeedSlab) return r;
-  if (r = add_slab(size); r < 0) {
-    // What was kept for a better time is all there is now.
-    int refusal = r;
+  if (r = add_slab(size, false); r < 0) {
+    if (r == TARN_E_DAEMON_GONE) return r;
+    // What was kept for a better time is all there is now; then what others keep.
     r = heap_.alloc(size, out, true);
-    if (r != SlabHeap::kNeedSlab || heap_.bytes_in_free_slabs() == 0) return r == SlabHeap::kNeedSlab ? refusal : r;
+    if (r != SlabHeap::kNeedSlab) return r;
     drop_free_slabs(0);
-    if (r = add_slab(size); r < 0) return r;
+    if (r = add_slab(size, true); r < 0) return r;
   }
   r = heap_.alloc(size, out, true);
   return r == SlabHeap::kNeedSlab ? fail(TARN_E_PROTOCOL, "tarnd gave a slab that is smaller than was asked for") : r;
 }
 
-int Store::add_slab(uint64_t size) {
+int Store::add_slab(uint64_t size, bool may_wait) {
   SlabHeap::Wanted wanted = heap_.wanted(size);
   SlabView slab;
-  if (int r = source_.request_slab(wanted.size, slab); r < 0) {
+  uint64_t least = os::round_up(std::max(size, SlabHeap::kFirstSlab / 4), os::kPageSize);
+  if (int r = source_.request_slab(wanted.size, may_wait && least >= wanted.size, slab); r < 0) {
     // The request may be all right and the policy's generosity too much.
-    uint64_t least = os::round_up(std::max(size, SlabHeap::kFirstSlab / 4), os::kPageSize);
     if (r == TARN_E_DAEMON_GONE || least >= wanted.size) return r;
-    if (r = source_.request_slab(least, slab); r < 0) return r;
+    if (r = source_.request_slab(least, may_wait, slab); r < 0) return r;
   }
   std::byte* data = slab.mapping.data();
   uint64_t bytes = slab.mapping.size();
@@ -346,8 +345,8 @@ void Store::free_own(uint32_t index) {
     source_.drop_slab(self_, slab);
   } else if (slab != kNoSlab) {
     heap_.free(slab, entry.data);
-    if (heap_.bytes_in_free_slabs() > kKeepFree) [[unlikely]]
-      drop_free_slabs(kKeepFree);
+    if (heap_.bytes_in_free_slabs() > keep_free_) [[unlikely]]
+      drop_free_slabs(keep_free_);
   }
 }
 
@@ -588,6 +587,10 @@ void Store::settle_dead() {
 void Store::settle() {
   Gate::Pass pass(gate_);
   settle_dead();
+  if (!reclaim_.exchange(false, std::memory_order_relaxed)) return;
+  take_back();
+  heap_.trim();
+  drop_free_slabs(0);
 }
 
 // ---- News from tarnd -------------------------------------------------------------------------
@@ -604,6 +607,10 @@ void Store::on_member_died(uint32_t member) {
   is_dead_[member].store(true, std::memory_order_release);
   died_[member].store(true, std::memory_order_release);
   any_died_.store(true, std::memory_order_release);
+}
+
+void Store::on_reclaim() {
+  reclaim_.store(true, std::memory_order_relaxed);
 }
 
 void Store::on_member_gone(uint32_t member) {

@@ -39,8 +39,9 @@ struct SlabView {
 // What the store needs from tarnd. May call the on_* functions of the store while it waits.
 class SlabSource {
  public:
-  // A new slab of at least `size` bytes, writable by nobody else.
-  [[nodiscard]] virtual int request_slab(uint64_t size, SlabView& out) = 0;
+  // A new slab of at least `size` bytes, writable by nobody else. With `may_wait`, others are asked to give back what they
+  // keep if there is no room, and have a moment to do it.
+  [[nodiscard]] virtual int request_slab(uint64_t size, bool may_wait, SlabView& out) = 0;
   // Takes in what tarnd has sent until Store::knows_slab(member, slab).
   [[nodiscard]] virtual int learn_slab(uint32_t member, uint32_t slab) = 0;
   // Has every member map the first `size` bytes of `file`, under a slab number of this process.
@@ -70,6 +71,8 @@ class Store {
 
   [[nodiscard]] int init(uint32_t self, uint32_t session, shm::MemberSegment& own);
   [[nodiscard]] uint32_t session() const { return session_; }
+  // How much memory in empty slabs is kept for later; before the first object.
+  void set_keep_free(uint64_t bytes) { keep_free_ = bytes; }
 
   // ---- Objects of this process. The caller gets one reference each.
 
@@ -131,6 +134,7 @@ class Store {
 
   [[nodiscard]] int on_member_added(uint32_t member, shm::MemberSegment* segment);
   void on_member_died(uint32_t member);
+  void on_reclaim();
   void on_member_gone(uint32_t member);
   [[nodiscard]] int on_slab_added(uint32_t member, uint32_t slab, Fd file, uint64_t size, bool is_file);
   void on_slab_dropped(uint32_t member, uint32_t slab);
@@ -148,7 +152,7 @@ class Store {
 
   [[nodiscard]] int alloc(uint64_t size, SlabHeap::Place& out);
   [[nodiscard]] int alloc_slow(uint64_t size, SlabHeap::Place& out);
-  [[nodiscard]] int add_slab(uint64_t size);
+  [[nodiscard]] int add_slab(uint64_t size, bool may_wait);
   [[nodiscard]] int alloc_record(uint32_t& index);
   [[nodiscard]] int make(uint64_t size, uint32_t& index);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
@@ -169,10 +173,12 @@ class Store {
   SlabSource& source_;
   uint32_t session_ = 0;
   uint32_t self_ = 0;
+  uint64_t keep_free_ = uint64_t{1} << 30;
 
   // Own synchronisation.
   SlabMap slabs_;
   std::atomic<bool> any_died_{false};                       // since settle_dead looked
+  std::atomic<bool> reclaim_{false};  // somebody wants empty slabs back, since settle looked
   std::atomic<bool> died_[shm::kMembersMax] = {};           // since settle_dead looked
   std::atomic<bool> is_dead_[shm::kMembersMax] = {};
 

@@ -55,7 +55,8 @@ enum class Type : uint16_t {
   kGrown = 42,        //
   kSessionBroken = 43,  // workers cannot be started; tail: the reason
   kReply = 44,          // tail: a piece of JSON text
-  kWake = 45,  // to the client: somebody died or was stopped who may have been about to wake it
+  kWake = 45,     // to the client: somebody died or was stopped who may have been about to wake it
+  kReclaim = 46,  // somebody needs memory: drop the slabs in which nothing is alive
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -105,7 +106,7 @@ struct Welcome {
   int32_t daemon_pid;
   uint32_t is_private;
   uint32_t records_ready;  // records of the own segment that are backed by memory, from the first
-  uint32_t reserved;
+  uint32_t keep_free_mib;  // so much memory in empty slabs may be kept for later
 };
 
 struct Refused {
@@ -116,7 +117,8 @@ struct Refused {
 struct SlabRequest {
   uint64_t size;  // rounded up to whole pages by tarnd
   int32_t node;   // -1: the slot's or caller's own
-  uint32_t reserved;
+  uint32_t
+      may_wait;  // 1: if there is no room, others are asked to drop what they keep, and given a moment
 };
 
 struct SlabId {       // kSlabMapped, kSlabReady, kSlabDrop, kSlabDropped

@@ -10,7 +10,8 @@ namespace {
 
 // Layout of what leaves the process: these numbers are the protocol (docs/formats/wire.md).
 static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offsetof(Hello, name) == 56);
-static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 && offsetof(Welcome, reserved) == 60);
+static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
+              offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(Refused) == 256 && sizeof(SlabRefused) == 256 && sizeof(Broken) == 512);
 static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
@@ -101,7 +102,6 @@ void check_welcome(Candidate& c) {
   c.check(m.daemon_pid > 0, "daemon_pid");
   c.check(m.is_private <= 1, "is_private");
   c.check(m.records_ready <= kRecordsMax, "records_ready");
-  c.check(m.reserved == 0, "reserved");
   c.descriptors(2);
 }
 
@@ -183,7 +183,7 @@ void check_body(Candidate& c) {
       const auto& m = p.as<SlabRequest>();
       c.check(m.size > 0 && m.size <= kSizeMax, "size");
       c.check(is_node(m.node), "node");
-      c.check(m.reserved == 0, "reserved");
+      c.check(m.may_wait <= 1, "may_wait");
       return c.descriptors(0);
     }
     case Type::kGrow:
@@ -196,6 +196,7 @@ void check_body(Candidate& c) {
     case Type::kReady:
     case Type::kGoodbye:
     case Type::kWake:
+    case Type::kReclaim:
       return c.descriptors(0);
     case Type::kQuery: {
       const auto& m = p.as<Query>();
@@ -305,6 +306,7 @@ constexpr Shape kShapes[] = {
     {Type::kSessionBroken, From::kDaemon, sizeof(Broken), false, "SESSION_BROKEN"},
     {Type::kReply, From::kDaemon, sizeof(Reply), true, "REPLY"},
     {Type::kWake, From::kDaemon, 0, false, "WAKE"},
+    {Type::kReclaim, From::kDaemon, 0, false, "RECLAIM"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},

@@ -144,6 +144,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kSessionBroken, From::kDaemon, 0, refusal<Broken>()),
       sample(Type::kReply, From::kDaemon, 0, Reply{1, 2}, "{}"),
       empty_sample(Type::kWake, From::kDaemon),
+      empty_sample(Type::kReclaim, From::kDaemon),
       sample(Type::kSpawn, From::kDaemonToSpawn, 5, good_spawn(), groups + kArgv + kEnvironment),
       sample(Type::kKill, From::kDaemonToSpawn, 0, Kill{3, 9, 0}),
       sample(Type::kSpawned, From::kSpawn, 1, Spawned{3, 4, 0}),
@@ -271,7 +272,7 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   request("size", [](SlabRequest& r) { r.size = 0; });
   request("size", [](SlabRequest& r) { r.size = kSizeMax + 1; });
   request("node", [](SlabRequest& r) { r.node = -2; });
-  request("reserved", [](SlabRequest& r) { r.reserved = 1; });
+  request("may_wait", [](SlabRequest& r) { r.may_wait = 2; });
 
   auto share = [](const char* field, const std::function<void(SlabInfo&)>& change) {
     expect_wrong(Type::kFileShare, From::kMember, 1, SlabInfo{0, 0, 1, -1, 1}, "", field, change);

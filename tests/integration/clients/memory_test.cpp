@@ -1,0 +1,149 @@
+// What one process keeps for later comes back when another needs it: a session that may have 256 MiB.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "support/self_worker.hpp"
+
+namespace {
+
+constexpr int64_t kLong = 20'000'000'000;
+constexpr uint64_t kMiB = 1 << 20;
+
+int make_bytes(tarn_call* call) {
+  uint64_t size = 0;
+  memcpy(&size, tarn_call_arg(call, 0).data, sizeof size);
+  std::vector<char> bytes(size, 'x');
+  return tarn_call_return(call, bytes.data(), bytes.size());
+}
+
+int nap(tarn_call*) {
+  usleep(400'000);
+  return 0;
+}
+
+const tarn::test::SelfWorker worker([] {
+  (void)tarn_task_define("make_bytes", make_bytes);
+  (void)tarn_task_define("nap", nap);
+});
+
+// A daemon of its own, and a client of it.
+class Memory : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::temp_directory_path() / ("tarn-memory-" + std::to_string(getpid()));
+    std::filesystem::create_directory(folder_);
+    std::ofstream(folder_ / "tarnd.toml") << "[daemon]\nsocket = \"" << (folder_ / "socket").string()
+                                          << "\"\nspawn_socket = \"" << (folder_ / "spawn").string()
+                                          << "\"\n[memory]\nper_client = \"256MiB\"\n";
+    const std::string config = folder_ / "tarnd.toml";
+    daemon_ = fork();
+    if (daemon_ == 0) {
+      execl(getenv("TARN_TEST_TARND"), "tarnd", "--config", config.c_str(), nullptr);
+      _exit(127);
+    }
+    for (int i = 0; i < 2000 && !std::filesystem::exists(folder_ / "socket"); ++i) usleep(5000);
+    address_ = "unix:" + (folder_ / "socket").string();
+    tarn_options options{};
+    options.size = sizeof options;
+    options.address = address_.c_str();
+    options.workers = 2;
+    options.timeout_ns = kLong;
+    ASSERT_EQ(0, tarn_init(&client_, nullptr, nullptr, &options)) << tarn_last_error();
+  }
+
+  void TearDown() override {
+    tarn_close(client_);
+    kill(daemon_, SIGTERM);
+    int status = 0;
+    waitpid(daemon_, &status, 0);
+    EXPECT_EQ(0, status);
+    std::filesystem::remove_all(folder_);
+  }
+
+  tarn_future submit(const char* task, uint64_t argument) {
+    const tarn_arg arg = tarn_arg_value(&argument, sizeof argument);
+    tarn_future future{};
+    EXPECT_EQ(0, tarn_submit(client_, tarn_task_id(task), &arg, 1, nullptr, &future)) << tarn_last_error();
+    return future;
+  }
+
+  void expect_result(tarn_future future, uint64_t size) {
+    tarn_bytes bytes;
+    EXPECT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ(size, bytes.size);
+    EXPECT_EQ(0, tarn_future_release(client_, future));
+  }
+
+  // Puts `count` objects of `size` bytes and holds them together.
+  void put_and_release(size_t count, uint64_t size) {
+    const std::vector<char> bytes(size, 'y');
+    std::vector<tarn_object> objects(count);
+    for (tarn_object& object : objects)
+      ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &object)) << tarn_last_error();
+    for (tarn_object& object : objects) EXPECT_EQ(0, tarn_release(client_, object));
+  }
+
+  tarn_client* client_ = nullptr;
+
+ private:
+  std::filesystem::path folder_;
+  std::string address_;
+  pid_t daemon_ = -1;
+};
+
+TEST_F(Memory, OfWorkersServesTheClient) {
+  std::vector<tarn_future> results;
+  for (int i = 0; i < 16; ++i) results.push_back(submit("make_bytes", 10 * kMiB));
+  for (tarn_future result : results) expect_result(result, 10 * kMiB);
+  put_and_release(20, 10 * kMiB);
+}
+
+TEST_F(Memory, OfTheClientServesWorkers) {
+  put_and_release(200, kMiB);
+  expect_result(submit("make_bytes", 150 * kMiB), 150 * kMiB);
+}
+
+TEST_F(Memory, GoesToAndFro) {
+  for (int i = 0; i < 5; ++i) {
+    put_and_release(20, 10 * kMiB);
+    expect_result(submit("make_bytes", 150 * kMiB), 150 * kMiB);
+  }
+}
+
+// Nobody can be made to give what is alive: a clear refusal, soon, and the session goes on.
+TEST_F(Memory, ThatIsAliveIsRefusedInTime) {
+  const std::vector<char> bytes(100 * kMiB, 'z');
+  tarn_object first;
+  tarn_object second;
+  tarn_object third;
+  ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &first)) << tarn_last_error();
+  ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &second)) << tarn_last_error();
+  const auto begin = time(nullptr);
+  EXPECT_EQ(TARN_E_STORE_FULL, tarn_put(client_, bytes.data(), bytes.size(), &third));
+  EXPECT_LE(time(nullptr) - begin, 5);
+  EXPECT_EQ(0, tarn_release(client_, first));
+  EXPECT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &third)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_release(client_, second));
+  EXPECT_EQ(0, tarn_release(client_, third));
+}
+
+// A worker that runs a user's code does not look; it has no more than its share, so others get along.
+TEST_F(Memory, OfABusyWorkerIsBounded) {
+  std::vector<tarn_future> results;
+  for (int i = 0; i < 16; ++i) results.push_back(submit("make_bytes", 10 * kMiB));
+  for (tarn_future result : results) expect_result(result, 10 * kMiB);
+  const tarn_future naps[] = {submit("nap", 0), submit("nap", 0)};
+  put_and_release(9, 10 * kMiB);
+  for (tarn_future each : naps) expect_result(each, 0);
+}
+
+}  // namespace
