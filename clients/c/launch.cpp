@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "os/clock.hpp"
+#include "os/process.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
 #include "tarn_build_config.h"
@@ -28,6 +30,7 @@ namespace {
 
 constexpr size_t kPathSizeMax = 4096;
 constexpr size_t kStackSize = 64 * 1024;
+constexpr int kKilledTimeoutMs = 1000;
 
 bool usable(const char* path) { return access(path, X_OK) == 0; }
 
@@ -140,10 +143,16 @@ int launch_private_daemon(Fd& socket, Fd& process) {
 void await_private_daemon(const Fd& process, int64_t deadline_ns) {
   pollfd entry{process.get(), POLLIN, 0};
   int64_t left_ns;
+  int r;
   do {
-    left_ns = deadline_ns - os::now_ns();
-    if (left_ns < 0) return;
-  } while (poll(&entry, 1, static_cast<int>(left_ns / 1'000'000)) < 0 && errno == EINTR);
+    left_ns = std::max<int64_t>(deadline_ns - os::now_ns(), 0);
+    r = poll(&entry, 1, static_cast<int>(left_ns / 1'000'000));
+  } while (r < 0 && errno == EINTR);
+  if (r == 0) {
+    // Somebody stopped it. tarnd and the workers are killed by the kernel when it dies.
+    os::pidfd_kill(process, SIGKILL);
+    poll(&entry, 1, kKilledTimeoutMs);
+  }
   // Orphans may come back to us: as the first process of a container, or as a PR_SET_CHILD_SUBREAPER.
   siginfo_t info;
   waitid(P_PIDFD, static_cast<id_t>(process.get()), &info, WEXITED | WNOHANG | __WALL);

@@ -12,7 +12,7 @@ namespace tarn::client {
 // process: a program that waits for all of its children, or handles SIGCHLD, does not meet them.
 [[nodiscard]] int launch_private_daemon(Fd& socket, Fd& process);
 
-// Waits until the spawn service has ended, after which nothing of that daemon is left. Until `deadline_ns`, for
+// Waits until the spawn service has ended, after which nothing of that daemon is left. At `deadline_ns` it is killed, for
 // somebody may have stopped it.
 void await_private_daemon(const Fd& process, int64_t deadline_ns);
 

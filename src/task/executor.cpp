@@ -1,8 +1,10 @@
 #include "task/executor.hpp"
 
 #include <sched.h>
+#include <stdio_ext.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -261,6 +263,8 @@ bool Executor::run(uint32_t id) {
   } else {
     code = read_arguments(call, record, undo.payload, owner);
     if (code == 0) code = call.definition->fn(&call);
+    // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
+    if (__fpending(stdout) != 0) fflush(stdout);
     if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   }

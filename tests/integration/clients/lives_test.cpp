@@ -51,9 +51,9 @@ int surroundings(tarn_call* call) {
   return tarn_call_return(call, text.data(), text.size());
 }
 
+// Leaves the flushing to whoever runs it.
 int print_line(tarn_call*) {
   printf("from the worker\n");
-  fflush(stdout);
   return 0;
 }
 
@@ -214,6 +214,18 @@ std::vector<pid_t> family_of(pid_t root) {
     closedir(directory);
   }
   return found;
+}
+
+// A stopped daemon or spawn service keeps nobody from closing.
+TEST(Lives, ClosingGetsPastWhatWasStopped) {
+  for (const bool spawn_service : {false, true}) {
+    PrivateClient client(1);
+    tarn_client_info info;
+    info.size = sizeof info;
+    ASSERT_EQ(0, tarn_client_get_info(client, &info));
+    const pid_t stopped = spawn_service ? Stat(info.daemon_pid).parent : info.daemon_pid;
+    ASSERT_EQ(0, kill(stopped, SIGSTOP));
+  }
 }
 
 std::atomic<int> children_ended{0};
