@@ -36,6 +36,7 @@ WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
+PINS = ("store/pins.hpp", "pin_models.hpp")
 
 
 def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> Mutant:
@@ -118,6 +119,17 @@ MUTANTS = [
            "    return rest == 0;", "holders_late_take(false, false)"),
     mutant("a dead set does not say who freed", HOLDERS,
            "rest != 0 ? rest : dead_by(self)", "rest != 0 ? rest : dead_by(0)", "holders_last_two(true)"),
+    mutant("an object leaves although somebody pinned it meanwhile", PINS,
+           "    uint64_t nobody = 0;\n    return word.compare_exchange(nobody, kAway);",
+           "    if (word.load(kAcquire) != 0) return false;\n    word.store(kAway, kRelease);\n    return true;",
+           "pins_out_and_in(false)"),
+    mutant("who pins does not look whether the bytes are there", PINS,
+           "return (word.fetch_or(holder_bit(member)) & kAway) == 0;",
+           "return (word.fetch_or(holder_bit(member)) & kAway) != 1;", "pins_out_and_in(false)"),
+    mutant("a pin is looked up before it is set", PINS,
+           "return (word.fetch_or(holder_bit(member)) & kAway) == 0;",
+           "bool there = (word.load(kAcquire) & kAway) == 0; word.fetch_or(holder_bit(member)); return there;",
+           "pins_out_and_in(false)"),
 ]
 
 

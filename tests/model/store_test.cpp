@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "expect_holds.hpp"
+#include "pin_models.hpp"
 #include "store_models.hpp"
 
 namespace tarn::model {
@@ -21,6 +22,11 @@ TEST(Holders, ALateTakeRevivesNothing) {
   EXPECT_HOLDS(holders_late_take(true, false));
   EXPECT_HOLDS(holders_late_take(false, true));
   EXPECT_HOLDS(holders_late_take(true, true));
+}
+
+TEST(Pins, NobodyReadsWhatIsAway) {
+  EXPECT_HOLDS(pins_out_and_in(false));
+  EXPECT_HOLDS(pins_out_and_in(true));
 }
 
 }  // namespace
