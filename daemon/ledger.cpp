@@ -58,6 +58,18 @@ uint64_t left_by_groups() {
 
 Budget::~Budget() { TARN_ASSERT(used_ == 0); }
 
+const Budget* Budget::full_for(uint64_t amount) const {
+  for (const Budget* b = this; b != nullptr; b = b->parent_)
+    if (amount > b->limit_ || b->used_ > b->limit_ - amount) return b;
+  return nullptr;
+}
+
+bool Budget::is_within(const Budget& other) const {
+  for (const Budget* b = this; b != nullptr; b = b->parent_)
+    if (b == &other) return true;
+  return false;
+}
+
 Charge& Charge::operator=(Charge&& other) noexcept {
   if (this == &other) return *this;
   reset();
@@ -67,13 +79,12 @@ Charge& Charge::operator=(Charge&& other) noexcept {
 }
 
 int Charge::take(Budget& budget, uint64_t amount, Charge& out) {
-  for (Budget* b = &budget; b != nullptr; b = b->parent_) {
-    if (amount <= b->limit_ && b->used_ <= b->limit_ - amount) continue;
-    return fail(b->error_code_,
-                "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
-                static_cast<unsigned long long>(amount), b->unit_, b->name_.c_str(),
-                static_cast<unsigned long long>(b->used_), static_cast<unsigned long long>(b->limit_));
-  }
+  if (const Budget* b = budget.full_for(amount))
+    return fail(
+        b->error_code_,
+        "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
+        static_cast<unsigned long long>(amount), b->unit_, b->name_.c_str(),
+        static_cast<unsigned long long>(b->used_), static_cast<unsigned long long>(b->limit_));
   for (Budget* b = &budget; b != nullptr; b = b->parent_) b->used_ += amount;
   out.reset();
   out.budget_ = &budget;

@@ -21,6 +21,10 @@ class Budget {
 
   [[nodiscard]] uint64_t limit() const { return limit_; }
   [[nodiscard]] uint64_t used() const { return used_; }
+  // This one or the nearest above it that cannot pay `amount`; nullptr if all can.
+  [[nodiscard]] const Budget* full_for(uint64_t amount) const;
+  // Whether what this one pays is paid by `other` as well.
+  [[nodiscard]] bool is_within(const Budget& other) const;
 
  private:
   friend class Charge;

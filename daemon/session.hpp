@@ -128,8 +128,8 @@ class Session {
    public:
     // No process of it runs and nobody holds its memory by us any more: bury it.
     virtual void on_session_ended(Session& session) = 0;
-    // There is no room for a slab: whoever keeps empty ones shall drop them.
-    virtual void on_memory_wanted() = 0;
+    // `full` has no room for a slab: whoever is paid from it shall drop the empty ones that he keeps.
+    virtual void on_memory_wanted(const Budget& full) = 0;
 
    protected:
     ~Owner() = default;
@@ -243,6 +243,7 @@ class Session {
   Budget& descriptors_;
   std::deque<Wanted> wanted_;
   Loop::Timer wanted_timer_;
+  int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory
   Charge descriptor_charge_;
   std::string name_;
   std::map<uint32_t, std::string> task_names_;  // by number, for the tools

@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kWantedMax = 1024;
 constexpr int64_t kReclaimPatienceNs = 200'000'000;
 constexpr int64_t kReclaimLookNs = 2'000'000;
+constexpr int64_t kReclaimPauseNs = 20'000'000;  // nobody is woken for memory more often
 
 int check_shared_file(const Fd& file, uint64_t size) {
   struct stat status;
@@ -58,7 +59,6 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
   if (wanted_.size() >= kWantedMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for memory at once");
   wanted_.push_back({from.index(), from.pid, request, serial, os::now_ns() + kReclaimPatienceNs});
-  owner_.on_memory_wanted();
   serve_wanted();
 }
 
@@ -70,6 +70,9 @@ void Session::serve_wanted() {
     if (member != nullptr && member->pid == next.pid && member->phase != Member::Phase::kDead) {
       int r = make_slab(*member, next.request, next.serial);
       if (r < 0 && next.request.may_wait != 0 && os::now_ns() < next.deadline_ns) {
+        // Again and again: what was released since the last time comes back only now.
+        if (const Budget* full = budget_.full_for(next.request.size))
+          owner_.on_memory_wanted(*full);
         wanted_timer_ =
             services_.loop.call_at(os::now_ns() + kReclaimLookNs, [this] { serve_wanted(); });
         return;
@@ -81,7 +84,8 @@ void Session::serve_wanted() {
 }
 
 void Session::reclaim() {
-  if (ending_) return;
+  if (ending_ || os::now_ns() - reclaimed_ns_ < kReclaimPauseNs) return;
+  reclaimed_ns_ = os::now_ns();
   wire::Buffer<sizeof(wire::Header)> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kReclaim, 0);
   broadcast(shm::kDaemonMember, message);

@@ -30,8 +30,8 @@ constexpr size_t kVisitorsMax = 256;                  // connections without a s
 constexpr size_t kVisitorsOfUserMax = 64;
 constexpr int64_t kHelloTimeout = 10'000'000'000;     // to say who one is
 constexpr int64_t kEndTimeout = 3'000'000'000;        // for killed workers to vanish
-constexpr uint32_t kSpinBudgetDefault = 25'000;       // until it is measured: one cross-core wake on a virtual machine
-constexpr int64_t kReclaimPauseNs = 20'000'000;  // nobody is woken for others' memory more often
+constexpr uint32_t kSpinBudgetDefault =
+    25'000;  // until it is measured: one cross-core wake on a virtual machine
 constexpr int64_t kWakeCostDelayNs = 200'000'000;     // not while the first tasks are under way
 constexpr int64_t kWakeCostLookNs = 50'000'000;
 
@@ -282,11 +282,10 @@ void Tarnd::on_session_ended(Session& session) {
   if (is_private_ || (ending_ && sessions_.empty())) shut_down();
 }
 
-// Of all sessions: whose budget is full is not what decides who can spare something.
-void Tarnd::on_memory_wanted() {
-  if (os::now_ns() - reclaimed_ns_ < kReclaimPauseNs) return;
-  reclaimed_ns_ = os::now_ns();
-  for (auto& [number, session] : sessions_) session->reclaim();
+// A tenant who is at his own limit disturbs nobody else.
+void Tarnd::on_memory_wanted(const Budget& full) {
+  for (auto& [number, session] : sessions_)
+    if (session->budget().is_within(full)) session->reclaim();
 }
 
 void Tarnd::shut_down() {

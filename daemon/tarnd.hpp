@@ -61,7 +61,7 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] bool is_ending() const { return ending_; }
 
   void on_session_ended(Session& session) override;
-  void on_memory_wanted() override;
+  void on_memory_wanted(const Budget& full) override;
 
  private:
   // How long waiting processes spin before they sleep: as long as a wake-up costs, and not at all while
@@ -121,7 +121,6 @@ class Tarnd final : public Session::Owner {
   Loop::Timer end_timer_;
   WakeCost wake_cost_;
   Loop::Timer wake_cost_timer_;
-  int64_t reclaimed_ns_ = 0;  // when everybody was last asked for memory
 };
 
 }  // namespace tarn::daemon

@@ -379,30 +379,50 @@ void Submitter::drop(uint32_t index) {
 }
 
 // Looks at up to `count` leftovers, oldest first; those that are not done go to the end.
-void Submitter::reap(uint32_t count) {
+uint32_t Submitter::reap(uint32_t count) {
   uint32_t last = leftovers_last_;
+  uint32_t freed = 0;
   while (count-- > 0 && leftovers_first_ != 0) {
     uint32_t index = leftovers_first_ - 1;
     leftovers_first_ = private_[index].next;
     if (leftovers_first_ == 0) leftovers_last_ = 0;
-    ++private_[index].refs;
-    drop(index);
+    if (try_free(index)) {
+      ++freed;
+    } else {
+      leave_over(index);
+    }
     if (index + 1 == last) break;
   }
+  return freed;
+}
+
+uint32_t Submitter::reap_all() {
+  Gate::Pass pass(gate_);
+  return reap(UINT32_MAX);
+}
+
+// Nobody will ask for the result any more.
+void Submitter::drop_result(uint32_t index, State state) {
+  private_[index].dropped = 1;
+  if (ObjectRef result = result_ref(index, state);
+      result.generation != 0 && adopt_result(index) == 0)
+    (void)store_.release(result);
 }
 
 // Frees the record if its task is done and nobody can come back to it.
 bool Submitter::try_free(uint32_t index) {
   State state = state_of(index);
-  if (state.finished()) see(index);
-  if (state.phase != Phase::kDone) return false;
   Private& mine = private_[index];
+  if (state.finished()) {
+    see(index);
+    // Not when the record goes: a worker that is held up before the last step would keep the memory, too.
+    if (mine.dropped == 0) drop_result(index, state);
+  }
+  if (state.phase != Phase::kDone) return false;
   // A worker that is still telling the tasks we depended on about us may come by once more.
   for (uint32_t at = mine.held; at != 0; at = held_[at].next)
     if (held_[at].kind == Held::Kind::kTask && state_of(static_cast<uint32_t>(held_[at].a)).phase != Phase::kDone)
       return false;
-  if (ObjectRef result = result_ref(index, state); result.generation != 0 && adopt_result(index) == 0)
-    (void)store_.release(result);
   if ((state.flags & kEdges) != 0) {
     for (uint32_t edge = record(index).edges.load(kRelaxed); edge != kNoEdge;) {
       uint32_t next = space().edge(edge).next;

@@ -46,6 +46,8 @@ class Submitter {
   [[nodiscard]] int result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out);
   [[nodiscard]] int error(tarn_future future, tarn_task_error& out);
   [[nodiscard]] int release(tarn_future future);
+  // Frees what was released before it was done and is done by now; how many.
+  uint32_t reap_all();
   [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
   [[nodiscard]] int dispatch(tarn_client* client, const Fd& event_fd);
 
@@ -70,7 +72,7 @@ class Submitter {
     uint8_t seen;         // found finished: no longer counted in outstanding_
     uint8_t adopted;      // the reference to its result object is counted
     uint8_t leftover;     // released before it was done
-    uint8_t reserved;
+    uint8_t dropped;      // the reference to its result object is given up
   };
 
   struct Held {
@@ -110,7 +112,8 @@ class Submitter {
   void release_held(uint32_t index, uint32_t& tasks);
   void drop_tasks(uint32_t tasks);
   void leave_over(uint32_t index);
-  void reap(uint32_t count);
+  void drop_result(uint32_t index, State state);
+  uint32_t reap(uint32_t count);
   void ring();
   [[nodiscard]] int adopt_result(uint32_t index);
   [[nodiscard]] int task_error(uint32_t index);

@@ -79,6 +79,10 @@ size_t Submitter::count_finished(const tarn_future* futures, size_t count, bool 
 
 int Submitter::check_daemon() {
   if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
+  {
+    Gate::Pass pass(gate_);
+    if (leftovers_first_ != 0) reap(kReapInDispatch);
+  }
   if (view_.link == nullptr) return 0;
   return view_.link->poll();
 }

@@ -25,6 +25,11 @@ int make_bytes(tarn_call* call) {
   return tarn_call_return(call, bytes.data(), bytes.size());
 }
 
+int make_bytes_late(tarn_call* call) {
+  usleep(500'000);
+  return make_bytes(call);
+}
+
 int nap(tarn_call*) {
   usleep(400'000);
   return 0;
@@ -32,6 +37,7 @@ int nap(tarn_call*) {
 
 const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("make_bytes", make_bytes);
+  (void)tarn_task_define("make_bytes_late", make_bytes_late);
   (void)tarn_task_define("nap", nap);
 });
 
@@ -117,6 +123,15 @@ TEST_F(Memory, GoesToAndFro) {
     put_and_release(20, 10 * kMiB);
     expect_result(submit("make_bytes", 150 * kMiB), 150 * kMiB);
   }
+}
+
+// What it made comes too late for anybody, and must not stay for that.
+TEST_F(Memory, OfAResultThatWasReleasedBeforeItWasThereComesBack) {
+  const tarn_future future = submit("make_bytes_late", 150 * kMiB);
+  ASSERT_EQ(0, tarn_future_release(client_, future));
+  expect_result(submit("nap", 0), 0);
+  usleep(600'000);
+  put_and_release(20, 10 * kMiB);
 }
 
 // Nobody can be made to give what is alive: a clear refusal, soon, and the session goes on.

@@ -68,6 +68,19 @@ TEST(Ledger, AChargeGrowsAndShrinks) {
   EXPECT_EQ(ledger.host.used(), 5u);
 }
 
+TEST(Ledger, SaysWhichBudgetIsFull) {
+  Ledger ledger;
+  Budget other("another session", "bytes", 60, TARN_E_STORE_FULL, &ledger.host);
+  EXPECT_EQ(ledger.session.full_for(60), nullptr);
+  EXPECT_EQ(ledger.session.full_for(61), &ledger.session);
+  Charge charge;
+  ASSERT_EQ(Charge::take(other, 60, charge), 0);
+  EXPECT_EQ(ledger.session.full_for(60), &ledger.host) << "the nearest of those that are full";
+  EXPECT_TRUE(ledger.session.is_within(ledger.host));
+  EXPECT_TRUE(ledger.session.is_within(ledger.session));
+  EXPECT_FALSE(ledger.session.is_within(other));
+}
+
 TEST(Ledger, ThereIsSomeMemoryForUs) {
   uint64_t half = memory_for_us(0.5);
   EXPECT_GT(half, uint64_t{16} << 20);
