@@ -157,6 +157,8 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
                                  os::deadline_after(complete.timeout_ns));
       r < 0)
     return r;
+  const wire::Welcome& welcome = made->session.welcome();
+  made->origin = uint64_t{static_cast<uint32_t>(welcome.daemon_pid)} << 32 | welcome.session;
   made->submitter.set_object_of(ref_of_argument, made.get());
   made->store.set_keep_free(uint64_t{made->session.welcome().keep_free_mib} << 20);
   if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;

@@ -14,13 +14,13 @@ using namespace tarn;
 
 namespace {
 
-// A handle: origin = session 32 (host 16 and cluster bits above are 0 on this host), id = generation 32 |
-// object id 32.
-uint64_t origin_of(const tarn_client& client) { return client.store.session(); }
+// A handle: origin = process id of the daemon 32 | session 32, for each private daemon's first session is its
+// session 1; id = generation 32 | object id 32.
 
 // Handles reach us from the program, so everything in them is checked on the way to the record.
 int not_ours(const tarn_object& handle) {
-  return fail(TARN_E_NO_OBJECT, "the object (%llx) was not made by this session",
+  if (handle.origin == 0) return fail(TARN_E_NO_OBJECT, "this object is empty: it was moved from, or never made");
+  return fail(TARN_E_NO_OBJECT, "the object (%llx) is not of this session; use it with the client that made it",
               static_cast<unsigned long long>(handle.id));
 }
 
@@ -65,13 +65,13 @@ int make_with_room(tarn_client& client, Make make) {
 }  // namespace
 
 int client::object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out) {
-  if (handle.origin != origin_of(client)) return not_ours(handle);
+  if (handle.origin != client.origin) return not_ours(handle);
   out = {static_cast<uint32_t>(handle.id), static_cast<uint32_t>(handle.id >> 32), handle.offset, handle.size};
   return 0;
 }
 
 tarn_object client::object_handle(const tarn_client& client, const shm::ObjectRef& ref) {
-  return {origin_of(client), uint64_t{ref.generation} << 32 | ref.id, ref.offset, ref.size};
+  return {client.origin, uint64_t{ref.generation} << 32 | ref.id, ref.offset, ref.size};
 }
 
 int tarn_put(tarn_client* client, const void* data, size_t size, tarn_object* object) {

@@ -12,6 +12,7 @@ struct tarn_client {
   tarn_client() : store(session), submitter(session.view(), store) {}
 
   pid_t pid = 0;
+  uint64_t origin = 0;  // of its objects, as their handles name it
   tarn::client::Session session;
   tarn::store::Store store;
   tarn::task::Submitter submitter;

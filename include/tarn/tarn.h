@@ -188,7 +188,7 @@ typedef struct tarn_future { /* the result of a task that may still run; a value
 } tarn_future;
 
 typedef struct tarn_object { /* an object or a range of one; a value, copy it freely */
-  uint64_t origin;           /* host and session */
+  uint64_t origin;           /* daemon and session */
   uint64_t id;               /* member, index and generation */
   uint64_t offset;           /* of this range in the object */
   uint64_t size;             /* of this range */

@@ -1,12 +1,14 @@
 #include "task/submitter.hpp"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cstring>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "os/clock.hpp"
 #include "shm/prefetch.hpp"
 #include "task/registry.hpp"
 
@@ -17,6 +19,7 @@ constexpr uint32_t kCallbacksMax = shm::kTaskRecordsMax;
 constexpr uint32_t kHeldMax = shm::kTaskRecordsMax * 4;
 constexpr uint8_t kDefaultRetries = 3;
 constexpr int32_t kRetriesMax = 200;
+constexpr uint32_t kTagMax = (1u << (32 - shm::kIndexBits)) - 1;
 
 template <class T>
 int reserve_table(os::Mapping& map, T*& table, uint64_t count) {
@@ -27,7 +30,22 @@ int reserve_table(os::Mapping& map, T*& table, uint64_t count) {
 
 }  // namespace
 
+// A future of this client, as its handles name it: generation + salt 32 | tag 10 | index 22. Clients of one process
+// have tags of their own, up to 1 023 of them one after the other; the salt tells those of several processes apart.
+void Submitter::choose_names() {
+  static std::atomic<uint32_t> ordinal{0};
+  auto pid = static_cast<uint32_t>(getpid());
+  tag_ = 1 + (pid * 2654435761u / 4096 + ordinal.fetch_add(1, std::memory_order_relaxed)) % kTagMax;
+  uint64_t mixed = (static_cast<uint64_t>(os::now_ns()) ^ uint64_t{pid} << 32) * 0x9e3779b97f4a7c15u;
+  salt_ = static_cast<uint32_t>(mixed >> 32);
+}
+
+tarn_future Submitter::handle_of(uint32_t index) const {
+  return {uint64_t{private_[index].generation + salt_} << 32 | shm::make_id(tag_, index)};
+}
+
 int Submitter::init() {
+  choose_names();
   if (int r = reserve_table(private_map_, private_, shm::kTaskRecordsMax); r < 0) return r;
   if (int r = reserve_table(edge_next_map_, edge_next_, shm::kEdgesMax); r < 0) return r;
   if (int r = reserve_table(held_map_, held_, kHeldMax); r < 0) return r;
@@ -49,12 +67,15 @@ State Submitter::state_of(uint32_t index, std::memory_order order) {
 int Submitter::check(tarn_future future, uint32_t& index) {
   auto id = static_cast<uint32_t>(future.id);
   index = shm::id_index(id);
-  if (shm::id_member(id) == view_.self && index < records_used_) {
+  if (shm::id_member(id) == tag_ && index < records_used_) [[likely]] {
     const Private& mine = private_[index];
-    if (mine.refs != 0 && !mine.leftover && mine.generation == future.id >> 32) return 0;
+    if (mine.refs != 0 && !mine.leftover && mine.generation == static_cast<uint32_t>(future.id >> 32) - salt_) return 0;
   }
-  return fail(TARN_E_NO_FUTURE, "no such future (%llx): it was released, or is not of this client",
-              static_cast<unsigned long long>(future.id));
+  auto shown = static_cast<unsigned long long>(future.id);
+  if (future.id == 0) return fail(TARN_E_NO_FUTURE, "this future is empty: it was moved from, or never made");
+  if (shm::id_member(id) != tag_)
+    return fail(TARN_E_NO_FUTURE, "the future (%llx) was made by another client; use it with that one", shown);
+  return fail(TARN_E_NO_FUTURE, "no such future (%llx): it was released, or made by another client", shown);
 }
 
 // ---- Allocation ------------------------------------------------------------------------------
@@ -182,8 +203,8 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count) {
       if (int r = object_of_(object_context_, args[i].u.object, ref); r < 0) return r;
       entry = {args[i].kind, ref.generation, ref.id, 0, ref.offset, ref.size};
     } else {
-      entry.generation = static_cast<uint32_t>(args[i].u.future.id >> 32);
       entry.id = shm::id_index(static_cast<uint32_t>(args[i].u.future.id));
+      entry.generation = private_[entry.id].generation;
     }
     memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
   }
@@ -331,7 +352,7 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
   }
   ++outstanding_;
   ring();
-  out.id = uint64_t{mine.generation} << 32 | shm::make_id(view_.self, index);
+  out = handle_of(index);
   return 0;
 }
 

@@ -94,6 +94,8 @@ class Submitter {
   TaskRecord& record(uint32_t index) { return space().record(index); }
   SegmentSpace space() { return SegmentSpace(view_, view_.self); }
 
+  void choose_names();
+  [[nodiscard]] tarn_future handle_of(uint32_t index) const;
   [[nodiscard]] int check(tarn_future future, uint32_t& index);
   [[nodiscard]] State state_of(uint32_t index, std::memory_order order = shm::kAcquire);
 
@@ -140,6 +142,8 @@ class Submitter {
   uint32_t* edge_next_ = nullptr;
   Held* held_ = nullptr;
   Callback* callbacks_ = nullptr;
+  uint32_t tag_ = 0;   // of this client's futures, never 0
+  uint32_t salt_ = 0;  // added to their generations
 
   // Guarded by gate_.
   Gate gate_;

@@ -248,6 +248,45 @@ TEST_F(HandleErrors, BadArguments) {
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
 }
 
+// Both are the first task and the first object of their client: only the client tells them apart.
+TEST_F(HandleErrors, HandlesOfAnotherClient) {
+  PrivateClient other;
+  tarn_future ours;
+  tarn_future theirs;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &ours));
+  ASSERT_EQ(0, tarn_submit(other, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &theirs));
+  EXPECT_NE(ours.id, theirs.id);
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_result(client_, theirs, 0, &bytes));
+  EXPECT_TRUE(says("made by another client")) << tarn_last_error();
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_wait(client_, &theirs, 1, 1, 0, nullptr, nullptr));
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_future_release(client_, theirs));
+  tarn_arg argument = tarn_arg_future(theirs);
+  tarn_future third;
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_submit(client_, tarn_task_id("sum_bytes"), &argument, 1, nullptr, &third));
+  EXPECT_EQ(0, tarn_result(client_, ours, kLong, &bytes)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client_, ours));
+  EXPECT_EQ(0, tarn_future_release(other, theirs));
+
+  tarn_object our_object;
+  tarn_object their_object;
+  ASSERT_EQ(0, tarn_put(client_, "ours", 4, &our_object));
+  ASSERT_EQ(0, tarn_put(other, "theirs", 6, &their_object));
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_get(client_, their_object, &bytes));
+  EXPECT_TRUE(says("not of this session")) << tarn_last_error();
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_release(client_, their_object));
+  EXPECT_EQ(0, tarn_release(client_, our_object));
+  EXPECT_EQ(0, tarn_release(other, their_object));
+}
+
+TEST_F(HandleErrors, EmptyHandles) {
+  tarn_bytes bytes;
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_result(client_, tarn_future{}, 0, &bytes));
+  EXPECT_TRUE(says("is empty")) << tarn_last_error();
+  EXPECT_EQ(TARN_E_NO_OBJECT, tarn_get(client_, tarn_object{}, &bytes));
+  EXPECT_TRUE(says("is empty")) << tarn_last_error();
+}
+
 class FileErrors : public testing::Test {
  protected:
   FileErrors() {
