@@ -53,7 +53,8 @@ class future {
       : session_(&session), handle_(handle) {}
 
   future(future&& other) noexcept
-      : session_(std::exchange(other.session_, nullptr)), handle_(other.handle_) {}
+      : session_(std::exchange(other.session_, nullptr)),
+        handle_(std::exchange(other.handle_, {})) {}
   future& operator=(future&& other) noexcept {
     future taken(std::move(other));
     std::swap(session_, taken.session_);
@@ -76,7 +77,8 @@ class future {
   // Waits until the task is done, and returns true, or until `timeout` passed, and returns false.
   // Since 0.1.
   [[nodiscard]] bool wait_for(nanoseconds timeout) const {
-    const int result = ::tarn_wait(client(), &handle_, 1, 1, timeout.count(), nullptr, nullptr);
+    const int result =
+        ::tarn_wait(open_client(), &handle_, 1, 1, timeout.count(), nullptr, nullptr);
     if (result == TARN_E_TIMED_OUT) return false;
     detail::check(result);
     return true;
@@ -101,7 +103,7 @@ class future {
   // Since 0.1.
   [[nodiscard]] object get_object(nanoseconds timeout = forever) const requires detail::raw<R> {
     tarn_object handle;
-    const int code = ::tarn_future_object(client(), handle_, timeout.count(), &handle);
+    const int code = ::tarn_future_object(open_client(), handle_, timeout.count(), &handle);
     if (code < 0) detail::raise_failure(client(), handle_, code);
     return object(*session_, handle);
   }
@@ -122,16 +124,20 @@ class future {
     template <class Handle>
     void await_suspend(Handle coroutine) const {
       detail::check(::tarn_future_then(
-          awaited.client(), awaited.handle_,
+          awaited.open_client(), awaited.handle_,
           [](tarn_client*, tarn_future, void* address) { Handle::from_address(address).resume(); },
           coroutine.address()));
     }
     detail::owner_t<R> await_resume() const { return awaited.get(); }
   };
 
+  [[nodiscard]] tarn_client* open_client() const {
+    return detail::open_client_of(session_, "future", TARN_E_NO_FUTURE);
+  }
+
   tarn_bytes result(nanoseconds timeout) const {
     tarn_bytes bytes;
-    const int code = ::tarn_result(client(), handle_, timeout.count(), &bytes);
+    const int code = ::tarn_result(open_client(), handle_, timeout.count(), &bytes);
     if (code < 0) detail::raise_failure(client(), handle_, code);
     return bytes;
   }
@@ -161,6 +167,7 @@ std::vector<std::uint8_t> wait_for_some(const Futures& range, std::size_t want,
   handles.reserve(std::size(range));
   tarn_client* client = nullptr;
   for (const auto& future : range) {
+    if (future.client() == nullptr) static_cast<void>(future.is_done());  // says why it cannot be
     if (client != nullptr && future.client() != client) {
       raise(TARN_E_ARGUMENT, "the futures are of several clients; wait for those of one at a time");
     }

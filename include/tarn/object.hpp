@@ -93,7 +93,7 @@ class object {
     if (size == std::string_view::npos) size = handle_.size - std::min(offset, handle_.size);
     if (argument_ != nullptr) return slice_of_argument(offset, size);
     tarn_object part;
-    detail::check(::tarn_object_slice(detail::client_of(session_), handle_, offset, size, &part));
+    detail::check(::tarn_object_slice(open_client(), handle_, offset, size, &part));
     return object(*session_, part);
   }
 
@@ -101,7 +101,7 @@ class object {
   [[nodiscard]] tarn_object_details info() const {
     tarn_object_details details{};
     details.size = sizeof details;
-    detail::check(::tarn_object_info(detail::client_of(session_), handle_, &details));
+    detail::check(::tarn_object_info(open_client(), handle_, &details));
     return details;
   }
 
@@ -121,8 +121,12 @@ class object {
   tarn_bytes get() const {
     if (argument_ != nullptr) return {argument_, handle_.size};
     tarn_bytes bytes;
-    detail::check(::tarn_get(detail::client_of(session_), handle_, &bytes));
+    detail::check(::tarn_get(open_client(), handle_, &bytes));
     return bytes;
+  }
+
+  [[nodiscard]] tarn_client* open_client() const {
+    return detail::open_client_of(session_, "object", TARN_E_NO_OBJECT);
   }
 
   const session* session_ = nullptr;
@@ -140,7 +144,7 @@ class unsealed {
       : session_(&session), handle_(handle), elements_(elements) {}
   unsealed(unsealed&& other) noexcept
       : session_(std::exchange(other.session_, nullptr)),
-        handle_(other.handle_),
+        handle_(std::exchange(other.handle_, {})),
         elements_(std::exchange(other.elements_, {})) {}
   unsealed& operator=(unsealed&&) = delete;
   ~unsealed() {
@@ -150,7 +154,7 @@ class unsealed {
   [[nodiscard]] std::span<T> elements() const noexcept { return elements_; }
 
   object seal() && {
-    check(::tarn_object_seal(client_of(session_), handle_));
+    check(::tarn_object_seal(open_client_of(session_, "writer", TARN_E_NO_OBJECT), handle_));
     return object(*std::exchange(session_, nullptr), handle_);
   }
 

@@ -10,8 +10,10 @@
 #pragma once
 
 #include <tarn/tarn.h>
+#include <tarn/error.hpp>
 
 #include <atomic>
+#include <string>
 
 namespace tarn {
 
@@ -50,6 +52,19 @@ namespace detail {
 
 inline tarn_client* client_of(const session* session) noexcept {
   return session != nullptr ? session->handle() : nullptr;
+}
+
+// The client behind something that refers to one. Throws `no_code` if `what` was moved from or never made, and
+// error (TARN_E_NOT_INITIALISED) if its client was closed.
+inline tarn_client* open_client_of(const session* session, const char* what, int no_code) {
+  if (session == nullptr) [[unlikely]] {
+    raise(no_code, std::string("this ") + what + " is empty: it was moved from, or never made");
+  }
+  tarn_client* client = session->handle();
+  if (client == nullptr) [[unlikely]] {
+    raise(TARN_E_NOT_INITIALISED, std::string("the client of this ") + what + " was closed");
+  }
+  return client;
 }
 
 }  // namespace detail

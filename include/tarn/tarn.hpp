@@ -142,32 +142,32 @@ class client {
     }
     tarn_object object;
     void* data;
-    detail::check(::tarn_object_create(handle(), count * sizeof(T), &object, &data));
+    detail::check(::tarn_object_create(opened().handle(), count * sizeof(T), &object, &data));
     return writer<T>(opened(), object, {static_cast<T*>(data), count});
   }
 
   // Makes an object of the regular file at `path`. Throws file_error, denied. Since 0.1.
   [[nodiscard]] object from_file(const std::string& path, file how = file::map) {
     tarn_object object;
-    detail::check(
-        ::tarn_object_from_file(handle(), path.c_str(), static_cast<std::uint32_t>(how), &object));
+    detail::check(::tarn_object_from_file(opened().handle(), path.c_str(),
+                                          static_cast<std::uint32_t>(how), &object));
     return tarn::object(opened(), object);
   }
 
   // ---- The session ----
 
   // Becomes readable (poll, epoll, select) when dispatch() has something to do. Since 0.1.
-  [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(handle())); }
+  [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(opened().handle())); }
 
   // Resumes the coroutines whose futures are done, in this thread, and arms fd() again; call it
   // once before the first poll. Does not block. Returns how many it resumed. Since 0.1.
-  int dispatch() { return detail::check(::tarn_client_dispatch(handle())); }
+  int dispatch() { return detail::check(::tarn_client_dispatch(opened().handle())); }
 
   // What is known about the session, in the C interface's words. Since 0.1.
   [[nodiscard]] tarn_client_info info() const {
     tarn_client_info info{};
     info.size = sizeof info;
-    detail::check(::tarn_client_get_info(handle(), &info));
+    detail::check(::tarn_client_get_info(opened().handle(), &info));
     return info;
   }
 
@@ -178,7 +178,7 @@ class client {
     for (std::uint32_t i = 0; i < workers; ++i) {
       tarn_slot_info info{};
       info.size = sizeof info;
-      const int result = ::tarn_client_get_slot(handle(), i, &info);
+      const int result = ::tarn_client_get_slot(opened().handle(), i, &info);
       if (result == TARN_E_STATE) break;  // this one and those after it have not started
       detail::check(result);
       slots.push_back(detail::to_slot(info));
@@ -190,16 +190,19 @@ class client {
   [[nodiscard]] tarn_client* handle() const noexcept { return detail::client_of(session_); }
 
   // What its objects and futures refer to, for making them of handles of the C interface.
-  // Throws error (TARN_E_NOT_INITIALISED) if this was moved from. Since 0.1.
+  // Throws error (TARN_E_NOT_INITIALISED) if this was moved from or closed. Since 0.1.
   [[nodiscard]] const session& opened() const {
     if (session_ == nullptr) detail::raise(TARN_E_NOT_INITIALISED, "this client was moved from");
+    if (session_->handle() == nullptr) {
+      detail::raise(TARN_E_NOT_INITIALISED, "the client was closed");
+    }
     return *session_;
   }
 
  private:
   object put_bytes(tarn_bytes bytes) {
     tarn_object object;
-    detail::check(::tarn_put(handle(), bytes.data, bytes.size, &object));
+    detail::check(::tarn_put(opened().handle(), bytes.data, bytes.size, &object));
     return tarn::object(opened(), object);
   }
 

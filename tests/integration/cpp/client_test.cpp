@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <string>
 #include <thread>
 #if defined(__cpp_impl_coroutine)
 #include <coroutine>
@@ -288,6 +291,45 @@ TEST_F(ClientTest, can_be_moved_and_closed) {
   other.close();
   EXPECT_THROW(static_cast<void>(other.submit(add, 1, 2)), error);
   EXPECT_THROW(static_cast<void>(tarn.info()), error);
+}
+
+std::string refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST_F(ClientTest, refuses_what_was_moved_from) {
+  future<int> first = tarn.submit(add, 1, 2);
+  future<int> second = std::move(first);
+  const std::string expected = "this future is empty: it was moved from, or never made";
+  EXPECT_EQ(refusal([&] { static_cast<void>(tarn.submit(add, first, 1)); }), expected);
+  EXPECT_EQ(refusal([&] { static_cast<void>(tarn.submit(add, future<int>(), 1)); }), expected);
+  EXPECT_EQ(refusal([&] { first.get(); }), expected);
+  EXPECT_EQ(refusal([&] { first.wait(); }), expected);
+  EXPECT_EQ(refusal([&] { static_cast<void>(when_all(std::array{std::move(first)})); }), expected);
+  EXPECT_EQ(tarn.submit(add, second, 1).get(), 4);
+
+  object text = tarn.put("text");
+  const object moved = std::move(text);
+  const std::string empty = "this object is empty: it was moved from, or never made";
+  EXPECT_EQ(refusal([&] { static_cast<void>(tarn.submit(count_lines, text)); }), empty);
+  EXPECT_EQ(refusal([&] { static_cast<void>(text.view()); }), empty);
+}
+
+TEST_F(ClientTest, refuses_what_another_client_made) {
+  client other = init(0, nullptr, {.address = "private", .workers = 1});
+  const future<int> theirs = other.submit(add, 1, 2);
+  const future<int> ours = tarn.submit(add, 10, 20);
+  EXPECT_NE(refusal([&] { static_cast<void>(tarn.submit(add, theirs, 1)); }).find("another client"),
+            std::string::npos);
+  EXPECT_EQ(tarn.submit(add, ours, 1).get(), 31);
+  tarn.close();
+  EXPECT_EQ(refusal([&] { ours.get(); }), "the client of this future was closed");
+  EXPECT_EQ(refusal([&] { static_cast<void>(tarn.put("x")); }), "the client was closed");
 }
 
 }  // namespace
