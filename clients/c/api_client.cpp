@@ -28,12 +28,6 @@ namespace {
 constexpr int64_t kInitTimeoutNs = 10'000'000'000;
 constexpr const char* kWorkerVariable = "TARN_WORKER_FD";
 
-// Forking leaves the client's shared memory mapped in the child, where using it would corrupt the
-// parent's. getpid is a system call; this counter is not.
-unsigned fork_count = 0;
-
-void count_fork() { ++fork_count; }
-
 // Options of tarn_init as given, with the defaults filled in.
 int read_options(const tarn_options* given, tarn_options& options) {
   options = {};
@@ -69,7 +63,7 @@ int read_options(const tarn_options* given, tarn_options& options) {
 void prepare_process() {
   static const bool once = [] {
     if (os::membarrier_register()) shm::fences_are_symmetric = false;
-    pthread_atfork(nullptr, nullptr, count_fork);
+    os::count_forks();
     return true;
   }();
   (void)once;
@@ -132,7 +126,7 @@ int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& ou
 
 int client::check_client(const tarn_client* client) {
   if (client == nullptr) return fail(TARN_E_NOT_INITIALISED, "the client is NULL; call tarn_init first");
-  if (fork_count != 0 && client->pid != getpid())
+  if (os::fork_count != 0 && client->pid != getpid())
     return fail(TARN_E_FORKED, "the client belongs to process %d, this is %d, forked from it; call tarn_init here",
                 static_cast<int>(client->pid), static_cast<int>(getpid()));
   return 0;

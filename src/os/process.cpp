@@ -2,6 +2,7 @@
 
 #include <linux/membarrier.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,6 +34,13 @@ bool membarrier_register() {
 void membarrier() {
   long r = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
   TARN_ASSERT(r == 0);  // registering succeeded, so this cannot fail
+}
+
+unsigned fork_count = 0;
+
+void count_forks() {
+  static const int once = pthread_atfork(nullptr, nullptr, [] { ++fork_count; });
+  (void)once;
 }
 
 }  // namespace tarn::os

@@ -25,4 +25,10 @@ void pidfd_kill(const Fd& pidfd, int signal);
 // Every running process that registered executes a full memory fence before this returns.
 void membarrier();
 
+// How many forks lie between this process and the one that called count_forks first. A forked child has the shared
+// memory of its parent mapped, where what it does would corrupt the parent's; getpid is a system call, this is not.
+// What clone makes without the C library's knowledge is not counted.
+extern unsigned fork_count;
+void count_forks();
+
 }  // namespace tarn::os

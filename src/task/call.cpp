@@ -4,6 +4,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/error.hpp"
+#include "os/process.hpp"
+
 namespace tarn::task {
 
 int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments) {
@@ -29,6 +32,9 @@ int fail_call(tarn_call& call, int code, const char* type, const char* format, .
 }
 
 int result_buffer(tarn_call& call, size_t size, void*& data) {
+  if (call.forks != os::fork_count)
+    return fail(TARN_E_FORKED,
+                "this is a process that the task forked; only the worker gives the result");
   if (call.result_object.generation != 0) {
     call.store->discard_result(call.result_object);
     call.result_object.generation = 0;

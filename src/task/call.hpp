@@ -27,6 +27,8 @@ struct tarn_call {
 
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it
+  unsigned
+      forks;  // os::fork_count when it began: a child that the task forked has counted one more
 
   // The result so far: in `result`, or in an object being created.
   alignas(8) std::byte result[tarn::task::kPayloadSize];

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <stdio_ext.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "os/clock.hpp"
+#include "os/process.hpp"
 #include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
 #include "task/submitter.hpp"
@@ -21,6 +23,16 @@ constexpr int kPausesPerLook = 32;
 // A batch of hints is taken at once when they together last no longer than this: taking is then a
 // small part of the work, and a long task cannot hold up the ones behind it.
 constexpr uint64_t kShortBatchTicks = 50'000;  // some tens of microseconds on anything
+
+// A task forked, and its child came back from it as well: two processes would serve as one worker, over the same
+// records, and each take what the other writes for its own. The child touches nothing shared and leaves.
+[[noreturn]] void leave_forked_child(const Definition& task) {
+  fprintf(stderr,
+          "tarn: process %d, forked by task '%s', returned from the task and was ended; end it "
+          "with _exit\n",
+          static_cast<int>(getpid()), task.name);
+  _exit(1);
+}
 
 }  // namespace
 
@@ -243,6 +255,7 @@ bool Executor::run(uint32_t id) {
   call.args = call.inline_args;
   call.attempt = record.attempts;
   call.made_for = id;
+  call.forks = os::fork_count;
   call.result_size = 0;
   call.result_object.generation = 0;
   call.error_code = 0;
@@ -263,6 +276,8 @@ bool Executor::run(uint32_t id) {
   } else {
     code = read_arguments(call, record, undo.payload, owner);
     if (code == 0) code = call.definition->fn(&call);
+    if (os::fork_count != call.forks) [[unlikely]]
+      leave_forked_child(*call.definition);
     // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
     if (__fpending(stdout) != 0) fflush(stdout);
     if (store_.take_file_fault())

@@ -1,6 +1,8 @@
 // Tasks that fail, throw, exit, abort or are killed: what the client is told.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
@@ -38,6 +40,26 @@ int attempt(tarn_call* call) {
 
 int nothing(tarn_call*) { return 0; }
 
+// Its child comes back from the task as well. The result is how the child ended.
+int fork_and_return(tarn_call* call) {
+  pid_t child = fork();
+  if (child == 0) {
+    void* data;
+    if (tarn_call_return_buffer(call, 1000, &data) != TARN_E_FORKED) _exit(2);
+    return 0;
+  }
+  int status = 0;
+  for (int i = 0; waitpid(child, &status, WNOHANG) == 0; ++i) {
+    if (i == 2000) {
+      kill(child, SIGKILL);
+      waitpid(child, &status, 0);
+      break;
+    }
+    usleep(1000);
+  }
+  return tarn_call_return(call, &status, sizeof status);
+}
+
 const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("fail_with_words", fail_with_words);
   tarn_task_define("fail_with_code", fail_with_code);
@@ -46,6 +68,7 @@ const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("die", die);
   tarn_task_define("attempt", attempt);
   tarn_task_define("nothing", nothing);
+  tarn_task_define("fork_and_return", fork_and_return);
   tarn_task_define_typed("typed", nothing, 5, nullptr);
   if (getenv("TARN_WORKER_FD") == nullptr) tarn_task_define("only_in_the_client", nothing);
 }};
@@ -170,6 +193,19 @@ TEST_F(TaskFailures, DependentsFailWithTheCause) {
   EXPECT_STREQ("fail_with_words", error.task);
   EXPECT_STREQ("17 drops", error.message);
   for (tarn_future future : {first, second, third}) EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(TaskFailures, AForkedChildThatReturnsIsEnded) {
+  tarn_future future;
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("fork_and_return"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+  int status = 0;
+  ASSERT_EQ(sizeof status, bytes.size);
+  memcpy(&status, bytes.data, sizeof status);
+  EXPECT_TRUE(WIFEXITED(status)) << "it went on as a second worker";
+  EXPECT_EQ(1, WEXITSTATUS(status));
+  EXPECT_EQ(0, tarn_future_release(client_, future));
 }
 
 TEST_F(TaskFailures, OtherTasksGoOnWhileWorkersCrash) {
