@@ -42,10 +42,10 @@ int read_options(const tarn_options* given, tarn_options& options) {
   for (uint64_t value : options.reserved)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_options: reserved must be zero");
   if (options.timeout_ns == 0) options.timeout_ns = kInitTimeoutNs;
-  if (options.address == nullptr) options.address = getenv("TARN_ADDRESS");
+  if (options.address == nullptr) options.address = secure_getenv("TARN_ADDRESS");
   if (options.address == nullptr || *options.address == '\0') options.address = "auto";
   if (options.workers == 0) {
-    if (const char* text = getenv("TARN_WORKERS"); text != nullptr && *text != '\0') {
+    if (const char* text = secure_getenv("TARN_WORKERS"); text != nullptr && *text != '\0') {
       char* end;
       errno = 0;
       unsigned long workers = strtoul(text, &end, 10);
@@ -92,8 +92,10 @@ void prepare_process() {
   _exit(1);
 }
 
+// A program with more rights than its user (setuid, capabilities) is never a worker, nor told by the environment whom
+// to trust: secure_getenv, here and everywhere in libtarn.
 int worker_fd(int& fd) {
-  const char* text = getenv(kWorkerVariable);
+  const char* text = secure_getenv(kWorkerVariable);
   if (text == nullptr) return 0;
   char* end;
   long value = strtol(text, &end, 10);

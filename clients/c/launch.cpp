@@ -34,10 +34,10 @@ constexpr int kKilledTimeoutMs = 1000;
 
 bool usable(const char* path) { return access(path, X_OK) == 0; }
 
-// Where the spawn service is: where $TARN_LIBEXEC says, beside an installed or a freshly built
+// Where the spawn service is: where $TARN_LIBEXEC says (empty is as good as unset), beside an installed or a freshly built
 // library, or where the build was told to install it.
 int find_spawn_service(char (&path)[kPathSizeMax]) {
-  if (const char* directory = getenv("TARN_LIBEXEC"); directory != nullptr) {
+  if (const char* directory = secure_getenv("TARN_LIBEXEC"); directory != nullptr && *directory != '\0') {
     snprintf(path, sizeof path, "%s/tarn-spawn", directory);
     if (usable(path)) return 0;
     return fail(TARN_E_NO_DAEMON, "no tarn-spawn in %s; correct TARN_LIBEXEC or unset it", directory);

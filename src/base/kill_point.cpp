@@ -19,7 +19,7 @@ char once_file[256];
 }  // namespace
 
 void set_kill_role(const char* role) {
-  const char* plan = getenv("TARN_KILL");
+  const char* plan = secure_getenv("TARN_KILL");
   if (plan == nullptr) return;
   char planned_role[16];
   long number;
