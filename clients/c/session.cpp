@@ -92,7 +92,7 @@ int Session::send(std::span<const std::byte> packet, std::span<const int> descri
 
 int Session::receive(wire::Packet& packet, os::Received& received, int64_t deadline_ns) {
   if (is_gone_ || !socket_.valid()) return gone();
-  int r = os::socket_receive(socket_, in_.bytes, received, deadline_ns);
+  int r = os::socket_receive(socket_, in_.bytes, received, deadline_ns, &spares_);
   if (r != 0) return r;
   if (received.size == 0) return gone();
   return wire::parse(std::span<const std::byte>(in_.bytes).first(received.size), received.descriptor_count,
@@ -157,6 +157,7 @@ int Session::say_hello(const tarn_options& options, int argc, char** argv, int64
                 wire::kArgumentsSizeMax);
   int descriptors[] = {executable.get(), directory.get(), out.get(), err.get(), event_fd_.get()};
   if (int r = send(builder.finish(), descriptors); r < 0) return r;
+  spares_.keep();
   if (int r = await_welcome(deadline_ns); r < 0) return r;
   return make_poll_fd();
 }
@@ -239,6 +240,7 @@ int Session::open_worker(Fd socket, const Listeners& listeners) {
   dl_iterate_phdr(copy_build_id, &hello);
   wire::set_text(hello.name, program_invocation_short_name);
   if (int r = tell(wire::Type::kHello, hello, ++serial_); r < 0) return r;
+  spares_.keep();
   return await_welcome(os::deadline_after(kRequestTimeoutNs));
 }
 
@@ -351,6 +353,8 @@ int Session::poll() {
       os::Received received;
       int r = receive(packet, received, 0);
       if (r == os::kWouldBlock) break;
+      // No descriptor left for what tarnd announces: it stays in the socket until there is one. Who needs it is told.
+      if (r == TARN_E_LIMIT) break;
       if (r < 0) return r;
       if (r = take_in(packet, received); r < 0) return r;
     }

@@ -109,6 +109,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   Fd socket_;
   Fd event_fd_;
   Fd poll_fd_;
+  os::SpareDescriptors spares_;
   uint32_t serial_ = 0;
   bool is_gone_ = false;
   bool is_worker_ = false;

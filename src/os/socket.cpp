@@ -1,5 +1,6 @@
 #include "os/socket.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 
 namespace tarn::os {
 namespace {
+
+constexpr int kTriesForRoom = 3;  // other threads close and open descriptors meanwhile
 
 int make_address(std::string_view path, sockaddr_un& address, socklen_t& length) {
   address = {};
@@ -75,6 +78,12 @@ bool take_descriptors(msghdr& message, Received& out) {
     }
   }
   return complete;
+}
+
+// Whether a descriptor is what this process cannot have now.
+bool at_descriptor_limit(const Fd& any) {
+  Fd another{fcntl(any.get(), F_DUPFD_CLOEXEC, 0)};
+  return !another.valid() && (errno == EMFILE || errno == ENFILE);
 }
 
 }  // namespace
@@ -169,8 +178,22 @@ int socket_send(const Fd& socket, std::span<const std::byte> packet, std::span<c
   }
 }
 
-int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out, int64_t deadline_ns) {
+void SpareDescriptors::keep() {
+  for (Fd& spare : spares_)
+    if (!spare.valid()) spare = Fd{open("/dev/null", O_RDONLY | O_CLOEXEC)};
+}
+
+void SpareDescriptors::give_up() {
+  for (Fd& spare : spares_) spare.reset();
+}
+
+int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
+                   int64_t deadline_ns, SpareDescriptors* spares) {
   bool was_reset = false;
+  int tries = 0;
+  // The kernel throws away what it cannot hand over, and the packet with it. So it is only looked at first, which makes
+  // the descriptors too, and taken away when it is complete.
+  int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC | (spares != nullptr ? MSG_PEEK : 0);
   for (;;) {
     out = Received{};
     iovec part{buffer.data(), buffer.size()};
@@ -180,9 +203,22 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
     message.msg_iovlen = 1;
     message.msg_control = control;
     message.msg_controllen = sizeof control;
-    ssize_t size = recvmsg(socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t size = recvmsg(socket.get(), &message, flags);
     if (size >= 0) {
       bool complete = take_descriptors(message, out);
+      if (spares != nullptr) {
+        if (!complete && out.descriptor_count < kSocketDescriptorsMax && tries++ < kTriesForRoom) {
+          out = Received{};
+          spares->give_up();
+          if (tries == 1 || !at_descriptor_limit(socket)) continue;
+          return fail(
+              TARN_E_LIMIT,
+              "the daemon sent memory, and this process has no descriptor left for it; close some, "
+              "or raise its limit (RLIMIT_NOFILE)");
+        }
+        spares->keep();
+        if (size > 0) (void)recv(socket.get(), nullptr, 0, MSG_DONTWAIT);
+      }
       if (!complete || (message.msg_flags & MSG_TRUNC) != 0) {
         out = Received{};
         return fail(TARN_E_PROTOCOL, "a message was too long, or brought too many descriptors");

@@ -36,11 +36,24 @@ struct Received {
   Fd descriptors[kSocketDescriptorsMax];
 };
 
+// Descriptors that a process keeps so that it can give them up when it is at its limit (RLIMIT_NOFILE) and a packet
+// brings some.
+class SpareDescriptors {
+ public:
+  void keep();  // as many as it can get, for a start or again
+  void give_up();
+
+ private:
+  Fd spares_[2];
+};
+
 // Receives one packet into `buffer`. Waits until `deadline_ns`; 0 does not wait and returns
 // kWouldBlock; TARN_E_TIMED_OUT. A packet that is larger than `buffer`, or that brings more
 // descriptors than fit, is TARN_E_PROTOCOL, and its descriptors are closed.
+// With `spares`, a packet whose descriptors this process has no room for, even without its spares, stays where it is,
+// to be received later, and the result is TARN_E_LIMIT; without, what it brought is lost. One thread at a time then.
 [[nodiscard]] int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
-                                 int64_t deadline_ns);
+                                 int64_t deadline_ns, SpareDescriptors* spares = nullptr);
 
 struct PeerCredentials {
   pid_t pid;

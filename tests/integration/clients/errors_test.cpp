@@ -1,6 +1,7 @@
 // What the C interface refuses, one test an error of tarn.h that a program can provoke by itself.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "support/self_worker.hpp"
 
@@ -24,6 +26,13 @@ int sum_bytes(tarn_call* call) {
   return tarn_call_return(call, &sum, sizeof sum);
 }
 
+int a_megabyte(tarn_call* call) {
+  void* data;
+  int r = tarn_call_return_buffer(call, 1u << 20, &data);
+  if (r == 0) memset(data, 1, 1u << 20);
+  return r;
+}
+
 int wait_a_second(tarn_call*) {
   usleep(1'000'000);
   return 0;
@@ -31,6 +40,7 @@ int wait_a_second(tarn_call*) {
 
 const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("sum_bytes", sum_bytes);
+  tarn_task_define("a_megabyte", a_megabyte);
   tarn_task_define("wait_a_second", wait_a_second);
 }};
 
@@ -285,6 +295,31 @@ TEST_F(HandleErrors, EmptyHandles) {
   EXPECT_TRUE(says("is empty")) << tarn_last_error();
   EXPECT_EQ(TARN_E_NO_OBJECT, tarn_get(client_, tarn_object{}, &bytes));
   EXPECT_TRUE(says("is empty")) << tarn_last_error();
+}
+
+// A worker announces its first slab while the client has no descriptor left: nothing of it is lost.
+TEST_F(HandleErrors, AtTheDescriptorLimit) {
+  tarn_future small;
+  tarn_future large;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &small));
+  ASSERT_EQ(0, tarn_result(client_, small, kLong, &bytes));  // the worker is there
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit few = before;
+  few.rlim_cur = 200;
+  ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+  std::vector<int> taken;
+  for (int fd; (fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) taken.push_back(fd);
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("a_megabyte"), nullptr, 0, nullptr, &large));
+  int at_the_limit = tarn_result(client_, large, kLong, &bytes);
+  EXPECT_TRUE(at_the_limit == 0 || at_the_limit == TARN_E_LIMIT) << tarn_last_error();
+  for (int fd : taken) close(fd);
+  setrlimit(RLIMIT_NOFILE, &before);
+  ASSERT_EQ(0, tarn_result(client_, large, kLong, &bytes)) << tarn_last_error();
+  EXPECT_EQ(1u << 20, bytes.size);
+  EXPECT_EQ(0, tarn_future_release(client_, small));
+  EXPECT_EQ(0, tarn_future_release(client_, large));
 }
 
 class FileErrors : public testing::Test {

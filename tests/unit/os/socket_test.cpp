@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,6 +49,55 @@ TEST_F(SocketPairTest, keeps_packets_apart) {
   EXPECT_EQ(text_of(buffer_, received_.size), "one");
   ASSERT_EQ(socket_receive(right_, buffer_, received_, 0), 0);
   EXPECT_EQ(text_of(buffer_, received_.size), "three");
+}
+
+// Every descriptor that this process may have is taken, for as long as this lives.
+class NoDescriptorsLeft {
+ public:
+  NoDescriptorsLeft() {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit few = before_;
+    few.rlim_cur = 100;
+    setrlimit(RLIMIT_NOFILE, &few);
+    for (Fd fd; (fd = Fd{::open("/dev/null", O_RDONLY | O_CLOEXEC)}).valid();)
+      taken_.push_back(std::move(fd));
+  }
+  ~NoDescriptorsLeft() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+  std::vector<Fd> taken_;
+};
+
+TEST_F(SocketPairTest, gives_up_its_spare_descriptors_at_the_limit) {
+  SpareDescriptors spares;
+  spares.keep();
+  const int sent = right_.get();
+  ASSERT_EQ(socket_send(left_, bytes_of("one"), {&sent, 1}, 0), 0);
+  ASSERT_EQ(socket_send(left_, bytes_of("two"), {}, 0), 0);
+  {
+    NoDescriptorsLeft limit;
+    ASSERT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), 0);
+    EXPECT_EQ(received_.descriptor_count, 1u);
+    EXPECT_EQ(text_of(buffer_, received_.size), "one");
+  }
+  ASSERT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), 0);
+  EXPECT_EQ(text_of(buffer_, received_.size), "two");
+  EXPECT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), kWouldBlock);
+}
+
+TEST_F(SocketPairTest, keeps_a_packet_whose_descriptors_have_no_room) {
+  SpareDescriptors spares;
+  const int sent[] = {right_.get(), right_.get()};
+  ASSERT_EQ(socket_send(left_, bytes_of("one"), sent, 0), 0);
+  {
+    NoDescriptorsLeft limit;
+    EXPECT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), TARN_E_LIMIT);
+    EXPECT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), TARN_E_LIMIT);
+  }
+  ASSERT_EQ(socket_receive(right_, buffer_, received_, 0, &spares), 0);
+  EXPECT_EQ(received_.descriptor_count, 2u);
+  EXPECT_EQ(text_of(buffer_, received_.size), "one");
 }
 
 TEST_F(SocketPairTest, brings_descriptors_in_order_and_closed_on_exec) {
