@@ -28,6 +28,16 @@ namespace {
 constexpr int64_t kInitTimeoutNs = 10'000'000'000;
 constexpr const char* kWorkerVariable = "TARN_WORKER_FD";
 
+bool is_worker_process = false;  // set before the first task runs
+
+// A task runs in this process; not so in a process that a task forked.
+bool in_worker() { return is_worker_process && os::fork_count == 0; }
+
+int not_in_task() {
+  return fail(TARN_E_NOT_IN_TASK, "this is a worker process: tasks cannot submit tasks or put objects yet; return the "
+                                  "result, and let the client submit what follows");
+}
+
 // Options of tarn_init as given, with the defaults filled in.
 int read_options(const tarn_options* given, tarn_options& options) {
   options = {};
@@ -71,6 +81,7 @@ void prepare_process() {
 
 // A worker process: serves until tarnd is gone, and ends.
 [[noreturn]] void serve(int fd) {
+  is_worker_process = true;
   auto client = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
   int r = client == nullptr ? fail(TARN_E_NO_MEMORY, "no memory for a worker") : 0;
   if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr});
@@ -127,6 +138,7 @@ int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& ou
 }  // namespace
 
 int client::check_client(const tarn_client* client) {
+  if (client == nullptr && in_worker()) return not_in_task();
   if (client == nullptr) return fail(TARN_E_NOT_INITIALISED, "the client is NULL; call tarn_init first");
   if (os::fork_count != 0 && client->pid != getpid())
     return fail(TARN_E_FORKED, "the client belongs to process %d, this is %d, forked from it; call tarn_init here",
@@ -136,6 +148,7 @@ int client::check_client(const tarn_client* client) {
 
 int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options* options) {
   prepare_process();
+  if (in_worker()) return not_in_task();
   int fd = -1;
   int is_worker = worker_fd(fd);
   if (is_worker < 0) return is_worker;

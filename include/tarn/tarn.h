@@ -118,7 +118,7 @@ enum {
  * Every task must have been defined before. `options` may be NULL. Blocks until connected, not until
  * the workers are up. Not to be called twice at the same time from two threads.
  * Errors: TARN_E_NO_DAEMON, TARN_E_VERSION, TARN_E_DENIED, TARN_E_LIMIT, TARN_E_UNSATISFIABLE,
- * TARN_E_TIMED_OUT, TARN_E_ARGUMENT, TARN_E_SYSTEM. Since 0.1. */
+ * TARN_E_TIMED_OUT, TARN_E_ARGUMENT, TARN_E_SYSTEM, TARN_E_NOT_IN_TASK. Since 0.1. */
 TARN_API int tarn_init(tarn_client **client, int *argc, char ***argv, const tarn_options *options);
 
 /* Ends the session: tasks that have not finished are dropped, objects and futures are freed, and all

@@ -40,6 +40,18 @@ int attempt(tarn_call* call) {
 
 int nothing(tarn_call*) { return 0; }
 
+// What a task gets that opens a session, and one that submits without.
+int use_tarn(tarn_call* call) {
+  tarn_options options{};
+  options.size = sizeof options;
+  options.address = "private";
+  tarn_client* client = nullptr;
+  tarn_future future;
+  int codes[] = {tarn_init(&client, nullptr, nullptr, &options),
+                 tarn_submit(nullptr, tarn_task_id("nothing"), nullptr, 0, nullptr, &future)};
+  return tarn_call_return(call, codes, sizeof codes);
+}
+
 // Its child comes back from the task as well. The result is how the child ended.
 int fork_and_return(tarn_call* call) {
   pid_t child = fork();
@@ -68,6 +80,7 @@ const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("die", die);
   tarn_task_define("attempt", attempt);
   tarn_task_define("nothing", nothing);
+  tarn_task_define("use_tarn", use_tarn);
   tarn_task_define("fork_and_return", fork_and_return);
   tarn_task_define_typed("typed", nothing, 5, nullptr);
   if (getenv("TARN_WORKER_FD") == nullptr) tarn_task_define("only_in_the_client", nothing);
@@ -193,6 +206,19 @@ TEST_F(TaskFailures, DependentsFailWithTheCause) {
   EXPECT_STREQ("fail_with_words", error.task);
   EXPECT_STREQ("17 drops", error.message);
   for (tarn_future future : {first, second, third}) EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(TaskFailures, ATaskCannotSubmit) {
+  tarn_future future;
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("use_tarn"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
+  int codes[2];
+  ASSERT_EQ(sizeof codes, bytes.size);
+  memcpy(codes, bytes.data, sizeof codes);
+  EXPECT_EQ(TARN_E_NOT_IN_TASK, codes[0]);
+  EXPECT_EQ(TARN_E_NOT_IN_TASK, codes[1]);
+  EXPECT_EQ(0, tarn_future_release(client_, future));
 }
 
 TEST_F(TaskFailures, AForkedChildThatReturnsIsEnded) {
