@@ -173,6 +173,9 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;
   if (int r = made->submitter.init(); r < 0) return r;
   if (int r = tell_task_names(made->session); r < 0) return r;
+  if ((complete.flags & TARN_INIT_NO_WORKERS) != 0)
+    made->submitter.set_broken(TARN_E_UNSATISFIABLE,
+                               "this session has no workers (TARN_INIT_NO_WORKERS); submit with a client that has some");
   *client = made.release();
   return 0;
 }

@@ -107,7 +107,7 @@ typedef struct tarn_options {
 } tarn_options;
 
 enum {
-  TARN_INIT_NO_WORKERS = 1u /* join without workers of one's own, to look or to share objects */
+  TARN_INIT_NO_WORKERS = 1u /* join without workers of one's own, to look or to share objects: TARN_E_UNSATISFIABLE for tasks */
 };
 
 /* In the program as the user started it: connects to a daemon (starting a private one when none

@@ -122,6 +122,20 @@ TEST(InitErrors, WorkersVariableIsNoNumber) {
   unsetenv("TARN_WORKERS");
 }
 
+TEST(ClientErrors, ASessionWithoutWorkersTakesNoTasks) {
+  tarn_options options = private_options();
+  options.flags = TARN_INIT_NO_WORKERS;
+  tarn_client* client = nullptr;
+  ASSERT_EQ(0, tarn_init(&client, nullptr, nullptr, &options)) << tarn_last_error();
+  tarn_future future;
+  EXPECT_EQ(TARN_E_UNSATISFIABLE, tarn_submit(client, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &future));
+  EXPECT_TRUE(says("no workers")) << tarn_last_error();
+  tarn_object object;
+  EXPECT_EQ(0, tarn_put(client, "x", 1, &object)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_release(client, object));
+  tarn_close(client);
+}
+
 TEST(ClientErrors, NullIsNotInitialised) {
   tarn_future future{};
   tarn_object object{};
