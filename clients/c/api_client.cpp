@@ -28,6 +28,18 @@ namespace {
 constexpr int64_t kInitTimeoutNs = 10'000'000'000;
 constexpr const char* kWorkerVariable = "TARN_WORKER_FD";
 
+// Sessions that are open in process `sessions_pid`: a forked child begins anew.
+std::mutex sessions_mutex;
+uint32_t open_sessions = 0;
+pid_t sessions_pid = 0;
+
+void count_session(int change) {
+  std::lock_guard lock(sessions_mutex);
+  if (sessions_pid != getpid()) open_sessions = 0;
+  sessions_pid = getpid();
+  if (change > 0 || open_sessions > 0) open_sessions += static_cast<uint32_t>(change);
+}
+
 bool is_worker_process = false;  // set before the first task runs
 
 // A task runs in this process; not so in a process that a task forked.
@@ -51,6 +63,10 @@ int read_options(const tarn_options* given, tarn_options& options) {
     return fail(TARN_E_ARGUMENT, "tarn_options: flags %#x has unknown bits", options.flags);
   for (uint64_t value : options.reserved)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_options: reserved must be zero");
+  if (options.timeout_ns < -1)
+    return fail(TARN_E_ARGUMENT,
+                "tarn_options: timeout_ns is %lld; 0 is 10 s, and -1 waits for ever",
+                static_cast<long long>(options.timeout_ns));
   if (options.timeout_ns == 0) options.timeout_ns = kInitTimeoutNs;
   if (options.address == nullptr) options.address = secure_getenv("TARN_ADDRESS");
   if (options.address == nullptr || *options.address == '\0') options.address = "auto";
@@ -146,6 +162,15 @@ int client::check_client(const tarn_client* client) {
   return 0;
 }
 
+int client::check_before_init(const char* task) {
+  std::lock_guard lock(sessions_mutex);
+  if (!in_worker() && (open_sessions == 0 || sessions_pid != getpid())) return 0;
+  return fail(
+      TARN_E_STATE,
+      "task '%s' is defined after tarn_init, whose workers may not have it; define tasks before",
+      task == nullptr ? "" : task);
+}
+
 int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options* options) {
   prepare_process();
   if (in_worker()) return not_in_task();
@@ -176,12 +201,14 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if ((complete.flags & TARN_INIT_NO_WORKERS) != 0)
     made->submitter.set_broken(TARN_E_UNSATISFIABLE,
                                "this session has no workers (TARN_INIT_NO_WORKERS); submit with a client that has some");
+  count_session(1);
   *client = made.release();
   return 0;
 }
 
 void tarn_close(tarn_client* client) {
   if (client == nullptr || client->pid != getpid()) return;
+  count_session(-1);
   client->session.close();
   delete client;
 }

@@ -8,9 +8,12 @@
 
 using namespace tarn;
 
-int tarn_task_define(const char* name, tarn_task_fn fn) { return task::define_task(name, fn, 0, nullptr); }
+int tarn_task_define(const char* name, tarn_task_fn fn) {
+  return tarn_task_define_typed(name, fn, 0, nullptr);
+}
 
 int tarn_task_define_typed(const char* name, tarn_task_fn fn, uint32_t signature, void* context) {
+  if (int r = client::check_before_init(name); r < 0) return r;
   return task::define_task(name, fn, signature, context);
 }
 

@@ -23,6 +23,9 @@ namespace tarn::client {
 // Whether `client` may be used here. Every function that takes a client begins with it.
 [[nodiscard]] int check_client(const tarn_client* client);
 
+// Whether a task may still be defined: not while a session is open, nor in a worker.
+[[nodiscard]] int check_before_init(const char* task);
+
 // Between the handles of tarn.h and the references of the store.
 [[nodiscard]] int object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out);
 [[nodiscard]] tarn_object object_handle(const tarn_client& client, const shm::ObjectRef& ref);

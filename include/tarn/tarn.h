@@ -172,7 +172,7 @@ typedef int (*tarn_task_fn)(tarn_call *call);
 
 /* Defines a task under `name` (at most 255 bytes, copied). Before tarn_init, in every process.
  * TARN_E_ARGUMENT if the name is empty or too long, or is or collides with that of another task;
- * TARN_E_LIMIT beyond 65 536 tasks. Since 0.1. */
+ * TARN_E_LIMIT beyond 65 536 tasks; TARN_E_STATE while a client is open. Since 0.1. */
 TARN_API int tarn_task_define(const char *name, tarn_task_fn fn);
 
 /* The same for language bindings: `signature` is a number made from the argument and result types;

@@ -278,6 +278,9 @@ bool Executor::run(uint32_t id) {
     if (code == 0) code = call.definition->fn(&call);
     if (os::fork_count != call.forks) [[unlikely]]
       leave_forked_child(*call.definition);
+    if (code > 0) [[unlikely]]
+      code = fail_call(call, TARN_E_TASK_FAILED, nullptr,
+                       "the task returned %d; 0 or a negative code is wanted", code);
     // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
     if (__fpending(stdout) != 0) fflush(stdout);
     if (store_.take_file_fault())

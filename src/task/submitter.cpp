@@ -310,6 +310,9 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
       return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options->retries, kRetriesMax);
+    uint64_t reserved = 0;
+    for (uint64_t value : options->reserved) reserved |= value;
+    if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_submit_options: reserved must be zero");
     if (options->retries != 0) attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
     signature = options->signature;
   }

@@ -112,6 +112,9 @@ int Submitter::sleep_for_events(uint32_t events, size_t missing, int64_t deadlin
 int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
                     size_t* done_count) {
   if (count != 0 && futures == nullptr) return fail(TARN_E_ARGUMENT, "futures is NULL, but count is %zu", count);
+  if (timeout_ns < -1) [[unlikely]]
+    return fail(TARN_E_ARGUMENT, "timeout_ns is %lld; 0 does not wait, and -1 waits for ever",
+                static_cast<long long>(timeout_ns));
   if (want > count) return fail(TARN_E_ARGUMENT, "cannot wait for %zu of %zu futures", want, count);
   {
     Gate::Pass pass(gate_);
@@ -167,6 +170,9 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
 
 // Waits for one future; on success its record is `index` and finished.
 int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns) {
+  if (timeout_ns < -1) [[unlikely]]
+    return fail(TARN_E_ARGUMENT, "timeout_ns is %lld; 0 does not wait, and -1 waits for ever",
+                static_cast<long long>(timeout_ns));
   {
     Gate::Pass pass(gate_);
     if (int r = check(future, index); r < 0) return r;

@@ -270,6 +270,32 @@ TEST_F(HandleErrors, BadArguments) {
   options.size = sizeof options;
   options.retries = 1000;
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
+  options.retries = 0;
+  options.reserved[5] = 1;
+  EXPECT_EQ(TARN_E_ARGUMENT,
+            tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
+  EXPECT_TRUE(says("reserved must be zero")) << tarn_last_error();
+}
+
+TEST_F(HandleErrors, NegativeTimeouts) {
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &future));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_result(client_, future, -2, &bytes));
+  EXPECT_TRUE(says("-1 waits for ever")) << tarn_last_error();
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_wait(client_, &future, 1, 1, INT64_MIN, nullptr, nullptr));
+  EXPECT_EQ(0, tarn_result(client_, future, -1, &bytes));
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(HandleErrors, TasksDefinedTooLate) {
+  EXPECT_EQ(TARN_E_STATE, tarn_task_define("too_late", sum_bytes));
+  EXPECT_TRUE(says("too_late")) << tarn_last_error();
+}
+
+TEST(ClientErrors, TasksCanBeDefinedBetweenClients) {
+  { PrivateClient client; }
+  EXPECT_EQ(0, tarn_task_define("between_clients", sum_bytes)) << tarn_last_error();
 }
 
 // Both are the first task and the first object of their client: only the client tells them apart.

@@ -40,6 +40,10 @@ int attempt(tarn_call* call) {
 
 int nothing(tarn_call*) { return 0; }
 
+int return_22(tarn_call*) {
+  return 22;
+}
+
 // What a task gets that opens a session, and one that submits without.
 int use_tarn(tarn_call* call) {
   tarn_options options{};
@@ -80,6 +84,7 @@ const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("die", die);
   tarn_task_define("attempt", attempt);
   tarn_task_define("nothing", nothing);
+  tarn_task_define("return_22", return_22);
   tarn_task_define("use_tarn", use_tarn);
   tarn_task_define("fork_and_return", fork_and_return);
   tarn_task_define_typed("typed", nothing, 5, nullptr);
@@ -206,6 +211,11 @@ TEST_F(TaskFailures, DependentsFailWithTheCause) {
   EXPECT_STREQ("fail_with_words", error.task);
   EXPECT_STREQ("17 drops", error.message);
   for (tarn_future future : {first, second, third}) EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+TEST_F(TaskFailures, APositiveResultIsAnError) {
+  EXPECT_EQ(TARN_E_TASK_FAILED, failure_of("return_22"));
+  EXPECT_EQ("the task returned 22; 0 or a negative code is wanted", message_);
 }
 
 TEST_F(TaskFailures, ATaskCannotSubmit) {
