@@ -90,13 +90,12 @@ int SlabMap::map(uint32_t member, uint32_t slab, uint32_t object, View& out) {
   if (slot->state.load(std::memory_order_relaxed) == State::kKnown) {
     Fd file{slot->file_plus_one - 1};
     slot->file_plus_one = 0;
-    uint64_t size_now = 0;
     os::Mapping mapping;
-    int r = os::file_size(file, size_now);
-    if (r == 0 && slot->is_file && size_now < slot->size)
-      r = fail(TARN_E_FILE_CHANGED, "a mapped file has %llu bytes; it had %llu when it became an object",
-               static_cast<unsigned long long>(size_now), static_cast<unsigned long long>(slot->size));
-    if (r == 0) r = os::Mapping::map(file, slot->size, os::Access::kRead, mapping);
+    int r = os::Mapping::map(file, slot->size, os::Access::kRead, mapping);
+    // Memory that tarnd made keeps its size; a file may have shrunk.
+    if (r == TARN_E_PROTOCOL && slot->is_file)
+      r = fail(TARN_E_FILE_CHANGED, "a mapped file is shorter than the %llu bytes it had when it became an object",
+               static_cast<unsigned long long>(slot->size));
     if (r == 0 && slot->is_file) r = guard_file(mapping.data(), slot->size, object, &any_shrank_, slot->guard);
     if (r < 0) {
       slot->file_plus_one = file.release() + 1;
