@@ -135,8 +135,9 @@ int tarn_object_slice(tarn_client* client, tarn_object object, uint64_t offset, 
   if (int r = client::check_client(client); r < 0) return r;
   if (slice == nullptr) return fail(TARN_E_ARGUMENT, "slice is NULL");
   if (offset > object.size || size > object.size - offset)
-    return fail(TARN_E_ARGUMENT, "bytes %llu to %llu of a range of %llu", static_cast<unsigned long long>(offset),
-                static_cast<unsigned long long>(offset + size), static_cast<unsigned long long>(object.size));
+    return fail(TARN_E_ARGUMENT, "%llu bytes from %llu do not lie inside a range of %llu bytes",
+                static_cast<unsigned long long>(size), static_cast<unsigned long long>(offset),
+                static_cast<unsigned long long>(object.size));
   shm::ObjectRef ref{};
   if (int r = client::object_ref(*client, object, ref); r < 0) return r;
   if (int r = client->store.ref(ref); r < 0) return r;

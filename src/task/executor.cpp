@@ -266,8 +266,9 @@ bool Executor::run(uint32_t id) {
   int code;
   if (call.definition == nullptr) {
     code = fail_call(call, TARN_E_NO_TASK, nullptr,
-                          "no task with number %08x is defined in the worker; define tasks before tarn_init",
-                          record.task);
+                     "it is not defined in the worker (number %08x); define it before tarn_init, "
+                     "in every process",
+                     record.task);
   } else if (record.signature != 0 && call.definition->signature != 0 &&
              record.signature != call.definition->signature) {
     code = fail_call(call, TARN_E_TYPE, nullptr,

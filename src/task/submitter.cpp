@@ -317,7 +317,10 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
     signature = options->signature;
   }
   if (find_task(task) == nullptr)
-    return fail(TARN_E_NO_TASK, "no task with number %08x is defined; call tarn_task_define before tarn_init", task);
+    return fail(TARN_E_NO_TASK,
+                "no task with number %08x is defined here; call tarn_task_define with its name "
+                "before tarn_init",
+                task);
   if (count > kArgumentsMax)
     return fail(TARN_E_TOO_LARGE, "%zu arguments; a task may have %zu, put the rest into an object", count,
                 kArgumentsMax);

@@ -23,6 +23,16 @@ constexpr uint32_t kReadAhead = 8;
 constexpr uint32_t kReapInDispatch = 64;
 constexpr int kPausesPerLook = 64;  // about a microsecond: the fast answer comes within that
 
+int timed_out(size_t finished, size_t count, size_t want, int64_t timeout_ns) {
+  if (count == 1 && timeout_ns == 0) return fail(TARN_E_TIMED_OUT, "the task is not done yet");
+  if (count == 1)
+    return fail(TARN_E_TIMED_OUT, "the task was not done after %.9g ms",
+                static_cast<double>(timeout_ns) / 1e6);
+  return fail(TARN_E_TIMED_OUT,
+              "%zu of %zu futures were done when the time had passed, %zu were wanted", finished,
+              count, want);
+}
+
 int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace
@@ -138,8 +148,7 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
       continue;
     }
     if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
-      outcome = fail(TARN_E_TIMED_OUT, "%zu of %zu futures were done when the time had passed, %zu were wanted",
-                     finished, count, want);
+      outcome = timed_out(finished, count, want, timeout_ns);
       break;
     }
     mark = true;
@@ -220,7 +229,9 @@ int Submitter::task_error(uint32_t index) {
   if (text != nullptr) {
     auto* strings = reinterpret_cast<const char*>(text + 1);
     message = strings + text->type_size;
-    task = message + text->message_size;
+    // A worker that does not know the task cannot name it.
+    if (message[text->message_size] != '\0' || definition == nullptr)
+      task = message + text->message_size;
   }
   int code = payload.code < 0 && payload.code >= TARN_E_PROTOCOL ? payload.code : TARN_E_TASK_FAILED;
   if (payload.signal != 0)
@@ -281,7 +292,7 @@ int Submitter::error(tarn_future future, tarn_task_error& out) {
   if (const ErrorText* text = error_text(index); text != nullptr) {
     out.type = reinterpret_cast<const char*>(text + 1);
     out.message = out.type + text->type_size;
-    out.task = out.message + text->message_size;
+    if (out.message[text->message_size] != '\0') out.task = out.message + text->message_size;
   }
   return 0;
 }

@@ -204,7 +204,9 @@ TEST_F(HandleErrors, FutureNotDone) {
   ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("wait_a_second"), nullptr, 0, nullptr, &future));
   EXPECT_EQ(TARN_E_STATE, tarn_future_error(client_, future, &error));
   EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client_, future, 0, &bytes));
+  EXPECT_TRUE(says("not done yet")) << tarn_last_error();
   EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client_, future, 1'000'000, &bytes));
+  EXPECT_TRUE(says("not done after 1 ms")) << tarn_last_error();
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_wait(client_, &future, 1, 2, 0, nullptr, nullptr));
   EXPECT_EQ(0, tarn_future_release(client_, future));
 }
@@ -248,6 +250,7 @@ TEST_F(HandleErrors, SliceOutside) {
   ASSERT_EQ(0, tarn_put(client_, "hello", 5, &object));
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_slice(client_, object, 3, 3, &slice));
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_slice(client_, object, UINT64_MAX, 2, &slice));
+  EXPECT_TRUE(says("2 bytes from 18446744073709551615 do not lie inside")) << tarn_last_error();
   EXPECT_EQ(0, tarn_release(client_, object));
 }
 
