@@ -217,17 +217,24 @@ int Session::open(const tarn_options& options, std::string_view address, int arg
   listeners_ = listeners;
   if (int r = connect(address, deadline_ns); r < 0) return r;
   if (argc > 0 && argv != nullptr) return say_hello(options, argc, argv, deadline_ns);
-  // main's own are not known: the kernel kept a copy.
-  static char line[wire::kArgumentsSizeMax];
+  // main's own are not known: the kernel kept a copy. With the NUL behind it, it is a list of strings.
+  auto line = std::make_unique<char[]>(wire::kArgumentsSizeMax + 1);
   Fd file;
   if (int r = open_path("/proc/self/cmdline", O_RDONLY, file); r < 0) return r;
-  ssize_t size = read(file.get(), line, sizeof line - 1);
-  if (size <= 0) return fail_errno(TARN_E_SYSTEM, "cannot read /proc/self/cmdline");
-  char* strings[1024];
-  int count = 0;
-  for (ssize_t at = 0; at < size && count < 1023; at += static_cast<ssize_t>(strlen(line + at)) + 1)
-    strings[count++] = line + at;
-  return say_hello(options, count, strings, deadline_ns);
+  size_t size = 0;
+  for (ssize_t got = 1; got > 0 && size < wire::kArgumentsSizeMax;
+       size += static_cast<size_t>(got)) {
+    got = read(file.get(), line.get() + size, wire::kArgumentsSizeMax - size);
+    if (got < 0) return fail_errno(TARN_E_SYSTEM, "cannot read /proc/self/cmdline");
+  }
+  if (size == wire::kArgumentsSizeMax)
+    return fail(TARN_E_TOO_LARGE, "the arguments of this program have more than %zu bytes",
+                wire::kArgumentsSizeMax);
+  auto count = static_cast<int>(std::count(line.get(), line.get() + size, '\0'));
+  auto strings = std::make_unique<char*[]>(static_cast<size_t>(count) + 1);
+  char* at = line.get();
+  for (int i = 0; i < count; ++i, at += strlen(at) + 1) strings[static_cast<size_t>(i)] = at;
+  return say_hello(options, count, strings.get(), deadline_ns);
 }
 
 int Session::open_worker(Fd socket, const Listeners& listeners) {

@@ -1,13 +1,18 @@
 // Tasks that fail, throw, exit, abort or are killed: what the client is told.
 #include <gtest/gtest.h>
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "support/self_worker.hpp"
 
@@ -42,6 +47,17 @@ int nothing(tarn_call*) { return 0; }
 
 int return_22(tarn_call*) {
   return 22;
+}
+
+int argument_count() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  const std::string line{std::istreambuf_iterator<char>(file), {}};
+  return static_cast<int>(std::count(line.begin(), line.end(), '\0'));
+}
+
+int count_arguments(tarn_call* call) {
+  int count = argument_count();
+  return tarn_call_return(call, &count, sizeof count);
 }
 
 // What a task gets that opens a session, and one that submits without.
@@ -85,6 +101,7 @@ const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("attempt", attempt);
   tarn_task_define("nothing", nothing);
   tarn_task_define("return_22", return_22);
+  tarn_task_define("count_arguments", count_arguments);
   tarn_task_define("use_tarn", use_tarn);
   tarn_task_define("fork_and_return", fork_and_return);
   tarn_task_define_typed("typed", nothing, 5, nullptr);
@@ -188,6 +205,7 @@ TEST_F(TaskFailures, RetriesEndInAResult) {
 
 TEST_F(TaskFailures, TaskThatTheWorkerDoesNotKnow) {
   EXPECT_EQ(TARN_E_NO_TASK, failure_of("only_in_the_client"));
+  EXPECT_EQ("only_in_the_client", task_);
 }
 
 TEST_F(TaskFailures, OtherTypesThanTheTaskHas) {
@@ -259,6 +277,36 @@ TEST_F(TaskFailures, OtherTasksGoOnWhileWorkersCrash) {
   }
   EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client_, crash, kLong, &bytes));
   EXPECT_EQ(0, tarn_future_release(client_, crash));
+}
+
+// Started by the next one with many arguments, which tarn_init is not told of here.
+TEST(Arguments, DISABLED_OfAProgramWithMany) {
+  PrivateClient client;
+  tarn_future future;
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_submit(client, tarn_task_id("count_arguments"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+  int count = 0;
+  ASSERT_EQ(sizeof count, bytes.size);
+  memcpy(&count, bytes.data, sizeof count);
+  EXPECT_GT(count, 3000);
+  EXPECT_EQ(argument_count(), count);
+  EXPECT_EQ(0, tarn_future_release(client, future));
+}
+
+TEST(Arguments, ReachTheWorkersHoweverManyThereAre) {
+  std::string name = "many";
+  std::string filter = "--gtest_filter=Arguments.DISABLED_OfAProgramWithMany";
+  std::string disabled = "--gtest_also_run_disabled_tests";
+  std::vector<char*> argv{name.data(), filter.data(), disabled.data()};
+  std::string word = "word";
+  argv.resize(3003, word.data());
+  argv.push_back(nullptr);
+  pid_t child = 0;
+  ASSERT_EQ(0, posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, argv.data(), environ));
+  int status = 0;
+  ASSERT_EQ(child, waitpid(child, &status, 0));
+  EXPECT_EQ(0, status);
 }
 
 }  // namespace
