@@ -27,6 +27,10 @@
 // Thread safety: a client may be used by several threads at once, other things by one at a time.
 #pragma once
 
+#if __cplusplus < 202002L
+#error "tarn.hpp needs C++20: compile with -std=c++20 or later"
+#endif
+
 #include <tarn/tarn.h>
 #include <tarn/codec.hpp>
 #include <tarn/error.hpp>
@@ -125,10 +129,20 @@ class client {
     } else if constexpr (detail::raw<T>) {
       return put_bytes(detail::bytes_of(value));
     } else {
-      static_assert(
-          requires { std::span(value); },
-          "tarn: put takes text, elements or a plain value; encode others first");
-      return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))));
+      constexpr bool is_range = requires {
+        std::span(std::data(value), std::size(value));
+      };
+      static_assert(is_range,
+                    "tarn: put takes text, elements or a plain value; encode others first");
+      if constexpr (is_range) {
+        using element = std::remove_cvref_t<decltype(*std::data(value))>;
+        static_assert(detail::plain<element>,
+                      "tarn: put copies bytes, and these elements hold their data elsewhere (like "
+                      "std::string); put each, or their text joined");
+        if constexpr (detail::plain<element>) {
+          return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))));
+        }
+      }
     }
   }
 

@@ -178,7 +178,17 @@ void return_result(tarn_call* call, const R& result) {
 
 // What can be said of a task's type alone. Its name is in the type, and so in every message.
 template <auto Function, class Type = decltype(Function)>
-struct task;
+struct task {
+  static_assert(
+      !std::is_class_v<Type>,
+      "tarn: a lambda cannot be a task, for it has no name in the worker; write a function");
+  static_assert(
+      !std::is_member_function_pointer_v<Type>,
+      "tarn: a member function cannot be a task; write a function that takes the object's "
+      "data");
+  static_assert(std::is_class_v<Type> || std::is_member_function_pointer_v<Type>,
+                "tarn: TARN_TASK takes the name of a function");
+};
 
 template <auto Function, class R, class... Ps>
 struct task<Function, R (*)(Ps...)> {
@@ -218,6 +228,10 @@ struct task<Function, R (*)(Ps...)> {
       return fail_with_current(call, e.code(), e.what());
     } catch (const std::exception& e) {
       return fail_with_current(call, TARN_E_TASK_FAILED, e.what());
+    } catch (const char* text) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, text != nullptr ? text : "");
+    } catch (const std::string& text) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, text.c_str());
     } catch (...) {
       return fail_with_current(call, TARN_E_TASK_FAILED, "an exception without a text");
     }
@@ -241,8 +255,10 @@ struct task<Function, R (*)(Ps...) noexcept> : task<Function, R (*)(Ps...)> {};
 template <auto Function>
 bool define(const char* name) {
   using types = task<Function>;
-  task_table::instance().add(name, reinterpret_cast<any_function>(Function), &types::run,
-                             types::signature);
+  if constexpr (requires { types::signature; }) {
+    task_table::instance().add(name, reinterpret_cast<any_function>(Function), &types::run,
+                               types::signature);
+  }
   return true;
 }
 

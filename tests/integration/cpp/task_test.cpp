@@ -116,6 +116,8 @@ TEST_F(TaskTest, that_throws_fails_with_type_and_text) {
   EXPECT_EQ(odd.message(), "100% odd: %s");
 
   EXPECT_EQ(failure_of<task_error>(tarn.submit(throw_number, 3)).type(), "int");
+  EXPECT_EQ(failure_of<task_error>(tarn.submit(throw_words, false)).message(), "plain words");
+  EXPECT_EQ(failure_of<task_error>(tarn.submit(throw_words, true)).message(), "a string");
 
   const auto library = failure_of<task_error>(tarn.submit(throw_library_error));
   EXPECT_EQ(library.code(), TARN_E_STORE_FULL);

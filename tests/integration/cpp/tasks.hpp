@@ -59,6 +59,7 @@ std::uint64_t address_of(std::string_view text);
 void do_nothing();
 void throw_out_of_range(int value);
 void throw_odd();
+void throw_words(bool as_string);
 int throw_number(int number);
 void throw_library_error();
 void sleep_ms(int ms);

@@ -87,6 +87,12 @@ void throw_odd() {
 }
 TARN_TASK(throw_odd);
 
+void throw_words(bool as_string) {
+  if (as_string) throw std::string("a string");
+  throw "plain words";
+}
+TARN_TASK(throw_words);
+
 int throw_number(int number) {
   throw number;
 }

@@ -112,6 +112,21 @@ REFUSED = [
         ["get_view"],
     ),
     (
+        "a lambda as a task",
+        "TARN_TASK([](int x) { return x; });",
+        ["tarn: a lambda cannot be a task"],
+    ),
+    (
+        "a member function as a task",
+        "struct Counter { int count(int by) { return by; } };  TARN_TASK(&Counter::count);",
+        ["tarn: a member function cannot be a task"],
+    ),
+    (
+        "putting strings as if they were bytes",
+        "void use(tarn::client& tarn, const std::vector<std::string>& words) { (void)tarn.put(words); }",
+        ["tarn: put copies bytes, and these elements hold their data elsewhere"],
+    ),
+    (
         "a copy of a future",
         "tarn::future<int> copy(tarn::future<int>& f) { return f; }",
         ["future<int>"],
