@@ -80,6 +80,21 @@ def use_from_cmake(prefix: Path, source: Path, scratch: Path) -> str:
     return run(build / "consumer")
 
 
+def use_from_cmake_in_c(prefix: Path, source: Path, scratch: Path) -> str:
+    """A project that knows no C++."""
+    project = scratch / "c"
+    project.mkdir()
+    shutil.copy(source, project / "main.c")
+    (project / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(consumer C)\nfind_package(Tarn 0.1 REQUIRED)\n"
+        "add_executable(consumer main.c)\ntarget_link_libraries(consumer PRIVATE Tarn::tarn)\n"
+    )
+    build = scratch / "c-build"
+    run("cmake", "-G", "Ninja", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", build)
+    return run(build / "consumer")
+
+
 def version_is_the_same_everywhere(prefix: Path) -> str:
     packages = library_directory(prefix) / "pkgconfig"
     version = run("pkg-config", "--modversion", "tarn", PKG_CONFIG_PATH=str(packages)).strip()
@@ -99,6 +114,8 @@ def main() -> int:
              lambda: use_from_c(prefix, main_c, scratch), "42 by a worker"),
             ("a C++20 program finds Tarn by CMake",
              lambda: use_from_cmake(prefix, main_cpp, scratch), "5 by a worker"),
+            ("a C program finds Tarn by CMake",
+             lambda: use_from_cmake_in_c(prefix, main_c, scratch), "42 by a worker"),
             ("the C example of the README works",
              lambda: use_example(prefix, readme, "c", scratch), "3000 lines"),
             ("the C++ example of the README works",
