@@ -24,6 +24,7 @@
 #include "log.hpp"
 #include "loop.hpp"
 #include "os/clock.hpp"
+#include "os/process.hpp"
 #include "os/service_manager.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
@@ -235,6 +236,9 @@ int main(int argc, char** argv) {
   }
   try {
     set_log_level(options.verbose || !options.is_private ? Level::kInfo : Level::kWarning);
+    tarn::os::reset_signals();
+    // Nobody may be reading our standard error any more, and a client asks for more than `ulimit -f`: EPIPE and EFBIG.
+    for (int number : {SIGPIPE, SIGXFSZ}) signal(number, SIG_IGN);
     if (options.check) return check_config(options);
     prctl(PR_SET_NAME, "tarnd");
     raise_descriptor_limit();

@@ -67,6 +67,10 @@ std::vector<pid_t> own_children() {
 }  // namespace
 
 int Service::prepare(bool adopts) {
+  // A client that ignores SIGCHLD would leave us without news of any worker.
+  os::reset_signals();
+  // Nobody may be reading our standard error any more; that is no reason to end.
+  signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
   for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);

@@ -43,7 +43,9 @@ class Child {
   [[noreturn]] void run() {
     // Its own process group: a Ctrl-C on the client's terminal is for the client to act on.
     setpgid(0, 0);
-    reset_signals();
+    // Also what the client ignores, SIGPIPE and SIGHUP among them: what its main() does before tarn_init it does in
+    // the worker as well. The mask is for the end: a signal would find half a process.
+    default_signals();
     arrange_descriptors();
     bind_to_cpus();
     become_user();
@@ -68,7 +70,7 @@ class Child {
     _exit(127);
   }
 
-  static void reset_signals() {
+  static void default_signals() {
     struct sigaction action {};
     action.sa_handler = SIG_DFL;
     for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);

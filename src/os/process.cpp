@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
@@ -25,6 +26,15 @@ void pidfd_kill(const Fd& pidfd, int signal) { syscall(SYS_pidfd_send_signal, pi
 bool pidfd_ended(const Fd& pidfd) {
   pollfd entry{pidfd.get(), POLLIN, 0};
   return poll(&entry, 1, 0) > 0;
+}
+
+void reset_signals() {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 bool membarrier_register() {

@@ -22,6 +22,10 @@ void pidfd_kill(const Fd& pidfd, int signal);
 // Makes this process take part in the membarriers of others. False if the kernel has none.
 [[nodiscard]] bool membarrier_register();
 
+// Every signal as a new program expects it: the default action, not blocked. What was ignored stays ignored over
+// execve, and a parent that ignores SIGCHLD would have the kernel reap our children before we hear of them.
+void reset_signals();
+
 // Every running process that registered executes a full memory fence before this returns.
 void membarrier();
 

@@ -62,7 +62,21 @@ int wait_long(tarn_call*) {
   return 0;
 }
 
+int die(tarn_call*) { return raise(SIGKILL); }
+
+// Which signals this process ignores, as a mask.
+int ignored_signals(tarn_call* call) {
+  uint64_t ignored = 0;
+  for (int number = 1; number < 64; ++number) {
+    struct sigaction action {};
+    if (sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) ignored |= uint64_t{1} << number;
+  }
+  return tarn_call_return(call, &ignored, sizeof ignored);
+}
+
 const tarn::test::SelfWorker self_worker{[] {
+  tarn_task_define("die", die);
+  tarn_task_define("ignored_signals", ignored_signals);
   tarn_task_define("add_one", add_one);
   tarn_task_define("surroundings", surroundings);
   tarn_task_define("print_line", print_line);
@@ -243,6 +257,34 @@ TEST(Lives, NeitherWaitNorSigchldMeetsTheDaemon) {
   }
   EXPECT_EQ(0, children_ended.load());
   ASSERT_EQ(0, sigaction(SIGCHLD, &before, nullptr));
+}
+
+// What is ignored stays ignored over execve. Expect: the daemons hear of their children all the same, and workers begin
+// as any program.
+TEST(Lives, SignalsThatTheClientIgnoresAreIts) {
+  struct sigaction before[2] {};
+  struct sigaction ignoring {};
+  ignoring.sa_handler = SIG_IGN;
+  ASSERT_EQ(0, sigaction(SIGCHLD, &ignoring, &before[0]));
+  ASSERT_EQ(0, sigaction(SIGPIPE, &ignoring, &before[1]));
+  auto begin = std::chrono::steady_clock::now();
+  {
+    PrivateClient client(1);
+    tarn_future future;
+    tarn_bytes bytes;
+    uint64_t ignored = 0;
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("ignored_signals"), nullptr, 0, nullptr, &future));
+    ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+    memcpy(&ignored, bytes.data, sizeof ignored);
+    EXPECT_EQ(0u, ignored);
+    EXPECT_EQ(0, tarn_future_release(client, future));
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("die"), nullptr, 0, nullptr, &future));
+    EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, future, 5'000'000'000, &bytes)) << tarn_last_error();
+    expect_add(client, 1);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  ASSERT_EQ(0, sigaction(SIGCHLD, &before[0], nullptr));
+  ASSERT_EQ(0, sigaction(SIGPIPE, &before[1], nullptr));
 }
 
 // As the first process of a container is: orphans come to it.

@@ -44,6 +44,25 @@ TEST(ProcessTest, refuses_to_watch_a_process_that_is_gone) {
   EXPECT_FALSE(watch.valid());
 }
 
+TEST(ProcessTest, resets_what_a_parent_ignored_and_blocked) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    signal(SIGCHLD, SIG_IGN);
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, nullptr);
+    reset_signals();
+    sigset_t blocked;
+    sigprocmask(SIG_SETMASK, nullptr, &blocked);
+    struct sigaction action {};
+    sigaction(SIGCHLD, nullptr, &action);
+    ::_exit(action.sa_handler == SIG_DFL && sigismember(&blocked, SIGTERM) == 0 ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST(ProcessTest, a_registered_process_can_issue_the_barrier) {
   if (!membarrier_register()) GTEST_SKIP() << "this kernel has no membarrier";
   membarrier();
