@@ -8,12 +8,14 @@
 #include <limits.h>
 #include <poll.h>
 #include <pwd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -118,9 +120,35 @@ std::string find_tarnd() {
   return TARN_SBINDIR "/tarnd";
 }
 
+// Keeps nothing of the client's but its socket and standard error: a pipe must end, and a folder or a file system be
+// free, when the program is done with it.
+int leave_what_is_the_clients(int client_fd) {
+  if (client_fd <= STDERR_FILENO) return fail(TARN_E_ARGUMENT, "--private %d is a standard stream", client_fd);
+  unsigned first = STDERR_FILENO + 1;
+  unsigned socket = static_cast<unsigned>(client_fd);
+  if (socket > first) syscall(SYS_close_range, first, socket - 1, 0);
+  syscall(SYS_close_range, socket + 1, ~0u, 0);
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) return fail_errno(TARN_E_SYSTEM, "cannot open /dev/null");
+  for (int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (stream == STDERR_FILENO && (null == stream || fcntl(stream, F_GETFD) >= 0)) continue;
+    if (null == stream) {
+      fcntl(stream, F_SETFD, 0);
+    } else if (dup2(null, stream) < 0) {
+      return fail_errno(TARN_E_SYSTEM, "cannot use /dev/null");
+    }
+  }
+  if (null > STDERR_FILENO) close(null);
+  if (chdir("/") < 0) return fail_errno(TARN_E_SYSTEM, "cannot go to /");
+  return 0;
+}
+
 int run_private(const Options& options) {
   // Out of the client's session and process group: what its terminal sends is for the client.
   setsid();
+  // Before the folder changes: it may be relative.
+  std::string path = options.tarnd.empty() ? find_tarnd() : std::filesystem::absolute(options.tarnd).string();
+  if (int r = leave_what_is_the_clients(options.client_fd); r < 0) return r;
   Fd client_socket{options.client_fd};
   fcntl(options.client_fd, F_SETFD, FD_CLOEXEC);
   Fd client;
@@ -132,7 +160,6 @@ int run_private(const Options& options) {
   if (poll(&entry, 1, 0) > 0 && (entry.revents & POLLHUP) != 0) return 0;
   service.end_with(std::move(client));
 
-  std::string path = options.tarnd.empty() ? find_tarnd() : options.tarnd;
   std::string client_pid = std::to_string(options.client);
   const char* argv[] = {"tarnd", "--private", "--client-fd", "3", "--spawn-fd", "4", "--client", client_pid.c_str(),
                         nullptr};

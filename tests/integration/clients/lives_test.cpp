@@ -1,6 +1,7 @@
 // Sessions from beginning to end: many, at the same time, large, and killed.
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -104,6 +106,20 @@ size_t count_descriptors() {
   return count;
 }
 
+// What /proc says of a process; state '?' if there is none.
+struct Stat {
+  char state = '?';
+  pid_t parent = 0;
+
+  explicit Stat(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    size_t end = text.rfind(')');
+    if (end != std::string::npos) sscanf(text.c_str() + end + 1, " %c %d", &state, &parent);
+  }
+  bool lives() const { return state != '?' && state != 'Z' && state != 'X'; }
+};
+
 TEST(Lives, TenSessionsLeaveNothing) {
   size_t before = count_descriptors();
   for (uint64_t i = 0; i < 10; ++i) {
@@ -187,6 +203,27 @@ TEST(Lives, WorkersHaveTheSurroundingsOfTheClient) {
   close(secret);
 }
 
+// A daemon that kept the client's descriptors would keep its pipes open, and its folder busy.
+TEST(Lives, DaemonsKeepNothingOfTheClients) {
+  int ends[2];
+  ASSERT_EQ(0, pipe(ends));  // inheritable on purpose
+  PrivateClient client(1);
+  expect_add(client, 1);
+  close(ends[1]);
+  pollfd entry{ends[0], POLLIN, 0};
+  EXPECT_EQ(1, poll(&entry, 1, 2000)) << "somebody has the other end of the pipe";
+  EXPECT_NE(0, entry.revents & POLLHUP);
+  close(ends[0]);
+  tarn_client_info info;
+  info.size = sizeof info;
+  ASSERT_EQ(0, tarn_client_get_info(client, &info));
+  for (pid_t pid : {info.daemon_pid, Stat(info.daemon_pid).parent}) {
+    std::string process = "/proc/" + std::to_string(pid);
+    EXPECT_EQ("/", std::filesystem::read_symlink(process + "/cwd"));
+    for (const char* stream : {"/fd/0", "/fd/1"}) EXPECT_EQ("/dev/null", std::filesystem::read_symlink(process + stream));
+  }
+}
+
 TEST(Lives, WorkersPrintWhereTheClientPrints) {
   testing::internal::CaptureStdout();
   {
@@ -199,20 +236,6 @@ TEST(Lives, WorkersPrintWhereTheClientPrints) {
   }
   EXPECT_EQ("from the worker\n", testing::internal::GetCapturedStdout());
 }
-
-// What /proc says of a process; state '?' if there is none.
-struct Stat {
-  char state = '?';
-  pid_t parent = 0;
-
-  explicit Stat(pid_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string text((std::istreambuf_iterator<char>(file)), {});
-    size_t end = text.rfind(')');
-    if (end != std::string::npos) sscanf(text.c_str() + end + 1, " %c %d", &state, &parent);
-  }
-  bool lives() const { return state != '?' && state != 'Z' && state != 'X'; }
-};
 
 // `root` and the processes that descend from it, by their numbers; dead ones do not count.
 std::vector<pid_t> family_of(pid_t root) {
