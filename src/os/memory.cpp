@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -16,13 +17,28 @@
 
 namespace tarn::os {
 
+namespace {
+
+// Shared memory is a file, too: a process with a limit for the size of its files has one for this.
+int fail_to_size(const char* name, uint64_t size) {
+  rlimit limit{};
+  if (errno == EFBIG && getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
+    return fail(TARN_E_LIMIT,
+                "cannot size shared memory '%s' to %llu bytes: no file may be larger than %llu bytes here; raise the "
+                "limit (ulimit -f, RLIMIT_FSIZE), or LimitFSIZE= of the service",
+                name, static_cast<unsigned long long>(size), static_cast<unsigned long long>(limit.rlim_cur));
+  return fail_errno(code_of_errno(errno), "cannot size shared memory '%s' to %llu bytes", name,
+                    static_cast<unsigned long long>(size));
+}
+
+}  // namespace
+
 int memfd_create(const char* name, uint64_t size, Fd& out) {
   Fd fd{::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)};
   if (!fd.valid()) return fail_errno(code_of_errno(errno), "cannot make shared memory '%s'", name);
   // Another user who is handed a descriptor must not re-open it through /proc with other rights.
   if (fchmod(fd.get(), 0600) < 0 || ftruncate(fd.get(), static_cast<off_t>(size)) < 0)
-    return fail_errno(code_of_errno(errno), "cannot size shared memory '%s' to %llu bytes", name,
-                      static_cast<unsigned long long>(size));
+    return fail_to_size(name, size);
   out = std::move(fd);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -308,6 +309,27 @@ TEST(Lives, SignalsThatTheClientIgnoresAreIts) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   ASSERT_EQ(0, sigaction(SIGCHLD, &before[0], nullptr));
   ASSERT_EQ(0, sigaction(SIGPIPE, &before[1], nullptr));
+}
+
+// Shared memory counts as files, for which a shell may have set a limit (ulimit -f). Expect: an error that names it, and
+// the daemon goes on. In a process of its own, because a limit cannot be raised again.
+TEST(Lives, ALimitForFilesIsNamed) {
+  pid_t child = fork();
+  if (child == 0) {
+    rlimit limit{400 << 20, 400 << 20};
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0) _exit(2);
+    PrivateClient client(1);
+    tarn_object object;
+    void* data = nullptr;
+    if (tarn_object_create(client, 500 << 20, &object, &data) != TARN_E_LIMIT) _exit(3);
+    if (strstr(tarn_last_error(), "ulimit -f") == nullptr) _exit(4);
+    expect_add(client, 1);
+    _exit(HasFailure() ? 5 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(child, waitpid(child, &status, 0));
+  EXPECT_EQ(0, WEXITSTATUS(status));
+  EXPECT_TRUE(WIFEXITED(status));
 }
 
 // As the first process of a container is: orphans come to it.
