@@ -234,6 +234,9 @@ int main(int argc, char** argv) {
                     "       tarnd --private --client-fd FD --spawn-fd FD --client PID\n");
     return kExitUsage;
   }
+  // tarn-spawn ends tarnd when their link is closed, and what went wrong is told after that of the Tarnd that is being
+  // destroyed. So this end stays open until it has been told.
+  tarn::Fd link{options.spawn_fd < 0 ? -1 : fcntl(options.spawn_fd, F_DUPFD_CLOEXEC, 0)};
   try {
     set_log_level(options.verbose || !options.is_private ? Level::kInfo : Level::kWarning);
     tarn::os::reset_signals();

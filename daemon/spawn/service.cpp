@@ -29,6 +29,7 @@ constexpr size_t kProcessesMax = 4096;          // of all links together; docs/l
 constexpr size_t kLinksMax = 16;
 constexpr int kPacketsPerVisit = 16;
 constexpr int64_t kSendTimeout = 5'000'000'000;   // tarnd reads its link at once, or is no tarnd any more
+constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has closed its link
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
 constexpr std::string_view kWorkerVariable = "TARN_WORKER_FD=";
 char worker_setting[] = "TARN_WORKER_FD=3";  // the first inherited descriptor, see start()
@@ -110,8 +111,27 @@ int Service::start_daemon(StartRequest request, const Fd& client_socket) {
 
 int Service::run() {
   while (!ending_) wait_for_events();
+  await_daemon();
   kill_everything();
   return exit_status_;
+}
+
+// A tarnd that has closed its link is about to end, and may have an exit status of its own.
+void Service::await_daemon() {
+  if (!lost_daemon_) return;
+  auto is_there = [this] { return std::ranges::any_of(processes_, [&](const Process& p) { return p.pid == daemon_; }); };
+  int64_t deadline = os::deadline_after(kDaemonEndTimeout);
+  while (is_there()) {
+    int64_t left = deadline - os::now_ns();
+    if (left <= 0) {
+      exit_status_ = 128 + SIGKILL;
+      return;
+    }
+    pollfd entries[2] = {{signals_.get(), POLLIN, 0}, {client_.get(), POLLIN, 0}};
+    poll(entries, 2, static_cast<int>(left / 1'000'000) + 1);
+    if (entries[1].revents != 0) return;
+    read_signals();
+  }
 }
 
 void Service::wait_for_events() {
@@ -321,7 +341,7 @@ void Service::drop_link(Link& link) {
     kill(process.pid, SIGKILL);
     process.link = nullptr;
   }
-  if (daemon_ > 0 && !listener_.valid()) ending_ = true;
+  if (daemon_ > 0 && !listener_.valid()) ending_ = lost_daemon_ = true;
 }
 
 void Service::send(Link& link, wire::Builder& message, const Fd* descriptor) {

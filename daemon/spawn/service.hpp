@@ -67,6 +67,7 @@ class Service {
   void report_change(pid_t pid, int code, int status);
   void drop_link(Link& link);
   void send(Link& link, wire::Builder& message, const Fd* descriptor);
+  void await_daemon();
   void kill_everything();
 
   Fd signals_;
@@ -76,6 +77,7 @@ class Service {
   bool adopts_ = false;
   pid_t daemon_ = -1;
   bool ending_ = false;
+  bool lost_daemon_ = false;  // its link is closed
   int exit_status_ = 0;
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<Process> processes_;

@@ -137,6 +137,32 @@ TEST(Host, ServesManySessionsAtOnceAndEndsInOrder) {
   EXPECT_FALSE(std::filesystem::exists(host.socket_path()));
 }
 
+// One that cannot start says why and fails, also by way of the tarn-spawn that it brings along. Many times, because both
+// ends of it end at the same moment.
+TEST(Host, FailsAloudWhenItCannotStart) {
+  Host host;
+  host.start_daemon();
+  std::string elsewhere = host.file("elsewhere.toml");
+  std::ofstream(elsewhere) << "[daemon]\nsocket = \"" << host.file("missing/tarnd.sock") << "\"\nspawn_socket = \""
+                           << host.file("none.sock") << "\"\n";
+  std::string second = host.file("second.toml");
+  std::ofstream(second) << "[daemon]\nsocket = \"" << host.socket_path() << "\"\nspawn_socket = \""
+                        << host.file("none.sock") << "\"\n";
+  for (int i = 0; i < 10; ++i) {
+    for (const std::string& configuration : {elsewhere, second}) {
+      std::string command = std::string(getenv("TARN_TEST_TARND")) + " --config " + configuration + " 2>&1";
+      FILE* output = popen(command.c_str(), "r");
+      char text[512] = "";
+      size_t size = fread(text, 1, sizeof text - 1, output);
+      int status = pclose(output);
+      EXPECT_EQ(WEXITSTATUS(status), 1) << text;
+      std::string_view expected = configuration == second ? "listens" : "missing/tarnd.sock";
+      EXPECT_NE(std::string_view(text, size).find(expected), std::string_view::npos) << text;
+    }
+  }
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
 TEST(Host, WorkersRunAsTheirClientsUser) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to be several users";
   Host host;
