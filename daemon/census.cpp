@@ -13,6 +13,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint32_t kChunkRecords = 1024;
+constexpr size_t kRowsSpare = 4096;  // kept beyond those wanted, so that choosing among them is rare: one row may be wanted
 
 template <class Value>
 Value value_at(const std::byte* bytes, size_t offset) {
@@ -77,7 +78,7 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
                       if (rows_max == 0) return;
                       out.rows.push_back(row);
                       // Twice the rows are enough to choose from; the sort keeps the cost low.
-                      if (out.rows.size() >= 2 * size_t{rows_max}) {
+                      if (out.rows.size() >= 2 * size_t{rows_max} + kRowsSpare) {
                         std::ranges::stable_sort(out.rows, {}, rank);
                         out.rows.resize(rows_max);
                         out.complete = false;
@@ -133,7 +134,7 @@ void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budg
                       out.bytes += row.size;
                       if (rows_max == 0) return;
                       out.rows.push_back(row);
-                      if (out.rows.size() >= 2 * size_t{rows_max}) keep_largest(out, rows_max);
+                      if (out.rows.size() >= 2 * size_t{rows_max} + kRowsSpare) keep_largest(out, rows_max);
                     });
   }
   keep_largest(out, rows_max);

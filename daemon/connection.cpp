@@ -18,17 +18,18 @@ Connection::Connection(Loop& loop, Fd socket, wire::From peer, Owner& owner)
 void Connection::start() {
   if (started_ || !socket_.valid()) return;
   started_ = true;
-  watch_ = loop_.watch(socket_.get(), EPOLLIN, [this](uint32_t events) { on_events(events); });
+  watch_ = loop_.watch(socket_.get(), read_events(), [this](uint32_t events) { on_events(events); });
   if (!queue_.empty()) watch_for(true);
 }
 
 void Connection::on_events(uint32_t events) {
   if ((events & EPOLLOUT) != 0) flush();
+  if (!reading_ && (events & (EPOLLHUP | EPOLLERR)) != 0) return cut_off("");
   if (socket_.valid() && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive();
 }
 
 void Connection::receive() {
-  for (int i = 0; i < kPacketsPerVisit && socket_.valid() && !cut_; ++i) {
+  for (int i = 0; i < kPacketsPerVisit && socket_.valid() && !cut_ && reading_; ++i) {
     os::Received received;
     std::span<std::byte> buffer = loop_.packet_buffer();
     int r = os::socket_receive(socket_, buffer, received, 0);
@@ -91,7 +92,17 @@ void Connection::flush() {
   if (started_ && !cut_) watch_for(false);
 }
 
-void Connection::watch_for(bool writable) { watch_.set_events(writable ? EPOLLIN | EPOLLOUT : EPOLLIN); }
+void Connection::watch_for(bool writable) {
+  writing_ = writable;
+  watch_.set_events(read_events() | (writable ? uint32_t{EPOLLOUT} : 0));
+}
+
+uint32_t Connection::read_events() const { return reading_ ? uint32_t{EPOLLIN} : 0; }
+
+void Connection::set_reading(bool reading) {
+  reading_ = reading;
+  if (started_ && socket_.valid() && !cut_) watch_for(writing_);
+}
 
 void Connection::cut_off(std::string reason) {
   if (cut_ || !socket_.valid()) return;

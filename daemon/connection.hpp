@@ -52,6 +52,9 @@ class Connection {
 
   void send(wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
 
+  // Whether it receives: what arrives meanwhile waits in the socket. A peer that has left is noticed all the same.
+  void set_reading(bool reading);
+
   // Ends the connection now; queued packets are dropped.
   void close();
   [[nodiscard]] bool is_open() const { return socket_.valid(); }
@@ -69,6 +72,7 @@ class Connection {
   [[nodiscard]] int send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors);
   void cut_off(std::string reason);
   void watch_for(bool writable);
+  [[nodiscard]] uint32_t read_events() const;
 
   Loop& loop_;
   Fd socket_;
@@ -78,6 +82,8 @@ class Connection {
   Loop::Timer retry_;
   bool started_ = false;
   bool cut_ = false;
+  bool reading_ = true;
+  bool writing_ = false;  // waits to be writable
   std::deque<Queued> queue_;
   size_t queued_bytes_ = 0;
 };

@@ -29,6 +29,8 @@ namespace {
 constexpr size_t kVisitorsMax = 256;                  // connections without a session
 constexpr size_t kVisitorsOfUserMax = 64;
 constexpr int64_t kHelloTimeout = 10'000'000'000;     // to say who one is
+constexpr int64_t kQueryCheap = 200'000;              // answers that take no longer are not counted
+constexpr int64_t kQueryRest = 4;                     // after an answer its user waits so many times as long
 constexpr int64_t kEndTimeout = 3'000'000'000;        // for killed workers to vanish
 constexpr uint32_t kSpinBudgetDefault =
     25'000;  // until it is measured: one cross-core wake on a virtual machine
@@ -134,7 +136,12 @@ void Tarnd::Visitor::on_closed(Connection&, const std::string& reason) {
 
 void Tarnd::handle(Visitor& visitor, const wire::Packet& packet, os::Received& received) {
   if (visitor.is_tool) {
-    if (packet.type == wire::Type::kQuery) return answer_query(visitor, packet.as<wire::Query>(), packet.serial);
+    if (packet.type == wire::Type::kQuery) {
+      visitor.query = packet.as<wire::Query>();
+      visitor.query_serial = packet.serial;
+      visitor.connection->set_reading(false);
+      return answer_in_turn(visitor);
+    }
     if (packet.type == wire::Type::kGoodbye) return drop_visitor(visitor);
     return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY and GOODBYE only");
   }
@@ -227,6 +234,23 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);
   tenant = entry.get();
   return 0;
+}
+
+// A census takes the loop for milliseconds, and anybody may ask for as many as the sockets hold. So each connection has
+// one query at a time, and no user's answers take more than a part of the loop's time.
+void Tarnd::answer_in_turn(Visitor& visitor) {
+  int64_t now = os::now_ns();
+  std::erase_if(next_query_ns_, [now](const auto& entry) { return entry.second <= now; });
+  auto next = next_query_ns_.find(visitor.peer.uid);
+  if (next != next_query_ns_.end() && std::string_view(visitor.query.what) != "status") {
+    visitor.patience = loop_.call_at(next->second, [this, &visitor] { answer_in_turn(visitor); });
+    return;
+  }
+  answer_query(visitor, visitor.query, visitor.query_serial);
+  int64_t took = os::now_ns() - now;
+  if (took > kQueryCheap) next_query_ns_[visitor.peer.uid] = now + took * (1 + kQueryRest);
+  // Its next query not before others have had their turn.
+  visitor.patience = loop_.call_at(now, [&visitor] { visitor.connection->set_reading(true); });
 }
 
 void Tarnd::answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial) {

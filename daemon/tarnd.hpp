@@ -82,7 +82,9 @@ class Tarnd final : public Session::Owner {
     bool is_tool = false;
     os::PeerCredentials peer{};
     std::unique_ptr<Connection> connection;
-    Loop::Timer patience;
+    Loop::Timer patience;   // for HELLO; then for its turn to ask
+    wire::Query query{};    // of a tool, that waits for its turn
+    uint32_t query_serial = 0;
   };
 
   struct Listener {
@@ -94,6 +96,7 @@ class Tarnd final : public Session::Owner {
   void accept_on_loop(Listener& listener);
   void receive_visitor(Fd socket, bool tools_only);
   void handle(Visitor& visitor, const wire::Packet& packet, os::Received& received);
+  void answer_in_turn(Visitor& visitor);
   void answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial);
   [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
@@ -113,6 +116,7 @@ class Tarnd final : public Session::Owner {
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;
+  std::map<uid_t, int64_t> next_query_ns_;  // when a user that had a costly answer may have another
   std::vector<std::unique_ptr<Listener>> listeners_;
   Fd spare_;  // given up for a moment to turn somebody away when descriptors have run out
   uint32_t last_session_ = 0;

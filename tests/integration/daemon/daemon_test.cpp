@@ -383,6 +383,67 @@ TEST(Daemon, CutsOffAClientThatAsksAndNeverReads) {
   for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
 }
 
+// A tool, as far as asking goes.
+class Asker {
+ public:
+  Asker() {
+    std::string path = "@tarn/" + std::to_string(geteuid()) + "/" + std::to_string(getpid());
+    EXPECT_EQ(os::socket_connect(path, socket_), 0) << last_error();
+    wire::Builder hello(buffer_.bytes, Type::kHello, 1);
+    auto& body = hello.body<wire::Hello>();
+    body.role = static_cast<uint32_t>(wire::Role::kTool);
+    body.pid = getpid();
+    EXPECT_EQ(os::socket_send(socket_, hello.finish(), {}, os::kForever), 0);
+  }
+  // False if the socket takes no more.
+  bool ask(const char* what) {
+    wire::Builder query(buffer_.bytes, Type::kQuery, 2);
+    auto& body = query.body<wire::Query>();
+    wire::set_text(body.what, what);
+    body.limit = 1;
+    return os::socket_send(socket_, query.finish(), {}, 0) == 0;
+  }
+  bool is_answered() {
+    os::Received received;
+    wire::Packet packet;
+    return os::socket_receive(socket_, buffer_.bytes, received, os::deadline_after(kPatience)) == 0 &&
+           wire::parse({buffer_.bytes, received.size}, 0, wire::From::kDaemon, packet) == 0 && packet.type == Type::kReply;
+  }
+
+ private:
+  Fd socket_;
+  wire::Buffer<wire::kMessageSizeMax> buffer_;
+};
+
+// A session may have as many objects as it likes, or say so, and anybody may ask for them as often as the sockets hold.
+// Expect: everybody else is served between two answers.
+TEST(Daemon, CostlyQueriesDoNotHoldUpOthers) {
+  FakeClient client;
+  client.open();
+  client.send(Type::kGrow, 30, wire::Grow{0, shm::kObjectRecordsMax, 0, 0});
+  ASSERT_EQ(client.expect(Type::kGrown).as<wire::Grow>().objects, shm::kObjectRecordsMax);
+  uint32_t used = shm::kObjectRecordsMax;
+  ASSERT_EQ(pwrite(client.segment_file().get(), &used, sizeof used, offsetof(shm::MemberSegment, objects_used)),
+            ssize_t{sizeof used});
+  std::vector<std::unique_ptr<Asker>> many(32);
+  for (auto& asker : many) {
+    asker = std::make_unique<Asker>();
+    for (int i = 0; i < 16 && asker->ask("objects");) ++i;
+  }
+  Asker victim;
+  int64_t begin = os::now_ns();
+  ASSERT_TRUE(victim.ask("status"));
+  ASSERT_TRUE(victim.is_answered());
+  EXPECT_LT(os::now_ns() - begin, 500'000'000);
+  begin = os::now_ns();
+  EXPECT_EQ(client.request_slab(1 << 20, 3).type, Type::kSlabGranted);
+  EXPECT_LT(os::now_ns() - begin, 500'000'000);
+  // All are answered in the end.
+  EXPECT_TRUE(many.back()->is_answered());
+  many.clear();
+  client.close();
+}
+
 TEST(Daemon, AnswersToolsAndNobodyElseAtItsSocket) {
   FakeClient client;
   client.open();

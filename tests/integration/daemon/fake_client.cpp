@@ -95,6 +95,7 @@ void FakeClient::open(const Options& options) {
   ASSERT_EQ(message.serial, 77u);
   welcome_ = message.as<wire::Welcome>();
   ASSERT_EQ(os::Mapping::map(message.descriptors[0], welcome_.board_size, os::Access::kReadWrite, board_), 0);
+  segment_file_ = std::move(message.descriptors[1]);
   while (workers_.size() < welcome_.workers) {
     Message added = expect(wire::Type::kMemberAdded);
     if (added.body.empty()) return;

@@ -103,12 +103,14 @@ class FakeClient {
   [[nodiscard]] pid_t daemon_pid() const { return welcome_.daemon_pid; }
   [[nodiscard]] const std::vector<wire::MemberInfo>& workers() const { return workers_; }
   [[nodiscard]] const Fd& socket() const { return socket_; }
+  [[nodiscard]] const Fd& segment_file() const { return segment_file_; }
 
  private:
   Fd socket_;
   Fd event_;
   wire::Welcome welcome_{};
   os::Mapping board_;
+  Fd segment_file_;
   std::vector<wire::MemberInfo> workers_;
   std::deque<Message> kept_;
 };
