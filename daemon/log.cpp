@@ -13,6 +13,13 @@ Level level_max = Level::kWarning;
 
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string shown(text);
+  for (char& c : shown)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return shown;
+}
+
 void set_log_level(Level most) { level_max = most; }
 
 void log(Level level, const char* format, ...) {

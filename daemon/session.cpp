@@ -23,14 +23,6 @@ constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are show
 constexpr uint64_t kDescriptorsOfSession = 8;  // five from HELLO, the pidfd, the board, and one in passing
 constexpr uint64_t kDescriptorsOfMember = 4;   // connection, its other end in passing, segment, pidfd
 
-// A name to show: what a terminal could take for a command is replaced.
-std::string printable(std::string_view text) {
-  std::string name(text);
-  for (char& c : name)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return name;
-}
-
 int check_kind(const Fd& fd, mode_t kind, const char* what) {
   struct stat status;
   if (fstat(fd.get(), &status) < 0 || (status.st_mode & S_IFMT) != kind)

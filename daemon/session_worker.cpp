@@ -120,7 +120,7 @@ void Session::admit_worker(Member& worker) {
     wire::Builder message(buffer.bytes, wire::Type::kRefused, worker.hello_serial);
     auto& body = message.body<wire::Refused>();
     body.code = TARN_E_VERSION;
-    std::string text = "the worker '" + std::string(hello.name) + "' is another build than its client '" + name_ +
+    std::string text = "the worker '" + printable(hello.name) + "' is another build than its client '" + name_ +
                        "': the executable was replaced; restart the program";
     wire::set_text(body.text, text);
     worker.connection->send(message);

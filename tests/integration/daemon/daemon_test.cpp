@@ -314,7 +314,7 @@ TEST(Daemon, RefusesAWorkerOfAnotherBuildByName) {
   client.expect(Type::kWelcome);
   auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
   EXPECT_EQ(broken.code, TARN_E_VERSION);
-  EXPECT_NE(std::string_view(broken.text).find("fake worker"), std::string_view::npos) << broken.text;
+  EXPECT_NE(std::string_view(broken.text).find("'fake worker?<3>forged'"), std::string_view::npos) << broken.text;
   client.close();
 }
 

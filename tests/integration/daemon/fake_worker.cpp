@@ -3,7 +3,7 @@
 //   fake_worker [WHAT]...   each WHAT changes one thing:
 //     check         verifies how it was started, and exits with the line of what is wrong
 //     exit-first    exits with status 3 instead of saying HELLO
-//     other-build   says HELLO with another build id
+//     other-build   says HELLO with another build id, and a name that would be a line of its own
 //     garbage       sends bytes that are no message, once
 //     child         starts a child of its own that sleeps
 //     die-on-order  is killed when it gets its first order to recover, once: the file named by
@@ -67,7 +67,7 @@ struct Worker {
     const char* id = is("other-build") ? "quite another" : kBuildId;
     hello.build_id_size = static_cast<uint32_t>(strlen(id));
     memcpy(hello.build_id, id, strlen(id));
-    wire::set_text(hello.name, "fake worker");
+    wire::set_text(hello.name, is("other-build") ? "fake worker\n<3>forged" : "fake worker");
     send(wire::Type::kHello, 1, hello);
   }
 
