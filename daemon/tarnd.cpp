@@ -39,12 +39,18 @@ constexpr int64_t kWakeCostLookNs = 50'000'000;
 
 uint32_t epoch_now() { return static_cast<uint32_t>(time(nullptr)); }
 
-// The groups of the process at the other end; those of the service itself say nothing about it.
+// The groups of the process at the other end, the first kGroupsMax of them; those of the service itself say nothing
+// about it.
 std::vector<gid_t> peer_groups(const Fd& socket) {
   std::vector<gid_t> groups(wire::kGroupsMax);
-  socklen_t size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
-  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) < 0) size = 0;
-  groups.resize(size / sizeof(gid_t));
+  auto ask = [&] {
+    auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    bool is_told = getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) == 0;
+    groups.resize(size / sizeof(gid_t));  // how many there are, also when they did not fit
+    return is_told;
+  };
+  if (!ask() && (errno != ERANGE || !ask())) groups.clear();
+  groups.resize(std::min<size_t>(groups.size(), wire::kGroupsMax));
   return groups;
 }
 

@@ -2,6 +2,7 @@
 // the daemon must outlive them all, its spawn service too. Here real clients of several users come and
 // go, politely and by SIGKILL.
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 
 #include "base/error.hpp"
@@ -194,6 +196,34 @@ TEST(Host, WorkersRunAsTheirClientsUser) {
   mine.close();
   close(ends[0]);
   close(ends[1]);
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  EXPECT_EQ(host.stop_service(SIGTERM), 0);
+}
+
+// More groups than a packet takes. Expect: the first of them, not none.
+TEST(Host, WorkersHaveTheFirstOfVeryManyGroups) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be several users";
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  pid_t child = fork();
+  if (child == 0) {
+    std::vector<gid_t> groups;
+    for (gid_t group = 0; group < 1500; ++group) groups.push_back(20'000 + group);
+    if (setgroups(groups.size(), groups.data()) < 0 || setgid(kNobody) < 0 || setuid(kNobody) < 0) _exit(1);
+    FakeClient client(host.socket_path());
+    client.open(host.options());
+    if (client.workers().empty()) _exit(2);
+    std::ifstream status("/proc/" + std::to_string(client.workers()[0].pid) + "/status");
+    std::string text((std::istreambuf_iterator<char>(status)), {});
+    bool has_first = text.find(" 21023 ") != std::string::npos || text.find("\t20000 ") != std::string::npos;
+    bool has_others = text.find(" 21024 ") != std::string::npos;
+    _exit(!has_first ? 3 : has_others ? 4 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
   EXPECT_EQ(host.stop_service(SIGTERM), 0);
 }
