@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -26,6 +27,7 @@ namespace tarn::spawn {
 namespace {
 
 constexpr size_t kProcessesMax = 4096;          // of all links together; docs/limits.md
+constexpr rlim_t kDescriptorsMin = 48;          // for us and a tarnd with one small session; docs/limits.md
 constexpr size_t kLinksMax = 16;
 constexpr int kPacketsPerVisit = 16;
 constexpr int64_t kSendTimeout = 5'000'000'000;   // tarnd reads its link at once, or is no tarnd any more
@@ -72,6 +74,10 @@ int Service::prepare(bool adopts) {
   os::reset_signals();
   // Nobody may be reading our standard error any more; that is no reason to end.
   signal(SIGPIPE, SIG_IGN);
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < kDescriptorsMin)
+    return fail(TARN_E_LIMIT, "only %llu descriptors may be open here, and %llu are needed; raise the limit (ulimit -n, RLIMIT_NOFILE)",
+                static_cast<unsigned long long>(limit.rlim_cur), static_cast<unsigned long long>(kDescriptorsMin));
   sigset_t set;
   sigemptyset(&set);
   for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);

@@ -22,7 +22,7 @@
 namespace tarn::spawn {
 namespace {
 
-constexpr int kFirstFree = 64;  // descriptors are parked above this before they move into place
+constexpr int kFirstFree = 3 + kInheritedMax;  // descriptors are parked from here before they move into place
 
 enum Step : int32_t { kDescriptors, kAffinity, kUser, kParent, kDirectory, kExec };
 constexpr const char* kStepNames[] = {"arranging descriptors", "binding to the slot's cores", "becoming the user",

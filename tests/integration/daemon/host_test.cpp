@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -163,6 +164,39 @@ TEST(Host, FailsAloudWhenItCannotStart) {
     }
   }
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+// Few descriptors are enough for a small session; where they are not, the error has the numbers.
+TEST(Host, ServesWithFewDescriptorsOrNamesTheLimit) {
+  for (rlim_t most : {48, 47}) {
+    int output[2];
+    ASSERT_EQ(pipe2(output, O_CLOEXEC), 0);
+    pid_t child = fork();
+    if (child == 0) {
+      dup2(output[1], STDERR_FILENO);
+      rlimit limit{most, most};
+      if (setrlimit(RLIMIT_NOFILE, &limit) < 0) _exit(1);
+      FakeClient client;
+      FakeClient::Options options;
+      options.worker = worker_path();
+      options.workers = 1;
+      client.say_hello(options);
+      auto answer = client.next();
+      bool is_welcome = answer && answer->type == Type::kWelcome;
+      bool has_worker = is_welcome && client.expect(Type::kMemberAdded).type == Type::kMemberAdded;
+      _exit(has_worker ? 0 : 2);
+    }
+    ::close(output[1]);
+    std::string text;
+    char piece[256];
+    for (ssize_t size; (size = read(output[0], piece, sizeof piece)) > 0;) text.append(piece, static_cast<size_t>(size));
+    ::close(output[0]);
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(WEXITSTATUS(status), most == 48 ? 0 : 2) << text;
+    const char* expected = most == 48 ? "" : "only 47 descriptors may be open here, and 48 are needed";
+    EXPECT_NE(text.find(expected), std::string::npos) << text;
+  }
 }
 
 TEST(Host, WorkersRunAsTheirClientsUser) {
