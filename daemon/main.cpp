@@ -42,6 +42,8 @@ struct Options {
   bool is_private = false;
   bool verbose = false;
   bool check = false;
+  bool help = false;
+  bool version = false;
   int client_fd = -1;
   int spawn_fd = -1;
   pid_t client = -1;
@@ -56,30 +58,45 @@ bool parse_number(const char* text, int& out) {
   return true;
 }
 
+constexpr const char* kConfigPath = TARN_SYSCONFDIR "/tarnd.toml";
+constexpr const char* kUsage =
+    "usage: tarnd [--config FILE] [--check] [--spawn-fd FD] [--verbose]\n"
+    "       tarnd --private --client-fd FD --spawn-fd FD --client PID\n"
+    "       tarnd --help | --version\n"
+    "Without --config it reads " TARN_SYSCONFDIR "/tarnd.toml, if that is there.\n";
+
+// False, and last_error() says why, for what is not understood.
 bool parse_options(int argc, char** argv, Options& out) {
+  auto refuse = [](const char* what, const char* why) {
+    (void)fail(TARN_E_ARGUMENT, "%s: %s", printable(what).c_str(), why);
+    return false;
+  };
   for (int i = 1; i < argc; ++i) {
-    std::string_view option = argv[i];
-    if (option == "--private") {
+    const char* given = argv[i];
+    std::string_view option = given;
+    if (option == "--help" || option == "-h") {
+      out.help = true;
+    } else if (option == "--version") {
+      out.version = true;
+    } else if (option == "--private") {
       out.is_private = true;
     } else if (option == "--verbose") {
       out.verbose = true;
     } else if (option == "--check") {
       out.check = true;
-    } else if (i + 1 == argc) {
-      return false;
-    } else if (option == "--client-fd") {
-      if (!parse_number(argv[++i], out.client_fd)) return false;
-    } else if (option == "--spawn-fd") {
-      if (!parse_number(argv[++i], out.spawn_fd)) return false;
-    } else if (option == "--client") {
-      if (!parse_number(argv[++i], out.client)) return false;
     } else if (option == "--config") {
-      out.config_path = argv[++i];
+      if (++i == argc) return refuse(given, "a file must follow");
+      out.config_path = argv[i];
+    } else if (option == "--client-fd" || option == "--spawn-fd" || option == "--client") {
+      int& number = option == "--client" ? out.client : option == "--client-fd" ? out.client_fd : out.spawn_fd;
+      if (++i == argc || !parse_number(argv[i], number)) return refuse(given, "a number must follow");
     } else {
-      return false;
+      return refuse(given, "there is no such option");
     }
   }
-  return !out.is_private || (out.client_fd >= 0 && out.spawn_fd >= 0 && out.client > 0);
+  if (out.is_private && (out.client_fd < 0 || out.spawn_fd < 0 || out.client <= 0))
+    return refuse("--private", "--client-fd, --spawn-fd and --client are needed, too");
+  return true;
 }
 
 Fd inherited(int fd) {
@@ -171,8 +188,6 @@ void connect_spawn_service(Loop& loop, Tarnd& daemon, const Config& config, Loop
   daemon.use_spawn_service(std::move(socket), later);
 }
 
-constexpr const char* kConfigPath = TARN_SYSCONFDIR "/tarnd.toml";
-
 Config host_config(const Options& options) {
   if (!options.config_path.empty()) return read_config(options.config_path);
   return access(kConfigPath, F_OK) == 0 ? read_config(kConfigPath) : Config{};
@@ -230,9 +245,12 @@ int main(int argc, char** argv) {
   tarn::set_kill_role("tarnd");
   Options options;
   if (!parse_options(argc, argv, options)) {
-    fprintf(stderr, "usage: tarnd [--config FILE] [--check] [--spawn-fd FD] [--verbose]\n"
-                    "       tarnd --private --client-fd FD --spawn-fd FD --client PID\n");
+    fprintf(stderr, "tarnd: %s\n%s", tarn::last_error(), kUsage);
     return kExitUsage;
+  }
+  if (options.help || options.version) {
+    fputs(options.help ? kUsage : "tarnd " TARN_VERSION "\n", stdout);
+    return fflush(stdout) == 0 ? 0 : kExitFailure;
   }
   // tarn-spawn ends tarnd when their link is closed, and what went wrong is told after that of the Tarnd that is being
   // destroyed. So this end stays open until it has been told.

@@ -122,6 +122,21 @@ def it_refuses_a_configuration_that_it_does_not_understand(host: Host) -> None:
 
 
 @test
+def its_options_are_explained(host: Host) -> None:
+    def tarnd(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([TARND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+
+    for option, begin in {"--help": "usage: tarnd", "--version": "tarnd 0."}.items():
+        done = tarnd(option)
+        assert done.returncode == 0 and done.stdout.startswith(begin) and not done.stderr, done
+    assert "/tarn/tarnd.toml" in tarnd("--help").stdout
+    for arguments, why in {("--frob",): "--frob: there is no such option", ("--config",): "--config: a file must follow",
+                           ("--spawn-fd", "x"): "--spawn-fd: a number must follow"}.items():
+        done = tarnd(*arguments)
+        assert done.returncode == 2 and why in done.stderr and not done.stdout, done
+
+
+@test
 def it_leaves_nothing_when_it_ends(host: Host) -> None:
     daemon = host.ask("status")["pid"]
     host.process.send_signal(signal.SIGTERM) if host.process.pid == daemon else os.kill(daemon, signal.SIGTERM)
