@@ -28,6 +28,8 @@ struct ParserGaveUp : std::runtime_error {
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
+#include "base/edit_distance.hpp"
+
 namespace tarn::daemon {
 namespace {
 
@@ -153,20 +155,6 @@ std::string quoted(std::string_view word) {
   std::string text = "\"";
   for (char c : word.substr(0, kQuotedMax)) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   return text + (word.size() > kQuotedMax ? "...\"" : "\"");
-}
-
-size_t edit_distance(std::string_view left, std::string_view right) {
-  std::vector<size_t> row(right.size() + 1);
-  for (size_t j = 0; j <= right.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= left.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= right.size(); ++j) {
-      size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (left[i - 1] == right[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[right.size()];
 }
 
 // "; did you mean "socket"? Allowed are: mode, socket"

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -53,17 +54,21 @@ bool cut(Json& rows, const Options& options) {
 
 }  // namespace
 
-void filter_rows(Json& rows, const std::vector<std::string>& filters) {
+void filter_rows(Json& rows, const std::vector<std::string>& filters, std::vector<std::string> keys) {
+  if (!rows.empty()) {
+    keys.clear();
+    for (auto& [name, unused] : rows.front().items()) keys.push_back(name);
+  }
   for (const std::string& filter : filters) {
     size_t equals = filter.find('=');
     if (equals == std::string::npos || equals == 0)
       throw CliError(kUsage, "--filter needs KEY=VALUE, not " + escape(filter));
     std::string key = filter.substr(0, equals);
     std::string value = filter.substr(equals + 1);
-    if (!rows.empty() && !rows.front().contains(key)) {
-      std::string keys;
-      for (auto& [name, unused] : rows.front().items()) keys += (keys.empty() ? "" : ", ") + name;
-      throw CliError(kUsage, "--filter: there is no " + escape(key) + "; there are " + keys);
+    if (!keys.empty() && std::ranges::find(keys, key) == keys.end()) {
+      std::string list;
+      for (const std::string& name : keys) list += (list.empty() ? "" : ", ") + name;
+      throw CliError(kUsage, "--filter: there is no " + escape(key) + "; there are " + list);
     }
     Json kept = Json::array();
     for (Json& row : rows)
@@ -117,7 +122,9 @@ int run_listing(const Listing& listing, const Options& options) {
   for_each_daemon(options, [&](const Daemon& daemon) {
     Json answer = ask(daemon, listing.what, limit_to_ask(options), options.timeout_ns());
     Json& rows = answer[listing.what];
-    filter_rows(rows, options.filters);
+    std::vector<std::string> keys = listing.others;
+    for (const Field& field : listing.fields) keys.push_back(field.key);
+    filter_rows(rows, options.filters, std::move(keys));
     bool is_cut = cut(rows, options) || answer.value("truncated", false);
     answer["truncated"] = is_cut;
     if (options.json) return print_json(daemon, answer);

@@ -20,6 +20,7 @@ struct Field {
 struct Listing {
   const char* what;  // the query, and the name of the rows in its answer
   std::vector<Field> fields;
+  std::vector<std::string> others{};  // keys of the rows that the table does not show
 };
 
 inline constexpr int64_t kTableRows = 100;  // of one daemon, unless --limit says otherwise
@@ -31,8 +32,9 @@ int run_listing(const Listing& listing, const Options& options);
 // A heading is printed above each if there are several and the output is not JSON.
 void for_each_daemon(const Options& options, const std::function<void(const Daemon&)>& show);
 
-// Removes the rows that the filters do not want. Throws CliError for a filter that no row could meet.
-void filter_rows(Json& rows, const std::vector<std::string>& filters);
+// Removes the rows that the filters do not want. Throws CliError for a filter that no row could meet; `keys` are those
+// of the rows, for when there is none to look at.
+void filter_rows(Json& rows, const std::vector<std::string>& filters, std::vector<std::string> keys = {});
 
 // Prints `answer` on one line, with the daemon's address behind its schema.
 void print_json(const Daemon& daemon, const Json& answer);

@@ -7,9 +7,11 @@
 #include <iostream>
 #include <thread>
 
+#include "base/edit_distance.hpp"
 #include "daemons.hpp"
 #include "parser.hpp"
 #include "text.hpp"
+#include "verbs.hpp"
 
 namespace tarn::cli {
 namespace {
@@ -30,6 +32,21 @@ int run(const Parser& parser) {
   }
 }
 
+// What is wrong with the command line. CLI11 misses a subcommand where there is one that it does not know.
+std::string explain(const Parser& parser, const CLI::ParseError& error) {
+  if (parser.app->get_subcommands().empty()) {
+    for (const std::string& word : parser.app->remaining()) {
+      if (word.starts_with('-')) continue;
+      std::string text = "there is no subcommand `" + escape(word) + "`";
+      for (const Verb* verb : verbs())
+        if (!verb->is_hidden && word.size() < 32 && edit_distance(word, verb->name) <= 2)
+          return text + "; did you mean `" + verb->name + "`?";
+      return text;
+    }
+  }
+  return escape(error.what());
+}
+
 }  // namespace
 }  // namespace tarn::cli
 
@@ -41,7 +58,7 @@ int main(int argc, char** argv) {
     return run(*parser);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return parser->app->exit(error);  // --help, --version
-    std::fprintf(stderr, "tarn: %s\ntarn: `tarn --help` shows what there is\n", escape(error.what()).c_str());
+    std::fprintf(stderr, "tarn: %s\ntarn: `tarn --help` shows what there is\n", explain(*parser, error).c_str());
     return kUsage;
   } catch (const CliError& error) {
     std::fprintf(stderr, "tarn: %s\n", error.what());

@@ -43,7 +43,8 @@ int run(const Options& options) {
     Json status = ask(daemon, "status", 0, options.timeout_ns());
     Json sessions = ask(daemon, "sessions", 0, options.timeout_ns());
     Json rows = sessions.value("sessions", Json::array());
-    filter_rows(rows, options.filters);
+    filter_rows(rows, options.filters,
+                {"session", "name", "pid", "uid", "state", "workers", "memory_used", "memory_limit", "tasks"});
     if (options.limit > 0 && rows.size() > static_cast<size_t>(options.limit)) rows.erase(rows.begin() + options.limit, rows.end());
     if (options.json) {
       status["session_list"] = rows;

@@ -15,7 +15,8 @@ int run(const Options& options) {
                        {"state", "STATE", Kind::kState},
                        {"worker", "WORKER", Kind::kNumber},
                        {"attempts", "ATTEMPTS", Kind::kNumber},
-                       {"failed", "FAILED", Kind::kText}}},
+                       {"failed", "FAILED", Kind::kText}},
+                      {"number"}},
                      options);
 }
 

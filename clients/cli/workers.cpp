@@ -16,7 +16,8 @@ int run(const Options& options) {
                        {"core", "CORE", Kind::kNumber},
                        {"node", "NODE", Kind::kNumber},
                        {"tasks_done", "DONE", Kind::kNumber},
-                       {"name", "NAME", Kind::kText}}},
+                       {"name", "NAME", Kind::kText}},
+                      {"uid"}},
                      options);
 }
 
