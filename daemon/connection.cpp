@@ -12,8 +12,8 @@ constexpr int64_t kRetryDelay = 5'000'000;    // when the kernel has too many de
 
 }  // namespace
 
-Connection::Connection(Loop& loop, Fd socket, wire::From peer, Owner& owner)
-    : loop_(loop), socket_(std::move(socket)), peer_(peer), owner_(&owner) {}
+Connection::Connection(Loop& loop, Closer& closer, uid_t user, Fd socket, wire::From peer, Owner& owner)
+    : loop_(loop), closer_(closer), user_(user), socket_(std::move(socket)), peer_(peer), owner_(&owner) {}
 
 void Connection::start() {
   if (started_ || !socket_.valid()) return;
@@ -32,15 +32,27 @@ void Connection::receive() {
   for (int i = 0; i < kPacketsPerVisit && socket_.valid() && !cut_ && reading_; ++i) {
     os::Received received;
     std::span<std::byte> buffer = loop_.packet_buffer();
+    if (closer_.is_stuck(user_)) return cut_off("closing what its user sent before does not end");
     int r = os::socket_receive(socket_, buffer, received, 0);
     if (r == os::kWouldBlock) return;
-    if (r < 0) return cut_off(last_error());
-    if (received.size == 0) return cut_off("");
     wire::Packet packet;
-    if (wire::parse(buffer.first(received.size), received.descriptor_count, peer_, packet) < 0)
-      return cut_off(last_error());
-    owner_->on_packet(*this, packet, received);
+    if (r == 0 && received.size > 0)
+      r = wire::parse(buffer.first(received.size), received.descriptor_count, peer_, packet);
+    if (r < 0) {
+      cut_off(last_error());
+    } else if (received.size == 0) {
+      cut_off("");
+    } else {
+      owner_->on_packet(*this, packet, received);
+    }
+    leave_to_closer(received);
   }
+}
+
+// Whatever nobody took.
+void Connection::leave_to_closer(os::Received& received) {
+  for (Fd& each : received.descriptors) closer_.close(user_, Closer::Kind::kForeign, std::move(each));
+  for (Fd& each : received.excess) closer_.close(user_, Closer::Kind::kForeign, std::move(each));
 }
 
 void Connection::send(wire::Builder& message, std::initializer_list<SharedFd> descriptors) {
@@ -120,7 +132,8 @@ void Connection::close() {
   watch_.reset();
   queue_.clear();
   queued_bytes_ = 0;
-  socket_.reset();
+  // With a packet that was not received goes what it brought.
+  closer_.close(user_, Closer::Kind::kOurs, std::move(socket_), std::move(receipt_));
 }
 
 }  // namespace tarn::daemon

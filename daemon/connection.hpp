@@ -15,15 +15,12 @@
 #include <string>
 #include <vector>
 
+#include "closer.hpp"
 #include "loop.hpp"
 #include "os/socket.hpp"
 #include "wire/validate.hpp"
 
 namespace tarn::daemon {
-
-using SharedFd = std::shared_ptr<const Fd>;
-
-inline SharedFd share(Fd fd) { return std::make_shared<const Fd>(std::move(fd)); }
 
 class Connection {
  public:
@@ -41,9 +38,14 @@ class Connection {
   static constexpr size_t kQueuePacketsMax = 16 * 1024;  // every member, slab and file of a session, for a newcomer
   static constexpr size_t kQueueBytesMax = 4u << 20;
 
-  Connection(Loop& loop, Fd socket, wire::From peer, Owner& owner);
+  // `user` is at the other end, or made the process that is.
+  Connection(Loop& loop, Closer& closer, uid_t user, Fd socket, wire::From peer, Owner& owner);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
+  ~Connection() { close(); }
+
+  // What to give back once the socket is closed.
+  void set_receipt(Closer::Receipt receipt) { receipt_ = std::move(receipt); }
 
   void set_owner(Owner& owner) { owner_ = &owner; }
 
@@ -68,6 +70,7 @@ class Connection {
 
   void on_events(uint32_t events);
   void receive();
+  void leave_to_closer(os::Received& received);
   void flush();
   [[nodiscard]] int send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors);
   void cut_off(std::string reason);
@@ -75,7 +78,10 @@ class Connection {
   [[nodiscard]] uint32_t read_events() const;
 
   Loop& loop_;
+  Closer& closer_;
+  uid_t user_;
   Fd socket_;
+  Closer::Receipt receipt_;
   wire::From peer_;
   Owner* owner_;
   Loop::Watch watch_;

@@ -87,6 +87,9 @@ class Loop {
     graveyard_.push_back(std::shared_ptr<void>(std::move(thing)));
   }
 
+  // Destroys what was buried now: when what that refers to is about to go.
+  void empty_graveyard();
+
   void run();
   // Does what is to do now, without waiting; false if that was nothing. For tests.
   bool run_ready();
@@ -99,7 +102,6 @@ class Loop {
   bool run_round(int timeout);
   [[nodiscard]] int timeout_ms() const;
   void run_timers();
-  void empty_graveyard();
 
   Fd epoll_;
   bool stopped_ = false;

@@ -20,8 +20,9 @@ namespace {
 constexpr uint64_t kKeepFreeMax =
     uint64_t{1280} << 20;  // of empty slabs, by one member: a second use of a GB stays warm
 constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
-constexpr uint64_t kDescriptorsOfSession = 8;  // five from HELLO, the pidfd, the board, and one in passing
-constexpr uint64_t kDescriptorsOfMember = 4;   // connection, its other end in passing, segment, pidfd
+constexpr uint64_t kDescriptorsOfSession = 2;     // the pidfd, and one in passing
+constexpr uint64_t kDescriptorsOfConnection = 2;  // and its other end in passing
+constexpr uint64_t kDescriptorsOfSegment = 2;     // and its member's pidfd
 
 int check_kind(const Fd& fd, mode_t kind, const char* what) {
   struct stat status;
@@ -37,7 +38,8 @@ Session::Session(SessionServices services, SessionIdentity identity, Budget& mem
     : services_(services),
       identity_(std::move(identity)),
       owner_(owner),
-      budget_("session " + std::to_string(identity_.number), "bytes", memory_max, TARN_E_STORE_FULL, &memory),
+      budget_(std::make_shared<Budget>("session " + std::to_string(identity_.number), "bytes", memory_max,
+                                       TARN_E_STORE_FULL, &memory)),
       descriptors_(descriptors) {}
 
 Session::~Session() {
@@ -61,12 +63,15 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
 
   auto client = std::make_unique<Member>(*this, shm::kClientMember);
   client->pid = identity_.client_pid;
-  if (int r = make_segment(*client); r < 0) return r;
+  client->connection = std::move(connection);
+  if (int r = make_segment(*client); r < 0) {
+    connection = std::move(client->connection);  // the caller has to refuse it
+    return r;
+  }
   client_pidfd_ = std::move(client_pidfd);
   client_watch_ =
       services_.loop.watch(client_pidfd_.get(), EPOLLIN, [this](uint32_t) { handle_client_gone("its process ended"); });
   client->phase = Member::Phase::kServing;
-  client->connection = std::move(connection);
   client->connection->set_owner(*client);
   Member& member = *client;
   members_.emplace(shm::kClientMember, std::move(client));
@@ -89,16 +94,27 @@ int Session::keep_hello(const wire::Packet& packet, os::Received& received) {
   environment_.assign(tail.begin() + hello_.argv_size, tail.end());
   if (int r = check_kind(received.descriptors[0], S_IFREG, "executable"); r < 0) return r;
   if (int r = check_kind(received.descriptors[1], S_IFDIR, "working directory"); r < 0) return r;
-  executable_ = share(std::move(received.descriptors[0]));
-  directory_ = share(std::move(received.descriptors[1]));
-  standard_output_ = share(std::move(received.descriptors[2]));
-  standard_error_ = share(std::move(received.descriptors[3]));
-  client_event_ = share(std::move(received.descriptors[4]));
+  SharedFd* kept[] = {&executable_, &directory_, &standard_output_, &standard_error_, &client_event_};
+  for (size_t i = 0; i < std::size(kept); ++i) {
+    std::shared_ptr<Payment> payment;
+    if (int r = pay(0, 1, payment); r < 0) return r;
+    *kept[i] = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(received.descriptors[i]),
+                                      std::move(payment));
+  }
+  return 0;
+}
+
+int Session::pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>& out) {
+  auto payment = std::make_shared<Payment>(Payment{budget_, {}, {}});
+  if (int r = Charge::take(descriptors_, descriptors, payment->descriptors); r < 0) return r;
+  if (int r = Charge::take(*budget_, memory, payment->memory); r < 0) return r;
+  out = std::move(payment);
   return 0;
 }
 
 int Session::make_board() {
-  if (int r = Charge::take(budget_, sizeof(shm::Board), board_charge_); r < 0) return r;
+  std::shared_ptr<Payment> payment;
+  if (int r = pay(sizeof(shm::Board), 1, payment); r < 0) return r;
   Fd file;
   if (int r = os::memfd_create("tarn-board", sizeof(shm::Board), file); r < 0) return r;
   if (int r = os::memfd_reserve(file, 0, sizeof(shm::Board)); r < 0) return r;
@@ -108,14 +124,15 @@ int Session::make_board() {
   board_->magic = shm::Board::kMagic;
   board_->session = identity_.number;
   board_->spin_budget_ns.store(services_.spin_budget_ns, shm::kRelease);
-  board_file_ = share(std::move(file));
+  board_file_ = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), std::move(payment));
   return 0;
 }
 
 int Session::make_segment(Member& member) {
   Fd file;
-  if (int r = Charge::take(descriptors_, kDescriptorsOfMember, member.descriptor_charge); r < 0) return r;
-  if (int r = Charge::take(budget_, shm::kSegmentFixedSize, member.segment_charge); r < 0) return r;
+  std::shared_ptr<Payment> for_connection;
+  if (int r = pay(0, kDescriptorsOfConnection, for_connection); r < 0) return r;
+  if (int r = pay(shm::kSegmentFixedSize, kDescriptorsOfSegment, member.segment_payment); r < 0) return r;
   if (int r = os::memfd_create("tarn-segment", sizeof(shm::MemberSegment), file); r < 0) return r;
   if (int r = os::memfd_seal_size(file); r < 0) return r;
   if (int r = os::memfd_reserve(file, 0, shm::kSegmentFixedSize); r < 0) return r;
@@ -123,7 +140,9 @@ int Session::make_segment(Member& member) {
   auto* segment = reinterpret_cast<shm::MemberSegment*>(member.segment.data());
   segment->magic = shm::MemberSegment::kMagic;
   segment->member = member.index();
-  member.segment_file = share(std::move(file));
+  member.segment_file =
+      services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
+  member.connection->set_receipt(std::move(for_connection));
   return back_records(member, {shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0});
 }
 
@@ -150,7 +169,7 @@ void Session::welcome(Member& member, uint32_t serial) {
   body.is_private = services_.is_private ? 1 : 0;
   body.records_ready = member.backed.records;
   // All members together keep at most half of what the session may have.
-  uint64_t keep = std::min(kKeepFreeMax, budget_.limit() / 2 / (worker_count() + 1));
+  uint64_t keep = std::min(kKeepFreeMax, budget_->limit() / 2 / (worker_count() + 1));
   body.keep_free_mib = static_cast<uint32_t>(keep >> 20);
   member.connection->send(message, {board_file_, member.segment_file});
 }
@@ -242,10 +261,9 @@ void Session::forget(Member& member) {
   slab_count_ -= static_cast<uint32_t>(member.slabs.size());
   member.slabs.clear();
   member.last_moment.reset();
-  member.segment_charge.reset();
-  member.descriptor_charge.reset();
+  member.segment.reset();  // before the file: the last of the two frees the memory
   member.segment_file.reset();
-  member.segment.reset();
+  member.segment_payment.reset();
   if (member.connection != nullptr) {
     member.connection->close();
     services_.loop.bury(std::move(member.connection));

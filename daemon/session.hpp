@@ -43,8 +43,13 @@ struct Slab {
   int32_t node = -1;
   bool is_file = false;
   uint32_t serial = 0;  // of the request
-  Charge charge;
-  Charge descriptor_charge;
+};
+
+// What was paid for a file. Goes with the last copy of it, and is given back when that is closed.
+struct Payment {
+  std::shared_ptr<Budget> session;  // outlives the session by as much
+  Charge memory;
+  Charge descriptors;
 };
 
 class Member final : public Connection::Owner, public SpawnedProcess {
@@ -83,9 +88,10 @@ class Member final : public Connection::Owner, public SpawnedProcess {
 
   SharedFd segment_file;
   os::Mapping segment;  // its fixed beginning
-  Charge segment_charge;
-  Charge descriptor_charge;
+  std::shared_ptr<Payment> segment_payment;
+  std::shared_ptr<Payment> connection_payment;
   wire::Grow backed{};
+  std::shared_ptr<Member*> self = std::make_shared<Member*>(this);
 
   std::map<uint32_t, Slab> slabs;
   uint32_t next_slab = 0;
@@ -104,6 +110,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
 // What tarnd lends to its sessions.
 struct SessionServices {
   Loop& loop;
+  Closer& closer;
   SpawnLink& spawn;
   SlotTable& slots;
   Prefaulter& prefaulter;
@@ -163,7 +170,7 @@ class Session {
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
   void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()); }
-  [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] const Budget& budget() const { return *budget_; }
   [[nodiscard]] const SharedFd& board_file() const { return board_file_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
 
@@ -188,6 +195,7 @@ class Session {
   };
 
   // session.cpp
+  [[nodiscard]] int pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>& out);
   [[nodiscard]] int make_board();
   [[nodiscard]] int make_segment(Member& member);
   [[nodiscard]] int keep_hello(const wire::Packet& packet, os::Received& received);
@@ -225,6 +233,7 @@ class Session {
   [[nodiscard]] int make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial);
   void serve_wanted();
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
+  [[nodiscard]] bool ask_again_later(const Member& from, std::function<void(Member&)> ask);
   void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
   void handle_slab_mapped(Member& from, const wire::SlabId& id);
   void handle_slab_drop(Member& from, const wire::SlabId& id);
@@ -239,7 +248,7 @@ class Session {
   SessionServices services_;
   SessionIdentity identity_;
   Owner& owner_;
-  Budget budget_;
+  std::shared_ptr<Budget> budget_;
   Budget& descriptors_;
   std::deque<Wanted> wanted_;
   Loop::Timer wanted_timer_;
@@ -263,7 +272,6 @@ class Session {
   SharedFd board_file_;
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
-  Charge board_charge_;
 
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;

@@ -54,6 +54,9 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
     int r = make_slab(from, request, serial);
     if (r == 0) return;
     bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+    if (is_full && request.may_wait == 0 &&
+        ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
+      return;
     if (!is_full || request.may_wait == 0) return refuse_slab(from, serial, r, last_error());
   }
   if (wanted_.size() >= kWantedMax)
@@ -71,7 +74,7 @@ void Session::serve_wanted() {
       int r = make_slab(*member, next.request, next.serial);
       if (r < 0 && next.request.may_wait != 0 && os::now_ns() < next.deadline_ns) {
         // Again and again: what was released since the last time comes back only now.
-        if (const Budget* full = budget_.full_for(next.request.size))
+        if (const Budget* full = budget_->full_for(next.request.size))
           owner_.on_memory_wanted(*full);
         wanted_timer_ =
             services_.loop.call_at(os::now_ns() + kReclaimLookNs, [this] { serve_wanted(); });
@@ -100,12 +103,12 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   slab.serial = serial;
   uint32_t number = 0;
   Fd file;
+  std::shared_ptr<Payment> payment;
   int r = check_slab_count(from, number);
-  if (r == 0) r = Charge::take(descriptors_, 1, slab.descriptor_charge);
-  if (r == 0) r = Charge::take(budget_, slab.size, slab.charge);
+  if (r == 0) r = pay(slab.size, 1, payment);
   if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
   if (r < 0) return r;
-  slab.file = share(std::move(file));
+  slab.file = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), std::move(payment));
   SharedFd warmed = slab.file;
   uint64_t size = slab.size;
   from.slabs.emplace(number, std::move(slab));
@@ -121,6 +124,16 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
         if (found != member->slabs.end() && found->second.file == warmed) grant_slab(*member, number, code, text);
       });
   return 0;
+}
+
+// Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that. Returns whether
+// it is worth the wait; `ask` comes if `from` is still there then.
+bool Session::ask_again_later(const Member& from, std::function<void(Member&)> ask) {
+  return services_.closer.call_after_next(identity_.uid, [this, session = std::weak_ptr(self_),
+                                                          member = std::weak_ptr(from.self), ask = std::move(ask)] {
+    auto there = member.lock();
+    if (!session.expired() && there != nullptr && !ending_ && (*there)->phase != Member::Phase::kDead) ask(**there);
+  });
 }
 
 void Session::grant_slab(Member& owner, uint32_t number, int code, const std::string& text) {
@@ -183,11 +196,12 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
   uint32_t number = 0;
   int r = check_slab_count(from, number);
   Slab slab;
+  std::shared_ptr<Payment> payment;
   if (r == 0) r = check_shared_file(file, info.size);
-  if (r == 0) r = Charge::take(descriptors_, 1, slab.descriptor_charge);
+  if (r == 0) r = pay(0, 1, payment);
+  slab.file = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(file), std::move(payment));
   if (r < 0) return refuse_slab(from, serial, r, last_error());
   slab.phase = Slab::Phase::kSealed;
-  slab.file = share(std::move(file));
   slab.size = info.size;
   slab.is_file = true;
   for (auto& [index, member] : members_)
@@ -204,7 +218,10 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
 void Session::handle_grow(Member& from, const wire::Grow& wish, uint32_t serial) {
   if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "more records than a member can have; docs/limits.md has the bounds");
-  if (int r = back_records(from, wish); r < 0) return refuse_slab(from, serial, r, last_error());
+  if (int r = back_records(from, wish); r < 0) {
+    if (ask_again_later(from, [this, wish, serial](Member& member) { handle_grow(member, wish, serial); })) return;
+    return refuse_slab(from, serial, r, last_error());
+  }
   wire::Buffer<wire::kToMemberSizeMax> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kGrown, serial);
   message.body<wire::Grow>() = from.backed;
@@ -226,12 +243,12 @@ int Session::back_records(Member& member, const wire::Grow& wish) {
   };
   uint64_t bytes = 0;
   for (const Area& area : areas) bytes += area.missing();
-  if (int r = member.segment_charge.add(bytes); r < 0) return r;
+  if (int r = member.segment_payment->memory.add(bytes); r < 0) return r;
   for (const Area& area : areas) {
     if (area.missing() == 0) continue;
     int r = os::memfd_reserve(*member.segment_file, area.offset + area.begin(), area.missing());
     if (r == 0) continue;
-    member.segment_charge.give_back(bytes);
+    member.segment_payment->memory.give_back(bytes);
     return r;
   }
   member.backed.records = std::max(had.records, wish.records);

@@ -75,7 +75,8 @@ int Session::try_start_worker(uint32_t lane) {
   worker->ticket = services_.spawn.spawn(order, *worker);
   if (worker->ticket == 0) return fail(TARN_E_SYSTEM, "the spawn service has gone");
   // The process is on its way while its memory is made.
-  worker->connection = std::make_unique<Connection>(services_.loop, std::move(ours), wire::From::kMember, *worker);
+  worker->connection = std::make_unique<Connection>(services_.loop, services_.closer, identity_.uid, std::move(ours),
+                                                    wire::From::kMember, *worker);
   worker->connection->start();
   Member& member = *worker;
   members_.emplace(index, std::move(worker));

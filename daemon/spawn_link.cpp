@@ -12,7 +12,7 @@ namespace tarn::daemon {
 void SpawnLink::connect(Fd socket, std::function<void()> on_lost) {
   TARN_ASSERT(connection_ == nullptr);
   on_lost_ = std::move(on_lost);
-  connection_ = std::make_unique<Connection>(loop_, std::move(socket), wire::From::kSpawn, *this);
+  connection_ = std::make_unique<Connection>(loop_, closer_, static_cast<uid_t>(-1), std::move(socket), wire::From::kSpawn, *this);
   connection_->start();
 }
 

@@ -46,7 +46,7 @@ struct SpawnOrder {
 
 class SpawnLink final : public Connection::Owner {
  public:
-  explicit SpawnLink(Loop& loop) : loop_(loop) {}
+  SpawnLink(Loop& loop, Closer& closer) : loop_(loop), closer_(closer) {}
 
   // From now on `socket` leads to the service. `on_lost` is called once, when it has gone.
   void connect(Fd socket, std::function<void()> on_lost);
@@ -70,6 +70,7 @@ class SpawnLink final : public Connection::Owner {
   void end(uint64_t ticket, int signal, int exit_status);
 
   Loop& loop_;
+  Closer& closer_;
   std::unique_ptr<Connection> connection_;
   std::function<void()> on_lost_;
   uint64_t last_ticket_ = 0;

@@ -76,18 +76,23 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       started_ns_(os::now_ns()),
       host_epoch_(epoch_now()),
       slots_(std::move(slots)),
-      spawn_(loop),
-      prefaulter_(loop),
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
+      closer_(loop),
+      spawn_(loop, closer_),
+      prefaulter_(loop),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   wake_cost_timer_ = loop_.call_at(started_ns_ + kWakeCostDelayNs, [this] {
     if (wake_cost_.start()) measure_wake_cost();
   });
 }
 
-Tarnd::~Tarnd() = default;
+Tarnd::~Tarnd() {
+  sessions_.clear();
+  visitors_.clear();
+  loop_.empty_graveyard();  // while the Closer is there
+}
 
 void Tarnd::use_spawn_service(Fd socket, std::function<void()> on_lost) {
   spawn_.connect(std::move(socket), std::move(on_lost));
@@ -108,7 +113,7 @@ void Tarnd::accept_on_loop(Listener& listener) {
   // Without this the connection would stay in the queue and the loop would spin on it.
   log(Level::kError, "out of descriptors: a connection is turned away");
   spare_.reset();
-  Fd{accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)}.reset();
+  closer_.close(0, Closer::Kind::kOurs, Fd{accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)});
   spare_ = Fd{open("/dev/null", O_RDONLY | O_CLOEXEC)};
 }
 
@@ -118,7 +123,7 @@ void Tarnd::receive_visitor(Fd socket, bool tools_only) {
   auto visitor = std::make_unique<Visitor>(*this, ++last_visitor_, tools_only);
   Visitor& kept = *visitor;
   if (os::socket_peer(socket, kept.peer) < 0) return;
-  kept.connection = std::make_unique<Connection>(loop_, std::move(socket), wire::From::kMember, kept);
+  kept.connection = std::make_unique<Connection>(loop_, closer_, kept.peer.uid, std::move(socket), wire::From::kMember, kept);
   visitors_.emplace(kept.id, std::move(visitor));
   auto of_user = std::ranges::count_if(visitors_, [&](auto& each) { return each.second->peer.uid == kept.peer.uid; });
   if (visitors_.size() > kVisitorsMax || (kept.peer.uid != 0 && of_user > static_cast<ptrdiff_t>(kVisitorsOfUserMax)))
@@ -182,7 +187,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   // that case the session ends with the first, which is the stricter choice.
   Fd pidfd;
   if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
-  SessionServices services{loop_,       spawn_,      slots_, prefaulter_, host_epoch_,
+  SessionServices services{loop_,       closer_,          spawn_, slots_, prefaulter_, host_epoch_,
                            is_private_, spin_budget_ns(), config_.session_slabs_max,
                            config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,

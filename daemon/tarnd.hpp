@@ -1,6 +1,6 @@
 // Tarnd: the daemon as a whole. Owns what sessions share, lets clients and tools in, and ends.
 //
-// Everything runs on one loop; the one other thread belongs to the Prefaulter. It never forks, never
+// Everything runs on one loop; other threads belong to the Prefaulter and the Closer. It never forks, never
 // runs code of a user, and never follows a pointer or an index that it read from a user's memory.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "closer.hpp"
 #include "config.hpp"
 #include "connection.hpp"
 #include "ledger.hpp"
@@ -59,6 +60,8 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] bool is_private() const { return is_private_; }
   [[nodiscard]] int64_t started_ns() const { return started_ns_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
+  // Whether all that was left to close is closed. For tests.
+  [[nodiscard]] bool has_closed_all() const { return closer_.idle(); }
 
   void on_session_ended(Session& session) override;
   void on_memory_wanted(const Budget& full) override;
@@ -109,11 +112,12 @@ class Tarnd final : public Session::Owner {
   const int64_t started_ns_;
   const uint32_t host_epoch_;
   SlotTable slots_;
-  SpawnLink spawn_;
-  Prefaulter prefaulter_;
   Budget budget_;
   Budget descriptors_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
+  Closer closer_;  // gives back to the budgets above what those below leave to it
+  SpawnLink spawn_;
+  Prefaulter prefaulter_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;
   std::map<uid_t, int64_t> next_query_ns_;  // when a user that had a costly answer may have another

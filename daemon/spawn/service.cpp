@@ -33,6 +33,8 @@ constexpr int kPacketsPerVisit = 16;
 constexpr int64_t kSendTimeout = 5'000'000'000;   // tarnd reads its link at once, or is no tarnd any more
 constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has closed its link
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
+constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
+constexpr size_t kUnclosedMax = 1024;                  // descriptors of one user that hang; docs/limits.md
 constexpr std::string_view kWorkerVariable = "TARN_WORKER_FD=";
 char worker_setting[] = "TARN_WORKER_FD=3";  // the first inherited descriptor, see start()
 
@@ -84,6 +86,7 @@ int Service::prepare(bool adopts) {
   if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return fail_errno(TARN_E_SYSTEM, "cannot block signals");
   signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
   if (!signals_.valid()) return fail_errno(code_of_errno(errno), "cannot watch signals");
+  if (int r = closer_.start(); r < 0) return r;
   adopts_ = adopts;
   if (adopts && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
     return fail_errno(TARN_E_SYSTEM, "cannot adopt orphans");
@@ -146,6 +149,7 @@ void Service::wait_for_events() {
   polled.push_back({signals_.get(), POLLIN, 0});
   polled.push_back({client_.get(), POLLIN, 0});    // -1 is ignored
   polled.push_back({listener_.get(), POLLIN, 0});
+  polled.push_back({closer_.event().get(), POLLIN, 0});
   size_t first_link = polled.size();
   for (auto& link : links_) polled.push_back({link->socket.get(), POLLIN, 0});
   size_t first_outcome = polled.size();
@@ -167,6 +171,7 @@ void Service::wait_for_events() {
       if (process.pid == starting[i] && process.outcome.valid()) finish_start(process);
   }
   if (polled[0].revents != 0) read_signals();
+  if (polled[3].revents != 0) closer_.collect();
   std::vector<Link*> ready;
   for (size_t i = first_link; i < first_outcome; ++i)
     if (polled[i].revents != 0) ready.push_back(links_[i - first_link].get());
@@ -194,9 +199,16 @@ void Service::serve_link(Link& link) {
     wire::Packet packet;
     if (r == 0 && received.size > 0)
       r = wire::parse({incoming_.bytes, received.size}, received.descriptor_count, wire::From::kDaemonToSpawn, packet);
+    os::Closer::Lane lane = kLaneOfLinks;
     if (r < 0) fprintf(stderr, "tarn-spawn: %s\n", last_error());
-    if (r < 0 || received.size == 0) return drop_link(link);
-    handle(link, packet, received);
+    if (r < 0 || received.size == 0) {
+      drop_link(link);
+    } else {
+      if (packet.type == wire::Type::kSpawn) lane = packet.as<wire::Spawn>().uid;
+      handle(link, packet, received);
+    }
+    for (Fd& each : received.descriptors) closer_.close(lane, std::move(each));
+    for (Fd& each : received.excess) closer_.close(lane, std::move(each));
   }
 }
 
@@ -235,6 +247,9 @@ void Service::spawn(Link& link, const wire::Packet& packet, os::Received& receiv
   } else if (order.uid == 0 && link.uid != 0) {
     r = fail(TARN_E_DENIED, "a daemon that is not root may not start processes of root");
     errno = EPERM;
+  } else if (closer_.unpaid(order.uid) >= kUnclosedMax) {
+    r = fail(TARN_E_LIMIT, "%zu descriptors of the user do not close", closer_.unpaid(order.uid));
+    errno = EAGAIN;
   } else {
     r = start(request, started);
   }
@@ -340,7 +355,7 @@ void Service::report_change(pid_t pid, int code, int status) {
 }
 
 void Service::drop_link(Link& link) {
-  link.socket.reset();
+  closer_.close(kLaneOfLinks, std::move(link.socket));  // and what is in it
   for (Process& process : processes_) {
     if (process.link != &link) continue;
     kill(-process.pid, SIGKILL);

@@ -1,6 +1,6 @@
 // Service: what tarn-spawn does all its life: start processes for a tarnd, tell what becomes of them.
 //
-// One thread, one poll loop. Each connection to a tarnd is a Link; the processes it asked for end with
+// One thread, one poll loop, and those of the Closer. Each connection to a tarnd is a Link; the processes it asked for end with
 // it. Nothing is kept for a process that has been reaped and reported.
 //
 // Lives (see main.cpp): kPrivate ends with its client or its tarnd; kSupervise ends with its tarnd;
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "os/closer.hpp"
 #include "os/socket.hpp"
 #include "start.hpp"
 #include "wire/packet.hpp"
@@ -82,6 +83,7 @@ class Service {
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<Process> processes_;
   wire::Buffer<wire::kMessageSizeMax> incoming_;
+  os::Closer closer_;  // of what links bring, a lane for each user: it is users' and may hang
 };
 
 }  // namespace tarn::spawn

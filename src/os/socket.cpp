@@ -17,7 +17,8 @@
 namespace tarn::os {
 namespace {
 
-constexpr int kTriesForRoom = 3;  // other threads close and open descriptors meanwhile
+constexpr int kTriesForRoom = 3;               // other threads close and open descriptors meanwhile
+constexpr size_t kKernelDescriptorsMax = 253;  // SCM_MAX_FD
 
 int make_address(std::string_view path, sockaddr_un& address, socklen_t& length) {
   address = {};
@@ -72,7 +73,7 @@ bool take_descriptors(msghdr& message, Received& out) {
       if (out.descriptor_count < kSocketDescriptorsMax) {
         out.descriptors[out.descriptor_count++] = Fd{fd};
       } else {
-        close(fd);
+        out.excess.emplace_back(fd);
         complete = false;
       }
     }
@@ -197,7 +198,8 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
   for (;;) {
     out = Received{};
     iovec part{buffer.data(), buffer.size()};
-    alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kSocketDescriptorsMax)];
+    // Room for as many as the kernel lets anybody send: those without room it would close here and now.
+    alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kKernelDescriptorsMax)];
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -219,10 +221,8 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
         spares->keep();
         if (size > 0) (void)recv(socket.get(), nullptr, 0, MSG_DONTWAIT);
       }
-      if (!complete || (message.msg_flags & MSG_TRUNC) != 0) {
-        out = Received{};
+      if (!complete || (message.msg_flags & MSG_TRUNC) != 0)
         return fail(TARN_E_PROTOCOL, "a message was too long, or brought too many descriptors");
-      }
       out.size = static_cast<size_t>(size);
       TARN_KILL_POINT();
       return 0;

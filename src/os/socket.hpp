@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.hpp"
 
@@ -34,6 +35,7 @@ struct Received {
   size_t size = 0;  // of the packet; 0: the other side has left
   size_t descriptor_count = 0;
   Fd descriptors[kSocketDescriptorsMax];
+  std::vector<Fd> excess;  // those beyond, of a packet that is refused for them
 };
 
 // Descriptors that a process keeps so that it can give them up when it is at its limit (RLIMIT_NOFILE) and a packet
@@ -49,7 +51,8 @@ class SpareDescriptors {
 
 // Receives one packet into `buffer`. Waits until `deadline_ns`; 0 does not wait and returns
 // kWouldBlock; TARN_E_TIMED_OUT. A packet that is larger than `buffer`, or that brings more
-// descriptors than fit, is TARN_E_PROTOCOL, and its descriptors are closed.
+// descriptors than fit, is TARN_E_PROTOCOL; its descriptors are in `out` all the same, because
+// closing them is for the caller, who may not be able to wait for it (os/closer.hpp).
 // With `spares`, a packet whose descriptors this process has no room for, even without its spares, stays where it is,
 // to be received later, and the result is TARN_E_LIMIT; without, what it brought is lost. One thread at a time then.
 [[nodiscard]] int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,

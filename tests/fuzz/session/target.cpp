@@ -23,6 +23,7 @@
 #include "base/error.hpp"
 #include "log.hpp"
 #include "os/process.hpp"
+#include "os/clock.hpp"
 #include "os/socket.hpp"
 #include "tarnd.hpp"
 #include "wire/validate.hpp"
@@ -101,6 +102,8 @@ class World {
     spawn_.reset();
     settle();
     require(daemon_.sessions().empty(), "sessions end with their client");
+    for (int64_t deadline = os::deadline_after(10'000'000'000); !daemon_.has_closed_all() && os::now_ns() < deadline;)
+      settle();
     require(daemon_.budget().used() == 0, "memory is given back");
   }
 

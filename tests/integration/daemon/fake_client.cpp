@@ -85,7 +85,7 @@ void FakeClient::say_hello(const Options& options) {
   wire::set_text(hello.name, "fake client");
   ASSERT_TRUE(message.append(argv_text.data(), argv_text.size()));
   ASSERT_TRUE(message.append(environment_text.data(), environment_text.size()));
-  send(message, {executable.get(), directory.get(), STDOUT_FILENO, STDERR_FILENO, event_.get()});
+  send(message, {executable.get(), directory.get(), options.standard_output, STDERR_FILENO, event_.get()});
 }
 
 void FakeClient::open(const Options& options) {

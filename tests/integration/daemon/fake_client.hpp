@@ -5,6 +5,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <deque>
 #include <functional>
@@ -54,6 +55,7 @@ class FakeClient {
     uint32_t flags = 0;
     std::string build_id = "the same build";
     std::string worker;  // its path; "": worker_path()
+    int standard_output = STDOUT_FILENO;
   };
 
   // Starts a private tarnd as libtarn does, without saying HELLO yet.

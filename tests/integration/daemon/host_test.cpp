@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,6 +23,7 @@
 #include "base/error.hpp"
 #include "fake_client.hpp"
 #include "os/clock.hpp"
+#include "os/closer.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
 
@@ -370,6 +372,81 @@ TEST(Host, TurnsAwayConnectionsThatNeverSayHello) {
     auto answer = client.next();
     return answer && answer->type == Type::kWelcome;
   }));
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+// A TCP socket with data that is never read: its last close waits for a minute.
+Fd lingering(Fd& peer) {
+  Fd listener{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(listen(listener.get(), 1), 0);
+  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  Fd fd{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  peer = Fd{accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+  linger wait{1, 60};
+  EXPECT_EQ(setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &wait, sizeof wait), 0);
+  std::vector<char> bytes(1 << 16);
+  while (send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
+  }
+  return fd;
+}
+
+TEST(Host, WaitsForNobodysDescriptorsToClose) {
+  Host host;
+  host.start_daemon();
+  Fd peers[4];
+  os::Closer closer;  // this process may be the last to close one, too
+  ASSERT_EQ(closer.start(), 0);
+  {
+    // Received and kept; received and refused; received with garbage; most likely never received.
+    Fd kept = lingering(peers[0]);
+    FakeClient evil(host.socket_path());
+    auto options = host.options();
+    options.workers = 0;
+    options.flags = TARN_INIT_NO_WORKERS;
+    options.standard_output = kept.get();
+    evil.say_hello(options);
+    evil.expect(Type::kWelcome);
+    closer.close(0, std::move(kept));
+    Fd refused = lingering(peers[1]);
+    evil.send(Type::kFileShare, 5, wire::SlabInfo{0, 0, 1, -1, 1}, {refused.get()});
+    closer.close(0, std::move(refused));
+    evil.expect(Type::kSlabRefused);
+    for (Fd& peer : {std::ref(peers[2]), std::ref(peers[3])}) {
+      std::byte garbage[40]{};
+      Fd late = lingering(peer);
+      evil.send_raw(garbage, {late.get()});
+      closer.close(0, std::move(late));
+    }
+  }
+  for (int i = 0; i < 3; ++i) {
+    int64_t begin = os::now_ns();
+    FakeClient victim(host.socket_path());
+    victim.open(host.options());
+    EXPECT_LT(os::now_ns() - begin, 5'000'000'000);
+    victim.close();
+  }
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+TEST(Host, MemoryThatWasDroppedIsThereForTheNextRequest) {
+  Host host("[memory]\nlimit = \"256MiB\"\nper_client = \"96MiB\"\n");
+  host.start_daemon();
+  FakeClient client(host.socket_path());
+  client.open(host.options());
+  for (uint32_t i = 1; i <= 20; ++i) {
+    Message granted = client.request_slab(60 << 20, i);
+    ASSERT_EQ(granted.type, Type::kSlabGranted) << i;
+    auto info = granted.as<wire::SlabInfo>();
+    client.send(Type::kSlabMapped, i, wire::SlabId{info.member, info.slab});
+    client.expect(Type::kSlabReady);
+    client.send(Type::kSlabDrop, 0, wire::SlabId{info.member, info.slab});
+  }
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 

@@ -127,12 +127,12 @@ TEST_F(SocketPairTest, a_new_packet_closes_the_descriptors_of_the_last) {
 }
 
 TEST_F(SocketPairTest,
-       refuses_a_packet_that_is_longer_than_the_buffer_and_closes_what_came_with_it) {
+       refuses_a_packet_that_is_longer_than_the_buffer_and_hands_over_what_came_with_it) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   const Fd owner{null};
   ASSERT_EQ(socket_send(left_, bytes_of(std::string(65, 'x')), {&null, 1}, 0), 0);
   EXPECT_EQ(socket_receive(right_, buffer_, received_, 0), TARN_E_PROTOCOL);
-  EXPECT_EQ(received_.descriptor_count, 0u);
+  EXPECT_EQ(received_.descriptor_count, 1u);
 }
 
 TEST_F(SocketPairTest, refuses_more_descriptors_than_fit) {
@@ -141,7 +141,7 @@ TEST_F(SocketPairTest, refuses_more_descriptors_than_fit) {
   const std::vector<int> many(kSocketDescriptorsMax + 1, null);
   EXPECT_EQ(socket_send(left_, bytes_of("x"), many, 0), TARN_E_ARGUMENT);
 
-  // The same by a peer that does not care for our limits. Expect: refused, nothing leaks.
+  // The same by a peer that does not care for our limits. Expect: refused, and all are ours to close.
   alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * (kSocketDescriptorsMax + 1))] = {};
   char byte = 'x';
   iovec part{&byte, 1};
@@ -157,7 +157,8 @@ TEST_F(SocketPairTest, refuses_more_descriptors_than_fit) {
   std::memcpy(CMSG_DATA(header), many.data(), sizeof(int) * many.size());
   ASSERT_EQ(::sendmsg(left_.get(), &message, 0), 1);
   EXPECT_EQ(socket_receive(right_, buffer_, received_, 0), TARN_E_PROTOCOL);
-  EXPECT_EQ(received_.descriptor_count, 0u);
+  EXPECT_EQ(received_.descriptor_count, kSocketDescriptorsMax);
+  EXPECT_EQ(received_.excess.size(), 1u);
 }
 
 TEST_F(SocketPairTest, waits_no_longer_than_it_may) {

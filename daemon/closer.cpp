@@ -1,0 +1,34 @@
+#include "closer.hpp"
+
+#include <stdexcept>
+
+#include "base/error.hpp"
+
+namespace tarn::daemon {
+
+Closer::Closer(Loop& loop) : loop_(loop) {
+  if (closer_.start() < 0) throw std::runtime_error(last_error());
+  watch_ = loop_.watch(closer_.event().get(), EPOLLIN, [this](uint32_t) {
+    closer_.collect();
+    for (auto& call : std::exchange(calls_, {})) call();
+  });
+}
+
+void Closer::close(uid_t user, Kind kind, Fd fd, Receipt receipt) {
+  closer_.close(lane(user, kind), std::move(fd), std::move(receipt));
+}
+
+SharedFd Closer::share(uid_t user, Kind kind, Fd fd, Receipt receipt) {
+  return {new Fd(std::move(fd)), [this, user, kind, receipt = std::move(receipt)](const Fd* dropped) mutable {
+            std::unique_ptr<Fd> owned(const_cast<Fd*>(dropped));
+            close(user, kind, std::move(*owned), std::move(receipt));
+          }};
+}
+
+bool Closer::call_after_next(uid_t user, std::function<void()> call) {
+  if (closer_.waiting(lane(user, Kind::kOurs)) == 0) return false;
+  calls_.push_back(std::move(call));
+  return true;
+}
+
+}  // namespace tarn::daemon
