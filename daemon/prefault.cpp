@@ -3,9 +3,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <stdexcept>
 
-#include "base/assert.hpp"
 #include "base/error.hpp"
 #include "os/memory.hpp"
 
@@ -16,35 +17,9 @@ constexpr uint64_t kPiece = 64u << 20;  // mapped at a time: what tarnd itself c
 
 }  // namespace
 
-Prefaulter::~Prefaulter() {
-  if (!thread_.joinable()) return;
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_one();
-  thread_.join();
-}
-
-void Prefaulter::prepare(SharedFd file, uint64_t size, Done done) {
-  Job job{std::move(file), size, std::move(done), 0, {}};
-  if (size <= kAtOnceMax) {
-    make_warm(job);
-    job.done(job.code, job.text);
-    return;
-  }
-  if (!thread_.joinable()) start_thread();
-  {
-    std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(job));
-  }
-  wake_.notify_one();
-}
-
-void Prefaulter::start_thread() {
-  event_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  TARN_ASSERT(event_.valid());
-  watch_ = loop_.watch(event_.get(), EPOLLIN, [this](uint32_t) { deliver(); });
+Prefaulter::Prefaulter(Loop& loop) : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!event_.valid()) throw std::runtime_error("cannot make an event descriptor");
+  watch_ = loop.watch(event_.get(), EPOLLIN, [this](uint32_t) { deliver(); });
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -53,43 +28,81 @@ void Prefaulter::start_thread() {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
+Prefaulter::~Prefaulter() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done) {
+  Job job{std::move(wanted), std::move(file), size, std::move(done), 0, 0, {}};
+  if (size <= kAtOnceMax) {
+    make_piece_warm(job);
+    job.done(job.code, job.text);
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    auto& jobs = waiting_[user];
+    jobs.push_back(std::move(job));
+    if (jobs.size() == 1 && at_ != user) turns_.push_back(user);
+  }
+  wake_.notify_one();
+}
+
 void Prefaulter::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    wake_.wait(lock, [this] { return stopping_ || !turns_.empty(); });
     if (stopping_) return;
-    Job job = std::move(waiting_.front());
-    waiting_.pop_front();
+    uid_t user = turns_.front();
+    turns_.pop_front();
+    auto& jobs = waiting_[user];
+    Job& job = jobs.front();  // stays: only this thread takes jobs out, and a deque moves none when it grows
+    at_ = user;
     lock.unlock();
-    make_warm(job);
+    if (!job.is_over()) make_piece_warm(job);
     lock.lock();
-    finished_.push_back(std::move(job));
-    uint64_t one = 1;
-    [[maybe_unused]] ssize_t written = write(event_.get(), &one, sizeof one);
+    at_.reset();
+    if (job.is_over()) {
+      finished_.push_back(std::move(job));
+      jobs.pop_front();
+      uint64_t one = 1;
+      [[maybe_unused]] ssize_t written = write(event_.get(), &one, sizeof one);
+    }
+    if (jobs.empty()) {
+      waiting_.erase(user);
+    } else {
+      turns_.push_back(user);
+    }
   }
 }
 
 void Prefaulter::deliver() {
   uint64_t count;
   [[maybe_unused]] ssize_t size = read(event_.get(), &count, sizeof count);
-  std::deque<Job> finished;
+  std::vector<Job> finished;
   {
     std::lock_guard lock(mutex_);
     finished.swap(finished_);
   }
-  for (Job& job : finished) job.done(job.code, job.text);
+  for (Job& job : finished)
+    if (!job.wanted.expired()) job.done(job.code, job.text);
 }
 
-void Prefaulter::make_warm(Job& job) {
-  for (uint64_t at = 0; at < job.size && job.code == 0; at += kPiece) {
-    uint64_t size = std::min(kPiece, job.size - at);
-    job.code = os::memfd_reserve(*job.file, at, size);
-    if (job.code < 0) break;
+void Prefaulter::make_piece_warm(Job& job) {
+  uint64_t size = std::min(kPiece, job.size - job.warm);
+  job.code = os::memfd_reserve(*job.file, job.warm, size);
+  if (job.code == 0) {
     os::Mapping piece;
-    job.code = os::Mapping::map_range(*job.file, at, size, os::Access::kReadWrite, piece);
+    job.code = os::Mapping::map_range(*job.file, job.warm, size, os::Access::kReadWrite, piece);
     if (job.code == 0) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
   }
   if (job.code < 0) job.text = last_error();
+  job.warm += size;
 }
 
 }  // namespace tarn::daemon

@@ -1,16 +1,22 @@
 // Prefaulter: backs slabs with memory and faults their pages in, before anybody has to wait for it.
 //
-// Small slabs are done at once; larger ones on a thread of their own, which starts with the first of
-// them. Jobs are done in order. Called from the loop thread, which also runs `done`.
+// Small slabs are done at once; larger ones on a thread of their own, in pieces, of which each user has one in his turn.
+// The jobs of one user are done in order. Called from the loop thread, which also runs `done`.
 #pragma once
+
+#include <sys/types.h>
 
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "connection.hpp"
 #include "loop.hpp"
@@ -24,39 +30,44 @@ class Prefaulter {
 
   static constexpr uint64_t kAtOnceMax = 4u << 20;  // about a millisecond
 
-  explicit Prefaulter(Loop& loop) : loop_(loop) {}
+  explicit Prefaulter(Loop& loop);  // throws std::runtime_error
   Prefaulter(const Prefaulter&) = delete;
   Prefaulter& operator=(const Prefaulter&) = delete;
   ~Prefaulter();
 
   // Makes the first `size` bytes of `file` warm, then calls `done`: before this returns if it is
-  // small, else from the loop. Whatever `done` captures must allow for its session having ended.
-  void prepare(SharedFd file, uint64_t size, Done done);
+  // small, else from the loop. A job ends early, and its `done` is not called, once `wanted` has expired.
+  void prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done);
 
  private:
   struct Job {
-    SharedFd file;
+    std::weak_ptr<const void> wanted;
+    SharedFd file;  // dropped by the loop thread only
     uint64_t size;
     Done done;
+    uint64_t warm = 0;
     int code = 0;
     std::string text;
+
+    [[nodiscard]] bool is_over() const { return code < 0 || warm >= size || wanted.expired(); }
   };
 
-  void start_thread();
   void work();
   void deliver();
-  static void make_warm(Job& job);
+  static void make_piece_warm(Job& job);
 
-  Loop& loop_;
   Fd event_;
   Loop::Watch watch_;
-  std::thread thread_;
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  std::deque<Job> waiting_;
-  std::deque<Job> finished_;
+  std::map<uid_t, std::deque<Job>> waiting_;
+  std::deque<uid_t> turns_;  // of whom there are jobs, but for the one in turn
+  std::optional<uid_t> at_;  // whose turn it is
+  std::vector<Job> finished_;
   bool stopping_ = false;
+
+  std::thread thread_;
 };
 
 }  // namespace tarn::daemon

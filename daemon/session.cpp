@@ -237,8 +237,10 @@ void Session::end(const char* reason) {
   ending_ = true;
   log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
   for (Lane& lane : lanes_) lane.restart.reset();
-  for (auto& [index, member] : members_)
+  for (auto& [index, member] : members_) {
+    for (auto& [number, slab] : member->slabs) slab.wanted.reset();
     if (member->ticket != 0) kill_worker(*member);
+  }
   services_.loop.defer([this, self = std::weak_ptr(self_)] {
     if (!self.expired()) finish_if_over();
   });

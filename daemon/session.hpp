@@ -43,6 +43,7 @@ struct Slab {
   int32_t node = -1;
   bool is_file = false;
   uint32_t serial = 0;  // of the request
+  std::shared_ptr<const bool> wanted;  // while it is being prepared: gone, and so is the work
 };
 
 // What was paid for a file. Goes with the last copy of it, and is given back when that is closed.

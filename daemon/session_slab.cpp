@@ -109,20 +109,17 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
   if (r < 0) return r;
   slab.file = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), std::move(payment));
+  slab.wanted = std::make_shared<bool>(true);
   SharedFd warmed = slab.file;
+  std::weak_ptr<const void> wanted = slab.wanted;
   uint64_t size = slab.size;
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
   uint32_t owner = from.index();
+  // While it is wanted its owner is there, with the index it had.
   services_.prefaulter.prepare(
-      warmed, size, [this, self = std::weak_ptr(self_), owner, number, warmed](int code, const std::string& text) {
-        if (self.expired()) return;
-        // The owner may have died meanwhile, and its index have been given to another.
-        Member* member = find(owner);
-        if (member == nullptr) return;
-        auto found = member->slabs.find(number);
-        if (found != member->slabs.end() && found->second.file == warmed) grant_slab(*member, number, code, text);
-      });
+      identity_.uid, std::move(wanted), std::move(warmed), size,
+      [this, owner, number](int code, const std::string& text) { grant_slab(*find(owner), number, code, text); });
   return 0;
 }
 
@@ -145,6 +142,7 @@ void Session::grant_slab(Member& owner, uint32_t number, int code, const std::st
     return refuse_slab(owner, serial, code, text.c_str());
   }
   slab.phase = Slab::Phase::kGranted;
+  slab.wanted.reset();
   wire::Buffer<wire::kToMemberSizeMax> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kSlabGranted, slab.serial);
   auto& body = message.body<wire::SlabInfo>();

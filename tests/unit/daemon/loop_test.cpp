@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <memory>
@@ -86,13 +87,14 @@ TEST(Loop, DefersUntilTheCallbacksOfTheRoundAreDone) {
 TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
   Loop loop;
   std::vector<uint64_t> done;
+  auto wanted = std::make_shared<bool>(true);
   {
     Prefaulter prefaulter(loop);
     for (uint64_t size : {uint64_t{8} << 20, uint64_t{6} << 20, uint64_t{1} << 20}) {
       Fd file;
       ASSERT_EQ(os::memfd_create("test", size, file), 0);
       SharedFd shared = share(std::move(file));
-      prefaulter.prepare(shared, size, [&, shared, size](int code, const std::string&) {
+      prefaulter.prepare(0, wanted, shared, size, [&, shared, size](int code, const std::string&) {
         EXPECT_EQ(code, 0);
         os::Mapping mapping;
         ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
@@ -112,11 +114,12 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
 TEST(Prefaulter, TellsWhatWentWrong) {
   Loop loop;
   Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
   Fd file;
   ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
   ASSERT_EQ(os::memfd_seal_size(file), 0);
   int code = 0;
-  prefaulter.prepare(share(std::move(file)), 2 * os::kPageSize, [&](int got, const std::string& text) {
+  prefaulter.prepare(0, wanted, share(std::move(file)), 2 * os::kPageSize, [&](int got, const std::string& text) {
     code = got;
     EXPECT_FALSE(text.empty());
   });
@@ -126,11 +129,38 @@ TEST(Prefaulter, TellsWhatWentWrong) {
 TEST(Prefaulter, MayEndWithWorkLeft) {
   Loop loop;
   Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
   for (int i = 0; i < 4; ++i) {
     Fd file;
     ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
-    prefaulter.prepare(share(std::move(file)), uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
+    prefaulter.prepare(0, wanted, share(std::move(file)), uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
   }
+}
+
+TEST(Prefaulter, GivesEachUserATurnAndSkipsWhatNobodyWantsAnyMore) {
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
+  std::vector<int> done;
+  auto ask = [&](uid_t user, uint64_t mebibytes, std::weak_ptr<const void> token, int number) {
+    Fd file;
+    EXPECT_EQ(os::memfd_create("test", mebibytes << 20, file), 0);
+    SharedFd shared = share(std::move(file));
+    prefaulter.prepare(user, std::move(token), shared, mebibytes << 20, [&, number](int, const std::string&) {
+      done.push_back(number);
+      if (done.size() == 3) loop.stop();
+    });
+    return shared;
+  };
+  ask(1, 200, wanted, 1);
+  SharedFd unwanted = ask(1, 1000, std::weak_ptr<const void>(), 2);
+  ask(1, 8, wanted, 3);
+  ask(2, 8, wanted, 4);
+  loop.run();
+  EXPECT_EQ(done, (std::vector<int>{4, 1, 3}));
+  struct stat status {};
+  ASSERT_EQ(fstat(unwanted->get(), &status), 0);
+  EXPECT_EQ(status.st_blocks, 0);
 }
 
 }  // namespace
