@@ -12,6 +12,7 @@ Closer::Closer(Loop& loop) : loop_(loop) {
     closer_.collect();
     for (auto& call : std::exchange(calls_, {})) call();
   });
+  if (!watch_.active()) throw std::runtime_error(last_error());
 }
 
 void Closer::close(uid_t user, Kind kind, Fd fd, Receipt receipt) {

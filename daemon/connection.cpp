@@ -1,5 +1,7 @@
 #include "connection.hpp"
 
+#include <algorithm>
+
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "os/clock.hpp"
@@ -19,6 +21,7 @@ void Connection::start() {
   if (started_ || !socket_.valid()) return;
   started_ = true;
   watch_ = loop_.watch(socket_.get(), read_events(), [this](uint32_t events) { on_events(events); });
+  if (!watch_.active()) return cut_off(last_error());
   if (!queue_.empty()) watch_for(true);
 }
 
@@ -69,6 +72,15 @@ void Connection::send(wire::Builder& message, std::initializer_list<SharedFd> de
   queue_.push_back({{bytes.begin(), bytes.end()}, {descriptors.begin(), descriptors.end()}});
   queued_bytes_ += bytes.size();
   if (started_ && !retry_.armed()) watch_for(true);
+}
+
+bool Connection::withdraw(const SharedFd& file) {
+  size_t count = std::erase_if(queue_, [&](const Queued& each) {
+    bool carries = std::ranges::find(each.descriptors, file) != each.descriptors.end();
+    if (carries) queued_bytes_ -= each.bytes.size();
+    return carries;
+  });
+  return count > 0;
 }
 
 int Connection::send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors) {

@@ -56,6 +56,9 @@ class Connection {
 
   // Whether it receives: what arrives meanwhile waits in the socket. A peer that has left is noticed all the same.
   void set_reading(bool reading);
+  // Takes the packets that carry `file` out of what waits, with those descriptors the last hold on it perhaps. Returns
+  // whether there were any.
+  bool withdraw(const SharedFd& file);
 
   // Ends the connection now; queued packets are dropped.
   void close();

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "base/assert.hpp"
+#include "base/error.hpp"
 #include "os/clock.hpp"
 
 namespace tarn::daemon {
@@ -20,11 +21,15 @@ Loop::Loop() : epoll_(epoll_create1(EPOLL_CLOEXEC)), packet_buffer_(new wire::Bu
 }
 
 Loop::Watch Loop::watch(int fd, uint32_t events, std::function<void(uint32_t)> on_events) {
+  auto entry = std::make_unique<Entry>(Entry{fd, std::move(on_events)});
+  epoll_event event{events, {entry.get()}};
   Watch watch;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0) {
+    (void)fail_errno(code_of_errno(errno), "cannot watch descriptor %d", fd);
+    return watch;
+  }
   watch.loop_ = this;
-  watch.entry_ = std::make_unique<Entry>(Entry{fd, std::move(on_events)});
-  epoll_event event{events, {watch.entry_.get()}};
-  TARN_ASSERT(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
+  watch.entry_ = std::move(entry);
   return watch;
 }
 

@@ -75,6 +75,7 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
   ~Loop() { empty_graveyard(); }
 
+  // Not active, with last_error(), if the descriptor is none or the kernel has no room.
   [[nodiscard]] Watch watch(int fd, uint32_t events, std::function<void(uint32_t)> on_events);
   [[nodiscard]] Timer call_at(int64_t moment_ns, std::function<void()> call);
 

@@ -128,6 +128,7 @@ class EndSignals {
       os::notify_manager("STOPPING=1");
       daemon.shut_down();
     });
+    if (!watch_.active()) throw std::runtime_error(last_error());
   }
 
  private:

@@ -20,6 +20,7 @@ constexpr uint64_t kPiece = 64u << 20;  // mapped at a time: what tarnd itself c
 Prefaulter::Prefaulter(Loop& loop) : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!event_.valid()) throw std::runtime_error("cannot make an event descriptor");
   watch_ = loop.watch(event_.get(), EPOLLIN, [this](uint32_t) { deliver(); });
+  if (!watch_.active()) throw std::runtime_error(last_error());
   sigset_t all;
   sigset_t before;
   sigfillset(&all);

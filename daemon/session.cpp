@@ -71,6 +71,10 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
   client_pidfd_ = std::move(client_pidfd);
   client_watch_ =
       services_.loop.watch(client_pidfd_.get(), EPOLLIN, [this](uint32_t) { handle_client_gone("its process ended"); });
+  if (!client_watch_.active()) {
+    connection = std::move(client->connection);
+    return TARN_E_SYSTEM;
+  }
   client->phase = Member::Phase::kServing;
   client->connection->set_owner(*client);
   Member& member = *client;

@@ -181,12 +181,17 @@ void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
   auto found = owner->slabs.find(id.slab);
   if (found == owner->slabs.end()) return;
   if (found->second.phase != Slab::Phase::kSealed) return reject(from, "SLAB_DROP of a slab that is not ready");
+  SharedFd file = std::move(found->second.file);
   owner->slabs.erase(found);
   --slab_count_;
   wire::Buffer<wire::kToMemberSizeMax> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kSlabDropped, 0);
   message.body<wire::SlabId>() = id;
-  broadcast(from.index(), message);
+  for (auto& [index, member] : members_) {
+    if (index == from.index() || !member->is_reachable() || member->connection == nullptr) continue;
+    // Who has not been sent the slab yet never hears of it, and its memory does not wait for him to read.
+    if (!member->connection->withdraw(file)) member->connection->send(message);
+  }
   release_if_empty(*owner);
 }
 

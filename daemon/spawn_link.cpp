@@ -100,6 +100,7 @@ void SpawnLink::on_closed(Connection&, const std::string& reason) {
     // then lose that one, too.
     if (entry.watch.active()) continue;
     entry.watch = loop_.watch(entry.pidfd.get(), EPOLLIN, [this, number = ticket](uint32_t) { end(number, SIGKILL, 0); });
+    if (!entry.watch.active()) unborn.push_back(ticket);  // it has got its SIGKILL, we only cannot see it end
   }
   for (uint64_t ticket : unborn) end(ticket, SIGKILL, 0);
   auto on_lost = std::move(on_lost_);

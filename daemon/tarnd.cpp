@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <stdexcept>
 #include <vector>
 
 #include "base/assert.hpp"
@@ -103,6 +104,7 @@ void Tarnd::listen(Fd listener, bool tools_only) {
   fcntl(entry->socket.get(), F_SETFL, O_NONBLOCK);
   Listener& kept = *entry;
   kept.watch = loop_.watch(kept.socket.get(), EPOLLIN, [this, &kept](uint32_t) { accept_on_loop(kept); });
+  if (!kept.watch.active()) throw std::runtime_error(last_error());
   listeners_.push_back(std::move(entry));
 }
 

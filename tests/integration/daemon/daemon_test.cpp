@@ -476,5 +476,29 @@ TEST(Daemon, AnswersToolsAndNobodyElseAtItsSocket) {
   client.close();
 }
 
+TEST(Daemon, KeepsNoDroppedSlabForAWorkerThatDoesNotRead) {
+  FakeClient client;
+  FakeClient::Options options;
+  options.workers = 1;
+  options.worker_arguments = {"deaf"};
+  client.open(options);
+  auto descriptors = [&] {
+    std::filesystem::directory_iterator all("/proc/" + std::to_string(client.daemon_pid()) + "/fd");
+    return std::distance(begin(all), end(all));
+  };
+  auto before = descriptors();
+  // More than the worker's socket takes.
+  for (uint32_t i = 1; i <= 800; ++i) {
+    Message granted = client.request_slab(os::kPageSize, i);
+    ASSERT_EQ(granted.type, Type::kSlabGranted) << i;
+    auto info = granted.as<wire::SlabInfo>();
+    client.send(Type::kSlabMapped, i, wire::SlabId{info.member, info.slab});
+    client.expect(Type::kSlabReady);
+    client.send(Type::kSlabDrop, 0, wire::SlabId{info.member, info.slab});
+  }
+  EXPECT_TRUE(eventually([&] { return descriptors() <= before; })) << descriptors() << " instead of " << before;
+  client.close();
+}
+
 }  // namespace
 }  // namespace tarn::testing

@@ -9,6 +9,7 @@
 //     die-on-order  is killed when it gets its first order to recover, once: the file named by
 //                   $TARN_TEST_ONCE tells whether it happened
 //     slab          asks for a slab, maps and seals it
+//     deaf          reads nothing any more once it is ready
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -154,6 +155,7 @@ struct Worker {
     wire::Buffer<64> out;
     wire::Builder ready(out.bytes, wire::Type::kReady, 0);
     send(ready);
+    while (is("deaf")) pause();
     for (;;) {
       os::Received more;
       handle(receive(more));

@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/error.hpp"
 #include "os/clock.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
@@ -82,6 +83,13 @@ TEST(Loop, DefersUntilTheCallbacksOfTheRoundAreDone) {
     });
   loop.run_ready();
   EXPECT_EQ(order, (std::vector<char>{'c', 'c', 'd', 'd'}));
+}
+
+TEST(Loop, TellsThatADescriptorCannotBeWatched) {
+  Loop loop;
+  auto watch = loop.watch(1 << 20, EPOLLIN, [](uint32_t) {});
+  EXPECT_FALSE(watch.active());
+  EXPECT_NE(std::string(last_error()).find("1048576"), std::string::npos);
 }
 
 TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
