@@ -15,7 +15,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -114,7 +113,8 @@ struct Stat {
 
   explicit Stat(pid_t pid) {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string text((std::istreambuf_iterator<char>(file)), {});
+    std::string text;
+    std::getline(file, text, '\0');  // a process that ends meanwhile fails the read, which iterators would throw for
     size_t end = text.rfind(')');
     if (end != std::string::npos) sscanf(text.c_str() + end + 1, " %c %d", &state, &parent);
   }

@@ -170,7 +170,7 @@ TEST(Host, FailsAloudWhenItCannotStart) {
 
 // Few descriptors are enough for a small session; where they are not, the error has the numbers.
 TEST(Host, ServesWithFewDescriptorsOrNamesTheLimit) {
-  for (rlim_t most : {48, 47}) {
+  for (rlim_t most : {rlim_t{48}, rlim_t{47}}) {
     int output[2];
     ASSERT_EQ(pipe2(output, O_CLOEXEC), 0);
     pid_t child = fork();
