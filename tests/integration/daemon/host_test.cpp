@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -25,6 +24,7 @@
 #include "os/clock.hpp"
 #include "os/closer.hpp"
 #include "os/socket.hpp"
+#include "support/lingering_socket.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::testing {
@@ -375,27 +375,6 @@ TEST(Host, TurnsAwayConnectionsThatNeverSayHello) {
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
-// A TCP socket with data that is never read: its last close waits for a minute.
-Fd lingering(Fd& peer) {
-  Fd listener{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(listen(listener.get(), 1), 0);
-  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  Fd fd{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  peer = Fd{accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-  linger wait{1, 60};
-  EXPECT_EQ(setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &wait, sizeof wait), 0);
-  std::vector<char> bytes(1 << 16);
-  while (send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
-  return fd;
-}
-
 TEST(Host, WaitsForNobodysDescriptorsToClose) {
   Host host;
   host.start_daemon();
@@ -404,7 +383,7 @@ TEST(Host, WaitsForNobodysDescriptorsToClose) {
   ASSERT_EQ(closer.start(), 0);
   {
     // Received and kept; received and refused; received with garbage; most likely never received.
-    Fd kept = lingering(peers[0]);
+    Fd kept = tarn::test::lingering_socket(peers[0]);
     FakeClient evil(host.socket_path());
     auto options = host.options();
     options.workers = 0;
@@ -413,13 +392,13 @@ TEST(Host, WaitsForNobodysDescriptorsToClose) {
     evil.say_hello(options);
     evil.expect(Type::kWelcome);
     closer.close(0, std::move(kept));
-    Fd refused = lingering(peers[1]);
+    Fd refused = tarn::test::lingering_socket(peers[1]);
     evil.send(Type::kFileShare, 5, wire::SlabInfo{0, 0, 1, -1, 1}, {refused.get()});
     closer.close(0, std::move(refused));
     evil.expect(Type::kSlabRefused);
     for (Fd& peer : {std::ref(peers[2]), std::ref(peers[3])}) {
       std::byte garbage[40]{};
-      Fd late = lingering(peer);
+      Fd late = tarn::test::lingering_socket(peer);
       evil.send_raw(garbage, {late.get()});
       closer.close(0, std::move(late));
     }

@@ -2,44 +2,21 @@
 // when it is closed, or when the Closer ends, whichever is first.
 #include "os/closer.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <memory>
 #include <vector>
 
 #include "os/clock.hpp"
+#include "support/lingering_socket.hpp"
 
 namespace tarn::os {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-
-// A TCP socket with data that is never read: its last close waits for a minute.
-Fd lingering(Fd& peer) {
-  Fd listener{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(listen(listener.get(), 1), 0);
-  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  Fd fd{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  peer = Fd{accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-  linger wait{1, 60};
-  EXPECT_EQ(setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &wait, sizeof wait), 0);
-  std::vector<char> bytes(1 << 16);
-  while (send(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
-  return fd;
-}
 
 Fd plain() { return Fd{open("/dev/null", O_RDONLY | O_CLOEXEC)}; }
 
@@ -74,7 +51,7 @@ TEST_F(CloserTest, gives_the_receipt_back_when_the_descriptor_is_closed) {
 TEST_F(CloserTest, does_not_wait_for_a_socket_that_lingers) {
   Fd peers[20];
   int64_t begin = now_ns();
-  for (Fd& peer : peers) closer_->close(1, lingering(peer));
+  for (Fd& peer : peers) closer_->close(1, test::lingering_socket(peer));
   closer_->close(2, plain());
   EXPECT_GT(closer_->unpaid(1), 0u);
   EXPECT_TRUE(all_closed_within(20 * kSecond));
