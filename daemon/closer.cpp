@@ -26,10 +26,8 @@ SharedFd Closer::share(uid_t user, Kind kind, Fd fd, Receipt receipt) {
           }};
 }
 
-bool Closer::call_after_next(uid_t user, std::function<void()> call) {
-  if (closer_.waiting(lane(user, Kind::kOurs)) == 0) return false;
-  calls_.push_back(std::move(call));
-  return true;
-}
+bool Closer::is_closing_memory(uid_t user) const { return closer_.waiting(lane(user, Kind::kOurs)) > 0; }
+
+void Closer::call_after_next(std::function<void()> call) { calls_.push_back(std::move(call)); }
 
 }  // namespace tarn::daemon

@@ -40,8 +40,10 @@ class Closer {
   [[nodiscard]] SharedFd share(uid_t user, Kind kind, Fd fd, Receipt receipt = nullptr);
 
   [[nodiscard]] bool is_stuck(uid_t user) const { return closer_.unpaid(lane(user, Kind::kForeign)) >= kUnpaidMax; }
-  // Whether memory of `user` is about to be given back. If so, `call` comes when some of it has been.
-  [[nodiscard]] bool call_after_next(uid_t user, std::function<void()> call);
+  // Whether memory of `user` is about to be given back.
+  [[nodiscard]] bool is_closing_memory(uid_t user) const;
+  // Of whomever: `call` comes once something has been closed.
+  void call_after_next(std::function<void()> call);
   [[nodiscard]] bool idle() const { return closer_.idle(); }
 
  private:

@@ -39,7 +39,7 @@ Prefaulter::~Prefaulter() {
 }
 
 void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done) {
-  Job job{std::move(wanted), std::move(file), size, std::move(done), 0, 0, {}};
+  Job job{user, std::move(wanted), std::move(file), size, std::move(done), 0, 0, {}};
   if (size <= kAtOnceMax) {
     make_piece_warm(job);
     job.done(job.code, job.text);
@@ -52,6 +52,19 @@ void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd 
     if (jobs.size() == 1 && at_ != user) turns_.push_back(user);
   }
   wake_.notify_one();
+}
+
+bool Prefaulter::is_dropping(uid_t user) {
+  std::lock_guard lock(mutex_);
+  auto is_dropped = [user](const Job& job) { return job.user == user && job.wanted.expired(); };
+  auto jobs = waiting_.find(user);
+  return std::ranges::any_of(finished_, is_dropped) ||
+         (jobs != waiting_.end() && std::ranges::any_of(jobs->second, is_dropped));
+}
+
+bool Prefaulter::idle() {
+  std::lock_guard lock(mutex_);
+  return waiting_.empty() && finished_.empty();
 }
 
 void Prefaulter::work() {

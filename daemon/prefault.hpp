@@ -39,8 +39,13 @@ class Prefaulter {
   // small, else from the loop. A job ends early, and its `done` is not called, once `wanted` has expired.
   void prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done);
 
+  // Whether it has memory of `user` that nobody wants any more. It is dropped once the piece in hand is done.
+  [[nodiscard]] bool is_dropping(uid_t user);
+  [[nodiscard]] bool idle();
+
  private:
   struct Job {
+    uid_t user;
     std::weak_ptr<const void> wanted;
     SharedFd file;  // dropped by the loop thread only
     uint64_t size;

@@ -234,6 +234,7 @@ class Session {
   [[nodiscard]] int make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial);
   void serve_wanted();
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
+  [[nodiscard]] bool is_memory_coming() const;
   [[nodiscard]] bool ask_again_later(const Member& from, std::function<void(Member&)> ask);
   void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
   void handle_slab_mapped(Member& from, const wire::SlabId& id);

@@ -72,7 +72,7 @@ void Session::serve_wanted() {
     Member* member = find(next.member);
     if (member != nullptr && member->pid == next.pid && member->phase != Member::Phase::kDead) {
       int r = make_slab(*member, next.request, next.serial);
-      if (r < 0 && next.request.may_wait != 0 && os::now_ns() < next.deadline_ns) {
+      if (r < 0 && next.request.may_wait != 0 && (os::now_ns() < next.deadline_ns || is_memory_coming())) {
         // Again and again: what was released since the last time comes back only now.
         if (const Budget* full = budget_->full_for(next.request.size))
           owner_.on_memory_wanted(*full);
@@ -123,14 +123,20 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   return 0;
 }
 
-// Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that. Returns whether
-// it is worth the wait; `ask` comes if `from` is still there then.
+// Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that.
+bool Session::is_memory_coming() const {
+  return services_.closer.is_closing_memory(identity_.uid) || services_.prefaulter.is_dropping(identity_.uid);
+}
+
+// Returns whether it is worth the wait; `ask` comes if `from` is still there then.
 bool Session::ask_again_later(const Member& from, std::function<void(Member&)> ask) {
-  return services_.closer.call_after_next(identity_.uid, [this, session = std::weak_ptr(self_),
-                                                          member = std::weak_ptr(from.self), ask = std::move(ask)] {
+  if (!is_memory_coming()) return false;
+  services_.closer.call_after_next([this, session = std::weak_ptr(self_), member = std::weak_ptr(from.self),
+                                    ask = std::move(ask)] {
     auto there = member.lock();
     if (!session.expired() && there != nullptr && !ending_ && (*there)->phase != Member::Phase::kDead) ask(**there);
   });
+  return true;
 }
 
 void Session::grant_slab(Member& owner, uint32_t number, int code, const std::string& text) {

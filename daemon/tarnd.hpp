@@ -61,7 +61,7 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] int64_t started_ns() const { return started_ns_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
   // Whether all that was left to close is closed. For tests.
-  [[nodiscard]] bool has_closed_all() const { return closer_.idle(); }
+  [[nodiscard]] bool has_closed_all() { return prefaulter_.idle() && closer_.idle(); }
 
   void on_session_ended(Session& session) override;
   void on_memory_wanted(const Budget& full) override;

@@ -429,5 +429,22 @@ TEST(Host, MemoryThatWasDroppedIsThereForTheNextRequest) {
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
+// A client leaves while its memory is being prepared, in pieces on a thread of tarnd's.
+TEST(Host, MemoryThatNobodyWaitsForAnyMoreIsThereForTheNextClient) {
+  Host host("[memory]\nlimit = \"256MiB\"\n");
+  host.start_daemon();
+  for (int i = 0; i < 10; ++i) {
+    FakeClient leaves(host.socket_path());
+    leaves.open(host.options());
+    leaves.send(Type::kSlabRequest, 1, wire::SlabRequest{200 << 20, -1, 0});
+    leaves.close();
+    FakeClient comes(host.socket_path());
+    comes.open(host.options());
+    ASSERT_EQ(comes.request_slab(200 << 20, 1).type, Type::kSlabGranted) << i;
+    comes.close();
+  }
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
 }  // namespace
 }  // namespace tarn::testing
