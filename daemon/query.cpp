@@ -215,8 +215,7 @@ Json holders_of(uint64_t bits) {
 const char* state_of(const Slab& slab) {
   switch (slab.phase) {
     case Slab::Phase::kPreparing: return "preparing";
-    case Slab::Phase::kGranted: return "granted";
-    case Slab::Phase::kSealed: return "sealed";
+    case Slab::Phase::kReady: return "ready";
   }
   return "?";
 }

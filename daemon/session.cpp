@@ -187,8 +187,6 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
   switch (packet.type) {
     case wire::Type::kSlabRequest:
       return handle_slab_request(from, packet.as<wire::SlabRequest>(), packet.serial);
-    case wire::Type::kSlabMapped:
-      return handle_slab_mapped(from, packet.as<wire::SlabId>());
     case wire::Type::kSlabDrop:
       return handle_slab_drop(from, packet.as<wire::SlabId>());
     case wire::Type::kFileShare:

@@ -37,8 +37,9 @@ namespace tarn::daemon {
 class Session;
 
 struct Slab {
-  enum class Phase { kPreparing, kGranted, kSealed } phase = Phase::kPreparing;
-  SharedFd file;
+  enum class Phase { kPreparing, kReady } phase = Phase::kPreparing;
+  SharedFd writer;  // for the owner; none of a mapped file
+  SharedFd reader;  // for all others
   uint64_t size = 0;
   int32_t node = -1;
   bool is_file = false;
@@ -237,12 +238,12 @@ class Session {
   [[nodiscard]] bool is_memory_coming() const;
   [[nodiscard]] bool ask_again_later(const Member& from, std::function<void(Member&)> ask);
   void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
-  void handle_slab_mapped(Member& from, const wire::SlabId& id);
   void handle_slab_drop(Member& from, const wire::SlabId& id);
   void handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file);
   void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);
   [[nodiscard]] int back_records(Member& member, const wire::Grow& wish);
   void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
+  void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
   [[nodiscard]] Member* find(uint32_t index);

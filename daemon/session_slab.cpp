@@ -14,6 +14,7 @@
 namespace tarn::daemon {
 namespace {
 
+constexpr uint64_t kDescriptorsOfSlab = 2;  // the writer's, and the readers'
 constexpr size_t kWantedMax = 1024;
 constexpr int64_t kReclaimPatienceNs = 200'000'000;
 constexpr int64_t kReclaimLookNs = 2'000'000;
@@ -102,15 +103,18 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   slab.node = request.node >= 0 || from.is_client() ? request.node : services_.slots[slot_of(from)].node;
   slab.serial = serial;
   uint32_t number = 0;
-  Fd file;
+  Fd writer;
+  Fd reader;
   std::shared_ptr<Payment> payment;
   int r = check_slab_count(from, number);
-  if (r == 0) r = pay(slab.size, 1, payment);
-  if (r == 0) r = os::memfd_create("tarn-slab", slab.size, file);
+  if (r == 0) r = pay(slab.size, kDescriptorsOfSlab, payment);
+  if (r == 0) r = os::memfd_create("tarn-slab", slab.size, writer);
+  if (r == 0) r = os::memfd_open_reader(writer, reader);
   if (r < 0) return r;
-  slab.file = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), std::move(payment));
+  slab.writer = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(writer), payment);
+  slab.reader = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(reader), std::move(payment));
   slab.wanted = std::make_shared<bool>(true);
-  SharedFd warmed = slab.file;
+  SharedFd warmed = slab.writer;
   std::weak_ptr<const void> wanted = slab.wanted;
   uint64_t size = slab.size;
   from.slabs.emplace(number, std::move(slab));
@@ -147,8 +151,9 @@ void Session::grant_slab(Member& owner, uint32_t number, int code, const std::st
     --slab_count_;
     return refuse_slab(owner, serial, code, text.c_str());
   }
-  slab.phase = Slab::Phase::kGranted;
+  slab.phase = Slab::Phase::kReady;
   slab.wanted.reset();
+  announce_slab_to_others(owner, number, slab);  // before the owner can refer to anything in it
   wire::Buffer<wire::kToMemberSizeMax> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kSlabGranted, slab.serial);
   auto& body = message.body<wire::SlabInfo>();
@@ -156,28 +161,7 @@ void Session::grant_slab(Member& owner, uint32_t number, int code, const std::st
   body.slab = number;
   body.size = slab.size;
   body.node = slab.node;
-  if (owner.connection != nullptr) owner.connection->send(message, {slab.file});
-}
-
-void Session::handle_slab_mapped(Member& from, const wire::SlabId& id) {
-  auto found = from.slabs.find(id.slab);
-  if (id.member != from.index() || found == from.slabs.end() || found->second.phase != Slab::Phase::kGranted)
-    return reject(from, "SLAB_MAPPED of a slab that was not granted");
-  Slab& slab = found->second;
-  if (int r = os::memfd_seal_single_writer(*slab.file); r < 0) {
-    uint32_t serial = slab.serial;
-    from.slabs.erase(found);
-    --slab_count_;
-    return refuse_slab(from, serial, r, last_error());
-  }
-  slab.phase = Slab::Phase::kSealed;
-  for (auto& [index, member] : members_)
-    if (member.get() != &from && member->is_reachable() && member->connection != nullptr)
-      announce_slab(from, id.slab, slab, *member);
-  wire::Buffer<wire::kToMemberSizeMax> buffer;
-  wire::Builder message(buffer.bytes, wire::Type::kSlabReady, slab.serial);
-  message.body<wire::SlabId>() = id;
-  from.connection->send(message);
+  if (owner.connection != nullptr) owner.connection->send(message, {slab.writer});
 }
 
 void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
@@ -186,8 +170,8 @@ void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
   if (owner != &from && owner->phase != Member::Phase::kDead) return reject(from, "SLAB_DROP of a slab of another");
   auto found = owner->slabs.find(id.slab);
   if (found == owner->slabs.end()) return;
-  if (found->second.phase != Slab::Phase::kSealed) return reject(from, "SLAB_DROP of a slab that is not ready");
-  SharedFd file = std::move(found->second.file);
+  if (found->second.phase != Slab::Phase::kReady) return reject(from, "SLAB_DROP of a slab that is not ready");
+  SharedFd file = std::move(found->second.reader);
   owner->slabs.erase(found);
   --slab_count_;
   wire::Buffer<wire::kToMemberSizeMax> buffer;
@@ -208,14 +192,12 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
   std::shared_ptr<Payment> payment;
   if (r == 0) r = check_shared_file(file, info.size);
   if (r == 0) r = pay(0, 1, payment);
-  slab.file = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(file), std::move(payment));
+  slab.reader = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(file), std::move(payment));
   if (r < 0) return refuse_slab(from, serial, r, last_error());
-  slab.phase = Slab::Phase::kSealed;
+  slab.phase = Slab::Phase::kReady;
   slab.size = info.size;
   slab.is_file = true;
-  for (auto& [index, member] : members_)
-    if (member.get() != &from && member->is_reachable() && member->connection != nullptr)
-      announce_slab(from, number, slab, *member);
+  announce_slab_to_others(from, number, slab);
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
   wire::Buffer<wire::kToMemberSizeMax> buffer;
@@ -275,7 +257,13 @@ void Session::announce_slab(const Member& owner, uint32_t number, const Slab& sl
   body.size = slab.size;
   body.node = slab.node;
   body.is_file = slab.is_file ? 1 : 0;
-  to.connection->send(message, {slab.file});
+  to.connection->send(message, {slab.reader});
+}
+
+void Session::announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab) {
+  for (auto& [index, member] : members_)
+    if (member.get() != &owner && member->is_reachable() && member->connection != nullptr)
+      announce_slab(owner, number, slab, *member);
 }
 
 // Numbers go round like member indices do.

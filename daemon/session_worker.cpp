@@ -140,7 +140,7 @@ void Session::admit_worker(Member& worker) {
     if (member.get() == &worker || !member->is_known()) continue;
     announce(*member, worker);
     for (auto& [number, slab] : member->slabs)
-      if (slab.phase == Slab::Phase::kSealed) announce_slab(*member, number, slab, worker);
+      if (slab.phase == Slab::Phase::kReady) announce_slab(*member, number, slab, worker);
     if (member->phase != Member::Phase::kDead) continue;
     bool order = !member->settled && member->settled_by == 0;
     if (order) member->settled_by = worker.index();
@@ -197,7 +197,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   if (ending_) return finish_if_over();
 
   slab_count_ -= static_cast<uint32_t>(
-      std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kSealed; }));
+      std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kReady; }));
   for (auto& [index, member] : members_)
     if (member->settled_by == worker.index()) member->settled_by = 0;  // its orders go to the next one
   if (was_known) {

@@ -440,8 +440,6 @@ int Session::request_slab(uint64_t size, bool may_wait, store::SlabView& out) {
   if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) return r;
   // The memory is warm; this process's page tables are not.
   os::prefault(mapping.data(), info.size, os::Access::kReadWrite);
-  if (int r = tell(wire::Type::kSlabMapped, wire::SlabId{info.member, info.slab}, serial); r < 0) return r;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
   out.slab = info.slab;
   out.mapping = std::move(mapping);
   out.node = info.node;

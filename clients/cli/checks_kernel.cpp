@@ -25,15 +25,15 @@ Finding check_version() {
   if (version >= 5014) return {"kernel", Verdict::kOk, name.release, "", ""};
   if (version >= 5003)
     return {"kernel", Verdict::kWarn, name.release, "memory cannot be made ready ahead of need in one call (5.14)", "use a newer kernel"};
-  return {"kernel", Verdict::kFail, name.release, "Tarn needs pidfd_open (5.3) and single-writer seals (5.1)", "use a newer kernel"};
+  return {"kernel", Verdict::kFail, name.release, "Tarn needs pidfd_open (5.3)", "use a newer kernel"};
 }
 
 Finding check_seals() {
   Fd file{memfd_create("tarn-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  if (file.valid() && fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) == 0)
+  if (file.valid() && fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
     return {"memfd_seals", Verdict::kOk, "yes", "", ""};
-  return {"memfd_seals", Verdict::kFail, "refused", "objects could be changed by those who read them, so Tarn does not start",
-          "use a kernel of 5.1 or later, and allow memfd_create and fcntl where system calls are filtered"};
+  return {"memfd_seals", Verdict::kFail, "refused", "shared memory could be taken away from those who read it, so Tarn does not start",
+          "allow memfd_create and fcntl where system calls are filtered"};
 }
 
 Finding check_pidfd() {

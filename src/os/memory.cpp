@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "base/error.hpp"
 #include "tarn/tarn.h"
@@ -54,13 +55,14 @@ int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size) {
   return 0;
 }
 
-int memfd_seal_single_writer(const Fd& fd) {
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
-  if (fcntl(fd.get(), F_ADD_SEALS,
-            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
-    return fail_errno(TARN_E_SYSTEM, "cannot seal a slab");
+int memfd_open_reader(const Fd& writer, Fd& reader) {
+  if (int r = memfd_seal_size(writer); r < 0) return r;
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", writer.get());
+  Fd opened{open(path, O_RDONLY | O_CLOEXEC)};
+  if (!opened.valid() || fchmod(writer.get(), 0400) < 0)
+    return fail_errno(code_of_errno(errno), "cannot open shared memory for reading (%s)", path);
+  reader = std::move(opened);
   return 0;
 }
 

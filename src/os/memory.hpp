@@ -18,9 +18,11 @@ namespace tarn::os {
 // touch could raise SIGBUS when memory is short. Does not fault pages in.
 [[nodiscard]] int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size);
 
-// From now on the file keeps its size, gets no further seal, and can be mapped writable or written
-// by nobody; writable mappings that exist stay.
-[[nodiscard]] int memfd_seal_single_writer(const Fd& fd);
+// From now on the file keeps its size, and who is handed `reader` can map and read it, but neither write it nor make his
+// mapping writable: it was opened for reading, and the file's mode lets no other user open it and its own not for writing.
+// `writer` stays what it is, for the one who may. Not by F_SEAL_FUTURE_WRITE: that would forbid for ever to take pages out
+// and put them back (docs/internals/store.md).
+[[nodiscard]] int memfd_open_reader(const Fd& writer, Fd& reader);
 
 // From now on the file keeps its size.
 [[nodiscard]] int memfd_seal_size(const Fd& fd);

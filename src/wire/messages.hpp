@@ -32,7 +32,6 @@ enum class Type : uint16_t {
   // Member (client or worker) to tarnd.
   kHello = 1,        // descriptors: client: executable, working directory, stdout, stderr, eventfd
   kSlabRequest = 2,  //
-  kSlabMapped = 3,   // the owner has its writable mapping: seal it
   kFileShare = 4,    // descriptors: the file, opened read-only
   kGrow = 5,         // more of the own member segment, please
   kRecovered = 6,    // worker: the records of a dead member are settled
@@ -47,9 +46,9 @@ enum class Type : uint16_t {
   kMemberAdded = 34,  // descriptors: its member segment; for member kClientMember also its eventfd
   kMemberDied = 35,   // no descriptor; to a worker this is an order to recover, if `recover` is set
   kMemberGone = 36,   // it was recovered; its index may be used again, its segment be unmapped
-  kSlabGranted = 37,  // descriptors: the slab, for the owner to map read-write
+  kSlabGranted = 37,  // descriptors: the slab, for the owner to map read-write; the others have been told
   kSlabAdded = 38,    // descriptors: the slab or file, for all others to map read-only
-  kSlabReady = 39,    // to the owner: sealed and announced
+  kSlabReady = 39,    // the answer to kFileShare: announced to all others
   kSlabDropped = 40,  // unmap it
   kSlabRefused = 41,  // no memory, quota, ...
   kGrown = 42,        //
@@ -121,7 +120,7 @@ struct SlabRequest {
       may_wait;  // 1: if there is no room, others are asked to drop what they keep, and given a moment
 };
 
-struct SlabId {       // kSlabMapped, kSlabReady, kSlabDrop, kSlabDropped
+struct SlabId {       // kSlabReady, kSlabDrop, kSlabDropped
   uint32_t member;    // owner
   uint32_t slab;      // number among the owner's slabs and files
 };

@@ -162,7 +162,6 @@ void check_body(Candidate& c) {
       return check_hello(c);
     case Type::kWelcome:
       return check_welcome(c);
-    case Type::kSlabMapped:
     case Type::kSlabReady:
     case Type::kSlabDrop:
     case Type::kSlabDropped:
@@ -283,7 +282,6 @@ struct Shape {
 constexpr Shape kShapes[] = {
     {Type::kHello, From::kMember, sizeof(Hello), true, "HELLO"},
     {Type::kSlabRequest, From::kMember, sizeof(SlabRequest), false, "SLAB_REQUEST"},
-    {Type::kSlabMapped, From::kMember, sizeof(SlabId), false, "SLAB_MAPPED"},
     {Type::kFileShare, From::kMember, sizeof(SlabInfo), false, "FILE_SHARE"},
     {Type::kGrow, From::kMember, sizeof(Grow), false, "GROW"},
     {Type::kRecovered, From::kMember, sizeof(MemberInfo), false, "RECOVERED"},

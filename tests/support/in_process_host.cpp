@@ -90,11 +90,12 @@ int InProcessHost::Process::request_slab(uint64_t size, bool, store::SlabView& o
   if (int r = os::memfd_create("slab", size, fd); r < 0) return r;
   if (int r = os::memfd_reserve(fd, 0, size); r < 0) return r;
   if (int r = os::Mapping::map(fd, size, os::Access::kReadWrite, out.mapping); r < 0) return r;
-  if (int r = os::memfd_seal_single_writer(fd); r < 0) return r;
+  Fd reader;
+  if (int r = os::memfd_open_reader(fd, reader); r < 0) return r;
   std::lock_guard lock(host->mutex_);
   out.slab = host->next_slab_[view.self]++;
   out.node = 0;
-  host->slabs_[{view.self, out.slab}] = {std::move(fd), size, false};
+  host->slabs_[{view.self, out.slab}] = {std::move(reader), size, false};
   return 0;
 }
 

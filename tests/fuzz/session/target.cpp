@@ -189,7 +189,7 @@ class World {
 
   void send_request(Peer& peer, Input& input) {
     wire::Buffer<1024> buffer;
-    constexpr wire::Type kTypes[] = {wire::Type::kSlabRequest, wire::Type::kSlabMapped,
+    constexpr wire::Type kTypes[] = {wire::Type::kSlabRequest, wire::Type::kSlabRequest,
                                      wire::Type::kSlabDrop,    wire::Type::kFileShare,
                                      wire::Type::kGrow,        wire::Type::kRecovered,
                                      wire::Type::kReady,       wire::Type::kQuery,
@@ -200,7 +200,6 @@ class World {
       case wire::Type::kSlabRequest:
         message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, 0};
         return transmit(peer.socket, message);
-      case wire::Type::kSlabMapped:
       case wire::Type::kSlabDrop: {
         uint8_t member = input.byte();
         message.body<wire::SlabId>() = {member == 0 ? peer.member : member, static_cast<uint32_t>(input.number())};

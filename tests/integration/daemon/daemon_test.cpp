@@ -149,24 +149,29 @@ TEST(Daemon, ASlabHasOneWriter) {
   auto info = granted.as<wire::SlabInfo>();
   EXPECT_EQ(info.member, shm::kClientMember);
   EXPECT_EQ(info.size, kMiB);
-  const Fd& slab = granted.descriptors[0];
-  void* first = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, slab.get(), 0);
-  ASSERT_NE(first, MAP_FAILED);
-  client.send(Type::kSlabMapped, 9, wire::SlabId{info.member, info.slab});
-  client.expect(Type::kSlabReady, [](const Message& m) { return m.serial == 9; });
+  os::Mapping slab;
+  ASSERT_EQ(os::Mapping::map(granted.descriptors[0], kMiB, os::Access::kReadWrite, slab), 0);
+  slab.data()[100] = std::byte{'x'};
+  client.close();
+}
 
-  // Write through the mapping that was there. Expect: works.
-  static_cast<char*>(first)[100] = 'x';
-  // Map it for writing again, make a read-only mapping writable, write, truncate. Expect: all refused.
-  EXPECT_EQ(mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, slab.get(), 0), MAP_FAILED);
-  void* second = mmap(nullptr, kMiB, PROT_READ, MAP_SHARED, slab.get(), 0);
-  ASSERT_NE(second, MAP_FAILED);
-  EXPECT_EQ(static_cast<char*>(second)[100], 'x');
-  EXPECT_NE(mprotect(second, kMiB, PROT_READ | PROT_WRITE), 0);
-  EXPECT_LT(pwrite(slab.get(), "y", 1, 0), 0);
-  EXPECT_NE(ftruncate(slab.get(), 0), 0);
-  munmap(first, kMiB);
-  munmap(second, kMiB);
+// A worker's slab, as the client is handed it.
+TEST(Daemon, ASlabCanBeReadByOthersAndNotWritten) {
+  FakeClient client;
+  FakeClient::Options options;
+  options.workers = 1;
+  options.worker_arguments = {"slab"};
+  client.open(options);
+  Message added = client.expect(Type::kSlabAdded);
+  ASSERT_EQ(added.descriptors.size(), 1u);
+  const Fd& reader = added.descriptors[0];
+  const auto size = added.as<wire::SlabInfo>().size;
+  os::Mapping mapping;
+  EXPECT_EQ(os::Mapping::map(reader, size, os::Access::kReadWrite, mapping), TARN_E_DENIED);
+  ASSERT_EQ(os::Mapping::map(reader, size, os::Access::kRead, mapping), 0);
+  EXPECT_NE(mprotect(mapping.data(), size, PROT_READ | PROT_WRITE), 0);
+  EXPECT_LT(pwrite(reader.get(), "y", 1, 0), 0);
+  EXPECT_NE(ftruncate(reader.get(), 0), 0);
   client.close();
 }
 
@@ -353,10 +358,12 @@ TEST(Daemon, EndsTheSessionOfAClientThatSendsGarbage) {
 TEST(Daemon, EndsTheSessionOfAClientThatBreaksTheOrder) {
   FakeClient client;
   client.open();
-  client.send(Type::kSlabMapped, 1, wire::SlabId{shm::kClientMember, 3});
+  wire::MemberInfo recovered{};
+  recovered.member = 2;
+  client.send(Type::kRecovered, 1, recovered);
   auto refused = client.expect(Type::kRefused).as<wire::Refused>();
   EXPECT_EQ(refused.code, TARN_E_PROTOCOL);
-  EXPECT_NE(std::string_view(refused.text).find("SLAB_MAPPED"), std::string_view::npos) << refused.text;
+  EXPECT_NE(std::string_view(refused.text).find("RECOVERED"), std::string_view::npos) << refused.text;
   EXPECT_TRUE(client.wait_for_end());
 }
 
@@ -492,8 +499,6 @@ TEST(Daemon, KeepsNoDroppedSlabForAWorkerThatDoesNotRead) {
     Message granted = client.request_slab(os::kPageSize, i);
     ASSERT_EQ(granted.type, Type::kSlabGranted) << i;
     auto info = granted.as<wire::SlabInfo>();
-    client.send(Type::kSlabMapped, i, wire::SlabId{info.member, info.slab});
-    client.expect(Type::kSlabReady);
     client.send(Type::kSlabDrop, 0, wire::SlabId{info.member, info.slab});
   }
   EXPECT_TRUE(eventually([&] { return descriptors() <= before; })) << descriptors() << " instead of " << before;

@@ -96,8 +96,7 @@ struct Worker {
       if (packet.type != wire::Type::kSlabGranted) continue;
       static os::Mapping slab;
       if (os::Mapping::map(received.descriptors[0], 1 << 20, os::Access::kReadWrite, slab) < 0) exit(91);
-      const auto& info = packet.as<wire::SlabInfo>();
-      return send(wire::Type::kSlabMapped, 5, wire::SlabId{info.member, info.slab});
+      return;
     }
   }
 

@@ -1,14 +1,18 @@
-// Sealed memory is what keeps tenants apart: after the seal its one writer still writes, and nobody
-// can map it writable, write it, or change its size, not even through /proc.
+// What keeps the processes of a session from one another's data: a slab has one writer, and those who are handed
+// its other descriptor cannot map it writable, write it, or change its size, not even through /proc.
 
 #include "os/memory.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -72,33 +76,66 @@ TEST_F(MemoryTest, moving_a_mapping_unmaps_once) {
   first.data()[0] = std::byte{1};
 }
 
-TEST_F(MemoryTest, a_sealed_slab_is_written_by_the_mapping_that_was_there_and_by_nothing_else) {
+TEST_F(MemoryTest, a_reader_reads_and_nothing_else) {
   Mapping writer;
+  Fd reader;
+  ASSERT_EQ(memfd_open_reader(file_, reader), 0);
   ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
-  ASSERT_EQ(memfd_seal_single_writer(file_), 0);
   writer.data()[0] = std::byte{7};
 
-  // Try every other way in.
+  // Try every way in that a reader has.
   Mapping other;
-  EXPECT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, other), TARN_E_DENIED);
-  EXPECT_EQ(::pwrite(file_.get(), "x", 1, 0), -1);
-  EXPECT_EQ(::ftruncate(file_.get(), 0), -1);
-  EXPECT_EQ(::ftruncate(file_.get(), 2 * kSize), -1);
-  EXPECT_EQ(::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageSize), -1);
-  const Fd again{
-      ::open(("/proc/self/fd/" + std::to_string(file_.get())).c_str(), O_RDWR | O_CLOEXEC)};
-  EXPECT_EQ(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, again.get(), 0), MAP_FAILED);
-
-  // A reader maps it, cannot make the mapping writable, and sees what the writer wrote.
-  ASSERT_EQ(Mapping::map(file_, kSize, Access::kRead, other), 0);
+  EXPECT_EQ(Mapping::map(reader, kSize, Access::kReadWrite, other), TARN_E_DENIED);
+  EXPECT_EQ(::pwrite(reader.get(), "x", 1, 0), -1);
+  EXPECT_EQ(::ftruncate(reader.get(), 0), -1);
+  EXPECT_EQ(::ftruncate(reader.get(), 2 * kSize), -1);
+  EXPECT_EQ(::fallocate(reader.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageSize), -1);
+  EXPECT_EQ(::fcntl(reader.get(), F_ADD_SEALS, F_SEAL_WRITE), -1);
+  ASSERT_EQ(Mapping::map(reader, kSize, Access::kRead, other), 0);
   EXPECT_EQ(::mprotect(other.data(), kSize, PROT_READ | PROT_WRITE), -1);
   EXPECT_EQ(other.data()[0], std::byte{7});
+
+  // Nobody changes its size or adds a seal, not even the writer.
+  EXPECT_EQ(::ftruncate(file_.get(), 0), -1);
+  EXPECT_EQ(::ftruncate(file_.get(), 2 * kSize), -1);
+  EXPECT_EQ(::fcntl(file_.get(), F_ADD_SEALS, F_SEAL_WRITE), -1);
 }
 
-TEST_F(MemoryTest, no_seal_can_be_added_to_a_sealed_slab) {
-  ASSERT_EQ(memfd_seal_single_writer(file_), 0);
-  EXPECT_EQ(::fcntl(file_.get(), F_ADD_SEALS, F_SEAL_WRITE), -1);
-  EXPECT_EQ(memfd_seal_single_writer(file_), TARN_E_SYSTEM);
+// What another user, or this one without root's rights, can do through /proc with a descriptor that he was handed.
+TEST_F(MemoryTest, a_reader_cannot_be_opened_again_for_writing) {
+  Fd reader;
+  ASSERT_EQ(memfd_open_reader(file_, reader), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) < 0) ::_exit(1);
+    ::prctl(PR_SET_DUMPABLE, 1);  // setresuid hides /proc/self from its own process
+    const std::string path = "/proc/self/fd/" + std::to_string(reader.get());
+    if (::open(path.c_str(), O_RDWR | O_CLOEXEC) >= 0) ::_exit(2);
+    if (errno != EACCES) ::_exit(3);
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0) << "exit status " << WEXITSTATUS(status);
+}
+
+// Pages can be taken out of a slab and put back at the same place, under the mappings of readers: that is how objects
+// leave memory for a disk.
+TEST_F(MemoryTest, pages_leave_and_come_back_under_a_reader) {
+  Mapping writer;
+  Mapping other;
+  Fd reader;
+  ASSERT_EQ(memfd_open_reader(file_, reader), 0);
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kReadWrite, writer), 0);
+  ASSERT_EQ(Mapping::map(reader, kSize, Access::kRead, other), 0);
+  prefault(writer.data(), kSize, Access::kReadWrite);
+  prefault(other.data(), kSize, Access::kRead);
+  ASSERT_EQ(::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageSize), 0);
+  struct stat status {};
+  ::fstat(file_.get(), &status);
+  EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(kSize - kPageSize));
+  ASSERT_EQ(::pwrite(file_.get(), "back", 4, 0), 4);
+  EXPECT_EQ(memcmp(other.data(), "back", 4), 0);
 }
 
 TEST_F(MemoryTest, a_segment_of_sealed_size_stays_writable) {

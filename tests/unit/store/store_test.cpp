@@ -38,10 +38,11 @@ class FakeSession {
       Fd fd;
       EXPECT_EQ(os::memfd_create("slab", size, fd), 0);
       EXPECT_EQ(os::Mapping::map(fd, size, os::Access::kReadWrite, out.mapping), 0);
-      EXPECT_EQ(os::memfd_seal_single_writer(fd), 0);
+      Fd reader;
+      EXPECT_EQ(os::memfd_open_reader(fd, reader), 0);
       out.slab = next_slab++;
       out.node = 0;
-      session.slabs[{self, out.slab}] = {std::move(fd), size, false};
+      session.slabs[{self, out.slab}] = {std::move(reader), size, false};
       ++requests;
       return 0;
     }

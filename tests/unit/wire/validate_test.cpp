@@ -119,7 +119,6 @@ std::vector<Sample> all_samples() {
       sample(Type::kHello, From::kMember, 5, client_hello(), kArgv + kEnvironment),
       sample(Type::kHello, From::kMember, 0, worker_hello()),
       sample(Type::kSlabRequest, From::kMember, 0, SlabRequest{1, -1, 0}),
-      sample(Type::kSlabMapped, From::kMember, 0, SlabId{1, 0}),
       sample(Type::kFileShare, From::kMember, 1, SlabInfo{0, 0, 1, -1, 1}),
       sample(Type::kGrow, From::kMember, 0, Grow{1, 2, 3, 0}),
       sample(Type::kRecovered, From::kMember, 0, member(0, 0, 0, 0)),
