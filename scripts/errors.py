@@ -76,7 +76,7 @@ def page(entries: list[Entry]) -> str:
         "end. `tarn_strerror(code)` returns the meaning, `tarn_error_name(code)` the name; `tarn_last_error()` says what happened in\n"
         "this thread's last failed call, to what, and what to do.\n\n"
         "In C++ they arrive as the exception `tarn::` of the third column, which is a `tarn::error`. What went wrong inside a task\n"
-        "arrives as a `tarn::task_error`, with the same code.\n\n"
+        "arrives as a `tarn::task_error`, with the code that the task gave, whatever number it is.\n\n"
         "| code | name | C++ | meaning | what to do |\n|---:|---|---|---|---|\n" + rows
     )
 

@@ -51,6 +51,7 @@ class task_error : public error {
         type_(text(e.type)),
         message_(text(e.message)),
         task_(text(e.task)),
+        cause_(e.cause),
         signal_(e.signal),
         exit_status_(e.exit_status),
         attempts_(e.attempts) {}
@@ -62,6 +63,8 @@ class task_error : public error {
   [[nodiscard]] const std::string& message() const noexcept { return message_; }
   // The name of the task that failed: with TARN_E_DEPENDENCY, the first cause. Since 0.1.
   [[nodiscard]] const std::string& task() const noexcept { return task_; }
+  // With TARN_E_DEPENDENCY the code of the first cause, else that of this error. Since 0.1.
+  [[nodiscard]] int cause() const noexcept { return cause_; }
   // The signal that killed the worker, or 0. Since 0.1.
   [[nodiscard]] int signal() const noexcept { return signal_; }
   // The status with which the worker exited in the task, or 0. Since 0.1.
@@ -85,6 +88,7 @@ class task_error : public error {
   std::string type_;
   std::string message_;
   std::string task_;
+  int cause_;
   int signal_;
   int exit_status_;
   std::uint32_t attempts_;

@@ -33,7 +33,7 @@ namespace detail {
   const std::string text = ::tarn_last_error();
   tarn_task_error failure{};
   failure.size = sizeof failure;
-  const bool failed = code != TARN_E_TIMED_OUT && code != TARN_E_CANCELLED &&
+  const bool failed = code != TARN_E_TIMED_OUT &&
                       ::tarn_future_error(client, future, &failure) == 0;
   if (failed) throw task_error(failure);
   raise(code, text.empty() ? ::tarn_strerror(code) : text);

@@ -201,7 +201,7 @@ typedef struct tarn_arg {
   uint32_t reserved;
   union {
     tarn_bytes value;   /* copied when the task is submitted; at most 1 MiB in all, use objects beyond */
-    tarn_object object; /* held for the task until it is done */
+    tarn_object object; /* held for the task until this process finds it done */
     tarn_future future; /* the task runs after it; its result is the argument */
   } u;
 } tarn_arg;
@@ -233,8 +233,9 @@ TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t c
                        int64_t timeout_ns, uint8_t *done, size_t *done_count);
 
 /* Waits for `future` and sets `*bytes` to its result, in place: valid until the future is released.
- * Errors: TARN_E_TIMED_OUT; TARN_E_TASK_FAILED, TARN_E_WORKER_CRASHED, TARN_E_DEPENDENCY, TARN_E_TYPE,
- * TARN_E_NO_TASK, TARN_E_FILE_CHANGED from the task (see tarn_future_error); TARN_E_DAEMON_GONE.
+ * Errors: TARN_E_TIMED_OUT (of this call, never of the task); from the task TARN_E_WORKER_CRASHED,
+ * TARN_E_DEPENDENCY, TARN_E_TYPE, TARN_E_NO_TASK, TARN_E_FILE_CHANGED, and TARN_E_TASK_FAILED for everything
+ * else, with the task's own code in tarn_future_error; TARN_E_DAEMON_GONE.
  * Since 0.1. */
 TARN_API int tarn_result(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_bytes *bytes);
 
@@ -244,14 +245,16 @@ TARN_API int tarn_future_object(tarn_client *client, tarn_future future, int64_t
 
 typedef struct tarn_task_error {
   size_t size;            /* sizeof(tarn_task_error) */
-  int32_t code;           /* TARN_E_*, or the task's own negative result */
+  int32_t code;           /* TARN_E_*, or the task's own negative result, whatever it is */
   int32_t signal;         /* that killed the worker, or 0 */
   int32_t exit_status;    /* of a worker that exited in the task, or 0 */
   uint32_t attempts;      /* how often the task was started */
   const char *type;       /* of the error, such as "std::runtime_error"; "" if it has none */
   const char *message;    /* the task's own words; "" if it has none */
   const char *task;       /* name of the task that failed: for TARN_E_DEPENDENCY, the first cause */
-  uint64_t reserved[4];
+  int32_t cause;          /* for TARN_E_DEPENDENCY the code of the first cause, else as `code` */
+  uint32_t padding;
+  uint64_t reserved[3];
 } tarn_task_error;
 
 /* Fills `*error` for a future that failed; strings live until the future is released. Does not block.

@@ -45,7 +45,7 @@ int ObjectTable::entry(uint32_t id, Entry*& out) {
 int ObjectTable::alloc(uint32_t& index) {
   if (free_ != 0) [[likely]] {
     index = free_ - 1;
-    free_ = own_entries_[index].next_free;
+    free_ = static_cast<uint32_t>(own_entries_[index].size);
   } else {
     if (used_ == shm::kObjectRecordsMax)
       return fail(TARN_E_LIMIT, "%u objects are alive, no more fit; release some", used_);
@@ -64,7 +64,8 @@ void ObjectTable::free(uint32_t index) {
   Entry& e = own_entries_[index];
   e.is_live = false;
   e.refs = 0;
-  e.next_free = free_;
+  e.kept = 0;
+  e.size = free_;
   free_ = index + 1;
 }
 

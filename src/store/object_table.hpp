@@ -22,10 +22,10 @@ class ObjectTable {
  public:
   struct Entry {
     std::byte* data;      // the object's bytes in this process
-    uint64_t size;
+    uint64_t size;        // own and not live: the next free index + 1
     uint32_t generation;
-    uint32_t refs;        // of this process; for others' objects, 0: the rest means nothing
-    uint32_t next_free;   // own: index + 1
+    uint32_t refs;        // that the program has
+    uint32_t kept;        // that its tasks and futures have. Both 0: of others' objects the rest means nothing
     uint16_t slab;
     bool is_live;         // own: the record is in use
     uint8_t flags;        // EntryFlags
@@ -59,14 +59,19 @@ class ObjectTable {
     return records(*own_)[index];
   }
 
-  // The entry of an object that this process holds; nullptr if it does not.
+  // The entry of an object that the program has a reference to; nullptr if it has none.
   [[nodiscard]] Entry* held(const shm::ObjectRef& ref) const {
+    Entry* entry = known(ref);
+    return entry != nullptr && entry->refs != 0 ? entry : nullptr;
+  }
+  // The entry of an object that this process holds, for the program or for its tasks and futures.
+  [[nodiscard]] Entry* known(const shm::ObjectRef& ref) const {
     uint32_t member = shm::id_member(ref.id);
     if (member >= shm::kMembersMax || members_[member].entries == nullptr) return nullptr;
     uint32_t index = shm::id_index(ref.id);
     if (index >= shm::kObjectRecordsMax) return nullptr;
     Entry* entry = &members_[member].entries[index];
-    return entry->refs != 0 && entry->generation == ref.generation ? entry : nullptr;
+    return (entry->refs | entry->kept) != 0 && entry->generation == ref.generation ? entry : nullptr;
   }
   // The entry for an id of another member, to be filled.
   [[nodiscard]] int entry(uint32_t id, Entry*& out);

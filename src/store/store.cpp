@@ -9,8 +9,6 @@
 namespace tarn::store {
 namespace {
 
-// Free slabs that are kept for the next object: their pages are warm, new ones cost more than a copy.
-
 // Where objects of 0 bytes are.
 alignas(64) constinit std::byte nothing[64] = {};
 
@@ -23,6 +21,13 @@ int bad_range(const ObjectRef& ref, uint64_t size) {
   return fail(TARN_E_ARGUMENT, "%llu bytes from %llu on, of an object of %llu",
               static_cast<unsigned long long>(ref.size), static_cast<unsigned long long>(ref.offset),
               static_cast<unsigned long long>(size));
+}
+
+// One reference of this process more.
+int count(uint32_t& references) {
+  if (references == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", references);
+  ++references;
+  return 0;
 }
 
 bool range_fits(const ObjectRef& ref, uint64_t size) { return ref.offset <= size && ref.size <= size - ref.offset; }
@@ -253,12 +258,12 @@ int Store::adopt(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
   ObjectRecord* record = table_.record(ref.id);
   if (record == nullptr || shm::id_index(ref.id) >= table_.used(shm::id_member(ref.id))) return no_object(ref);
-  if (Entry* held = table_.held(ref); held != nullptr) return no_object(ref);  // it is offered only once
+  if (table_.known(ref) != nullptr) return no_object(ref);  // it is offered only once
   Entry* entry;
   if (int r = table_.entry(ref.id, entry); r < 0) return r;
   if (!record->life.adopt(ref.generation)) return no_object(ref);
   if (int r = fill_entry(ref, *record, *entry); r < 0) return r;
-  entry->refs = 1;
+  entry->kept = 1;
   ++table_.held_count(shm::id_member(ref.id));
   return 0;
 }
@@ -270,18 +275,26 @@ int Store::ref(const ObjectRef& ref) {
   Entry* entry = table_.held(ref);
   if (entry == nullptr) return no_object(ref);
   if (!range_fits(ref, entry->size)) return bad_range(ref, entry->size);
-  if (entry->refs == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", entry->refs);
-  ++entry->refs;
-  return 0;
+  return count(entry->refs);
+}
+
+int Store::keep(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  if (!range_fits(ref, entry->size)) return bad_range(ref, entry->size);
+  return count(entry->kept);
+}
+
+int Store::share(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.known(ref);
+  return entry == nullptr ? no_object(ref) : count(entry->refs);
 }
 
 int Store::acquire(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  if (Entry* held = table_.held(ref); held != nullptr) {
-    if (held->refs == UINT32_MAX) return fail(TARN_E_LIMIT, "the object has %u references of this process", held->refs);
-    ++held->refs;
-    return 0;
-  }
+  if (Entry* known = table_.known(ref); known != nullptr) return count(known->refs);
   uint32_t member = shm::id_member(ref.id);
   ObjectRecord* record = table_.record(ref.id);
   if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
@@ -310,13 +323,24 @@ int Store::release(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
   Entry* entry = table_.held(ref);
   if (entry == nullptr) return no_object(ref);
-  if (--entry->refs != 0) return 0;
+  if (--entry->refs == 0 && entry->kept == 0) let_go(ref);
+  return 0;
+}
+
+void Store::unkeep(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.known(ref);
+  TARN_ASSERT(entry != nullptr && entry->kept != 0);
+  if (--entry->kept == 0 && entry->refs == 0) let_go(ref);
+}
+
+// This process's last reference is gone.
+void Store::let_go(const ObjectRef& ref) {
   uint32_t member = shm::id_member(ref.id);
   --table_.held_count(member);
   settle_dead();
   ObjectRecord* record = table_.record(ref.id);
   if (record != nullptr && record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
-  return 0;
 }
 
 // Nobody holds the object any more.
@@ -397,7 +421,9 @@ int Store::find_slab(uint32_t id, uint32_t member, uint32_t slab, SlabMap::View&
   if (!slabs_.knows(member, slab)) {
     if (int r = source_.learn_slab(member, slab); r < 0) return r;
   }
-  return slabs_.map(member, slab, id, out);
+  int r = slabs_.map(member, slab, id, out);
+  if (r == TARN_E_FILE_CHANGED) mark_file_changed(id);  // for those who have it mapped, and do not know
+  return r;
 }
 
 void Store::mark_file_changed(uint32_t id) {

@@ -86,11 +86,16 @@ class Store {
 
   // The bytes of a range that this process holds. TARN_E_NO_OBJECT, TARN_E_STATE, TARN_E_FILE_CHANGED.
   [[nodiscard]] int get(const ObjectRef& ref, tarn_bytes& out);
-  // One reference more to an object that this process holds.
+  // One reference more to an object that the program holds.
   [[nodiscard]] int ref(const ObjectRef& ref);
   // The first reference of this process, taken while somebody else is known to hold the object.
   [[nodiscard]] int acquire(const ObjectRef& ref);
   [[nodiscard]] int release(const ObjectRef& ref);
+  // The same for a task or a future of this process, which does not count as the program's: who releases more often
+  // than he may is told so, whatever tasks still need the object. `share` gives the program one of its own.
+  [[nodiscard]] int keep(const ObjectRef& ref);
+  void unkeep(const ObjectRef& ref);
+  [[nodiscard]] int share(const ObjectRef& ref);
   // Fills everything but `size`.
   [[nodiscard]] int info(const ObjectRef& ref, tarn_object_details& out);
 
@@ -103,7 +108,7 @@ class Store {
   [[nodiscard]] int publish_result(const ObjectRef& ref);
   // Drops it unsealed.
   void discard_result(const ObjectRef& ref);
-  // Client: what make_result set aside for this process is now its reference.
+  // Client: what make_result set aside for this process is now kept, for its future.
   [[nodiscard]] int adopt(const ObjectRef& ref);
 
   // ---- Reading in a task, and arguments.
@@ -156,6 +161,7 @@ class Store {
   [[nodiscard]] int alloc_record(uint32_t& index);
   [[nodiscard]] int make(uint64_t size, uint32_t& index);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
+  void let_go(const ObjectRef& ref);
   void free_own(uint32_t index);
   void drop_free_slabs(uint64_t keep);
   void take_back();

@@ -39,6 +39,7 @@ struct tarn_call {
   int error_code;
   char* error_type;     // allocated; nullptr: none
   char* error_message;  // allocated; nullptr: none
+  int error_cause;      // 0, or the code of the task that it depends on
   char* error_task;     // allocated; nullptr: this one failed, otherwise the one it depends on
 };
 

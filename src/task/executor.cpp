@@ -262,6 +262,7 @@ bool Executor::run(uint32_t id) {
   call.error_type = nullptr;
   call.error_message = nullptr;
   call.error_task = nullptr;
+  call.error_cause = 0;
 
   int code;
   if (call.definition == nullptr) {
@@ -360,10 +361,12 @@ int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
   const char* task = definition == nullptr ? "?" : definition->name;
   const char* type = nullptr;
   const char* message = nullptr;
+  call.error_cause = error.code;
   tarn_bytes bytes{};
   if (error.text.generation != 0 && resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
     auto* text = static_cast<const ErrorText*>(bytes.data);
     uint64_t strings_size = uint64_t{text->type_size} + text->message_size + text->task_size;
+    if (text->cause != 0) call.error_cause = text->cause;
     if (sizeof *text + strings_size <= bytes.size && text->task_size > 0) {
       type = reinterpret_cast<const char*>(text + 1);
       message = type + text->type_size;
@@ -449,7 +452,7 @@ void Executor::write_error(tarn_call& call, TaskRecord& record, int code) {
   }
   void* data;
   if (call.error_message != nullptr && store_.make_result(size, call.made_for, payload.text, data) == 0) {
-    ErrorText text{sizes[0], sizes[1], sizes[2], 0};
+    ErrorText text{sizes[0], sizes[1], sizes[2], call.error_cause};
     memcpy(data, &text, sizeof text);
     char* at = static_cast<char*>(data) + sizeof text;
     for (int i = 0; i < 3; ++i) {

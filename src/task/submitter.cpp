@@ -228,9 +228,9 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
         break;
       case TARN_ARG_OBJECT:
         if (int r = object_of_(object_context_, args[i].u.object, object); r < 0) return r;
-        if (int r = store_.ref(object); r < 0) return r;
+        if (int r = store_.keep(object); r < 0) return r;
         if (int r = hold(index, Held::Kind::kObject, object.id | uint64_t{object.generation} << 32, 0, 0); r < 0) {
-          (void)store_.release(object);
+          store_.unkeep(object);
           return r;
         }
         break;
@@ -383,6 +383,44 @@ void Submitter::see(uint32_t index) {
   if (private_[index].seen) return;
   private_[index].seen = 1;
   --outstanding_;
+  if (private_[index].held != 0) release_arguments(index);
+}
+
+// A task that has finished never runs again: what it read may go, however long its result is wanted. The tasks that it
+// depended on stay: somebody may still be telling them.
+void Submitter::release_arguments(uint32_t index) {
+  uint32_t kept = 0;
+  for (uint32_t at = private_[index].held; at != 0;) {
+    Held& held = held_[at];
+    uint32_t next = held.next;
+    if (held.kind == Held::Kind::kObject || held.kind == Held::Kind::kBlock) {
+      give_back(held);
+      held.next = free_held_;
+      free_held_ = at;
+    } else {
+      held.next = kept;
+      kept = at;
+    }
+    at = next;
+  }
+  private_[index].held = kept;
+}
+
+void Submitter::give_back(const Held& held) {
+  switch (held.kind) {
+    case Held::Kind::kObject:
+      return store_.unkeep(ObjectRef{static_cast<uint32_t>(held.a), static_cast<uint32_t>(held.a >> 32), 0, 0});
+    case Held::Kind::kBlock:
+      return store_.free_block(store::Block{static_cast<uint32_t>(held.a), held.b, nullptr}, held.c);
+    case Held::Kind::kGroup: {
+      auto size_class = static_cast<uint32_t>(std::bit_width(held.b - 1));
+      view_.own().group_words[held.a].store(free_groups_[size_class], kRelaxed);
+      free_groups_[size_class] = static_cast<uint32_t>(held.a);
+      return;
+    }
+    case Held::Kind::kTask:
+      return;  // chained by release_held
+  }
 }
 
 int Submitter::release(tarn_future future) {
@@ -425,7 +463,14 @@ uint32_t Submitter::reap(uint32_t count) {
 
 uint32_t Submitter::reap_all() {
   Gate::Pass pass(gate_);
-  return reap(UINT32_MAX);
+  uint32_t freed = 0;
+  for (uint32_t index = 0; index < records_used_; ++index) {
+    if (private_[index].refs == 0 || private_[index].held == 0 || private_[index].seen || !state_of(index).finished())
+      continue;
+    see(index);
+    ++freed;
+  }
+  return freed + reap(UINT32_MAX);
 }
 
 // Nobody will ask for the result any more.
@@ -433,7 +478,7 @@ void Submitter::drop_result(uint32_t index, State state) {
   private_[index].dropped = 1;
   if (ObjectRef result = result_ref(index, state);
       result.generation != 0 && adopt_result(index) == 0)
-    (void)store_.release(result);
+    store_.unkeep(result);
 }
 
 // Frees the record if its task is done and nobody can come back to it.
@@ -499,15 +544,7 @@ void Submitter::release_held(uint32_t index, uint32_t& tasks) {
       at = next;
       continue;
     }
-    if (held.kind == Held::Kind::kObject) {
-      (void)store_.release(ObjectRef{static_cast<uint32_t>(held.a), static_cast<uint32_t>(held.a >> 32), 0, 0});
-    } else if (held.kind == Held::Kind::kBlock) {
-      store_.free_block(store::Block{static_cast<uint32_t>(held.a), held.b, nullptr}, held.c);
-    } else {
-      auto size_class = static_cast<uint32_t>(std::bit_width(held.b - 1));
-      view_.own().group_words[held.a].store(free_groups_[size_class], kRelaxed);
-      free_groups_[size_class] = static_cast<uint32_t>(held.a);
-    }
+    give_back(held);
     held.next = free_held_;
     free_held_ = at;
     at = next;

@@ -25,7 +25,7 @@ struct ErrorText {
   uint32_t type_size;  // with NUL, as all of these
   uint32_t message_size;
   uint32_t task_size;
-  uint32_t reserved;
+  int32_t cause;  // of TARN_E_DEPENDENCY: the code of the first task that failed; 0: there is no other
 };
 
 class Submitter {
@@ -66,7 +66,7 @@ class Submitter {
   struct Private {
     uint32_t generation;  // of its present or last use
     uint32_t refs;        // the caller's handle, and dependents that are not done
-    uint32_t held;        // first of what the task holds until it is done; index into held_
+    uint32_t held;        // first of what the task holds until it is found finished; index into held_
     uint32_t next;        // in the free list or among the leftovers
     uint32_t callback;    // index into callbacks_, 0: none
     uint8_t seen;         // found finished: no longer counted in outstanding_
@@ -111,7 +111,9 @@ class Submitter {
   void see(uint32_t index);
   void drop(uint32_t index);
   [[nodiscard]] bool try_free(uint32_t index);
+  void release_arguments(uint32_t index);
   void release_held(uint32_t index, uint32_t& tasks);
+  void give_back(const Held& held);
   void drop_tasks(uint32_t tasks);
   void leave_over(uint32_t index);
   void drop_result(uint32_t index, State state);

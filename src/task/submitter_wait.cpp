@@ -35,6 +35,19 @@ int timed_out(size_t finished, size_t count, size_t want, int64_t timeout_ns) {
 
 int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// What tarn_result says of a task that failed with `code`. A task may return any number, and most codes would then speak
+// of this call (timed out, not initialised) rather than of the task.
+int code_of_failure(int code) {
+  switch (code) {
+    case TARN_E_WORKER_CRASHED:
+    case TARN_E_DEPENDENCY:
+    case TARN_E_TYPE:
+    case TARN_E_NO_TASK:
+    case TARN_E_FILE_CHANGED: return code;
+    default: return TARN_E_TASK_FAILED;
+  }
+}
+
 }  // namespace
 
 // Whether a worker serves on another processor than this: one here cannot run while we spin.
@@ -233,7 +246,7 @@ int Submitter::task_error(uint32_t index) {
     if (message[text->message_size] != '\0' || definition == nullptr)
       task = message + text->message_size;
   }
-  int code = payload.code < 0 && payload.code >= TARN_E_PROTOCOL ? payload.code : TARN_E_TASK_FAILED;
+  int code = code_of_failure(payload.code);
   if (payload.signal != 0)
     return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d", task, payload.signal,
                 strsignal(payload.signal), record(index).attempts, record(index).attempts_max);
@@ -267,7 +280,7 @@ int Submitter::result_object(tarn_future future, int64_t timeout_ns, ObjectRef& 
   if ((state.flags & kObject) == 0) return store_.put(record(index).payload, record(index).result_size, out);
   if (int r = adopt_result(index); r < 0) return r;
   ObjectRef ref = result_ref(index, state);
-  if (int r = store_.ref(ref); r < 0) return r;
+  if (int r = store_.share(ref); r < 0) return r;
   out = ref;
   return 0;
 }
@@ -283,6 +296,7 @@ int Submitter::error(tarn_future future, tarn_task_error& out) {
   memcpy(&payload, record(index).payload, sizeof payload);
   const Definition* definition = find_task(record(index).task);
   out.code = payload.code;
+  out.cause = payload.code;
   out.signal = payload.signal;
   out.exit_status = payload.exit_status;
   out.attempts = record(index).attempts;
@@ -292,6 +306,7 @@ int Submitter::error(tarn_future future, tarn_task_error& out) {
   if (const ErrorText* text = error_text(index); text != nullptr) {
     out.type = reinterpret_cast<const char*>(text + 1);
     out.message = out.type + text->type_size;
+    if (text->cause != 0) out.cause = text->cause;
     if (out.message[text->message_size] != '\0') out.task = out.message + text->message_size;
   }
   return 0;

@@ -70,7 +70,8 @@ AT(tarn_task_error, attempts, 20);
 AT(tarn_task_error, type, 24);
 AT(tarn_task_error, message, 32);
 AT(tarn_task_error, task, 40);
-AT(tarn_task_error, reserved, 48);
+AT(tarn_task_error, cause, 48);
+AT(tarn_task_error, reserved, 56);
 
 SIZE(tarn_object_details, 72);
 AT(tarn_object_details, size, 0);

@@ -30,6 +30,11 @@ int make_bytes_late(tarn_call* call) {
   return make_bytes(call);
 }
 
+int size_of_argument(tarn_call* call) {
+  uint64_t size = tarn_call_arg(call, 0).size;
+  return tarn_call_return(call, &size, sizeof size);
+}
+
 int nap(tarn_call*) {
   usleep(400'000);
   return 0;
@@ -38,6 +43,7 @@ int nap(tarn_call*) {
 const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("make_bytes", make_bytes);
   (void)tarn_task_define("make_bytes_late", make_bytes_late);
+  (void)tarn_task_define("size_of_argument", size_of_argument);
   (void)tarn_task_define("nap", nap);
 });
 
@@ -89,6 +95,21 @@ class Memory : public testing::Test {
     EXPECT_EQ(0, tarn_future_release(client_, future));
   }
 
+  // Whether the workers have done so many tasks, as they count them, after a wait.
+  bool eventually_done(uint64_t count) {
+    for (int i = 0; i < 2000; ++i) {
+      uint64_t done = 0;
+      for (uint32_t worker_index = 0; worker_index < 2; ++worker_index) {
+        tarn_slot_info info{};
+        info.size = sizeof info;
+        if (tarn_client_get_slot(client_, worker_index, &info) == 0) done += info.tasks_done;
+      }
+      if (done >= count) return true;
+      usleep(5000);
+    }
+    return false;
+  }
+
   // Puts `count` objects of `size` bytes and holds them together.
   void put_and_release(size_t count, uint64_t size) {
     const std::vector<char> bytes(size, 'y');
@@ -111,6 +132,28 @@ TEST_F(Memory, OfWorkersServesTheClient) {
   for (int i = 0; i < 16; ++i) results.push_back(submit("make_bytes", 10 * kMiB));
   for (tarn_future result : results) expect_result(result, 10 * kMiB);
   put_and_release(20, 10 * kMiB);
+}
+
+// The futures are kept, their tasks are done: what they read goes, at the latest when there is no room for more.
+TEST_F(Memory, OfArgumentsComesBackThoughFuturesAreKept) {
+  const std::vector<char> bytes(40 * kMiB, 'z');
+  std::vector<tarn_future> futures(12);
+  for (size_t i = 0; i < futures.size(); ++i) {
+    tarn_object object;
+    ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &object)) << i << ": " << tarn_last_error();
+    const tarn_arg arg = tarn_arg_object(object);
+    ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("size_of_argument"), &arg, 1, nullptr, &futures[i]));
+    ASSERT_EQ(0, tarn_release(client_, object));
+    EXPECT_EQ(TARN_E_NO_OBJECT, tarn_release(client_, object));
+    // Half of them are looked at, the others found when memory is short.
+    tarn_bytes result;
+    if (i % 2 == 0) {
+      ASSERT_EQ(0, tarn_result(client_, futures[i], kLong, &result)) << tarn_last_error();
+    } else {
+      ASSERT_TRUE(eventually_done(i + 1));
+    }
+  }
+  for (tarn_future future : futures) expect_result(future, sizeof(uint64_t));
 }
 
 TEST_F(Memory, OfTheClientServesWorkers) {

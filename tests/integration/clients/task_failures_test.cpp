@@ -24,6 +24,12 @@ constexpr int64_t kLong = 20'000'000'000;
 
 int fail_with_words(tarn_call* call) { return tarn_call_fail(call, -4711, "Weather", "%d drops", 17); }
 int fail_with_code(tarn_call*) { return -4712; }
+int return_argument(tarn_call* call) {
+  int code = 0;
+  memcpy(&code, tarn_call_arg(call, 0).data, sizeof code);
+  return code;
+}
+int become_another_program(tarn_call*) { return execl("/bin/sleep", "sleep", "30", nullptr); }
 int fail_with_success(tarn_call* call) { return tarn_call_fail(call, 0, nullptr, "not so well"); }
 int exit_with_seven(tarn_call*) { _exit(7); }
 
@@ -95,6 +101,8 @@ int fork_and_return(tarn_call* call) {
 const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("fail_with_words", fail_with_words);
   tarn_task_define("fail_with_code", fail_with_code);
+  tarn_task_define("return_argument", return_argument);
+  tarn_task_define("become_another_program", become_another_program);
   tarn_task_define("fail_with_success", fail_with_success);
   tarn_task_define("exit_with_seven", exit_with_seven);
   tarn_task_define("die", die);
@@ -228,7 +236,24 @@ TEST_F(TaskFailures, DependentsFailWithTheCause) {
   ASSERT_EQ(0, tarn_future_error(client_, third, &error));
   EXPECT_STREQ("fail_with_words", error.task);
   EXPECT_STREQ("17 drops", error.message);
+  EXPECT_EQ(TARN_E_DEPENDENCY, error.code);
+  EXPECT_EQ(-4711, error.cause);
   for (tarn_future future : {first, second, third}) EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
+// Numbers that speak of the call when tarn_result returns them: not initialised, bad argument, cancelled, timed out, ...
+TEST_F(TaskFailures, ATasksOwnCodeIsNoErrorOfTheCall) {
+  for (int code : {-1, -2, -9, -10, -12, -16, -22, -29, -30}) {
+    EXPECT_EQ(TARN_E_TASK_FAILED, failure_of("return_argument", 0, &code, sizeof code)) << code;
+    EXPECT_EQ(code, error_.code);
+    EXPECT_EQ(code, error_.cause);
+  }
+}
+
+// Its worker is no more, though the process goes on: tarnd sees the connection close.
+TEST_F(TaskFailures, ATaskThatBecomesAnotherProgramHasCrashed) {
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("become_another_program", -1));
+  EXPECT_EQ(SIGKILL, error_.signal);
 }
 
 TEST_F(TaskFailures, APositiveResultIsAnError) {
