@@ -38,8 +38,9 @@ Prefaulter::~Prefaulter() {
   thread_.join();
 }
 
-void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done) {
-  Job job{user, std::move(wanted), std::move(file), size, std::move(done), 0, 0, {}};
+void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t begin, uint64_t size,
+                         Done done) {
+  Job job{user, std::move(wanted), std::move(file), begin, size, std::move(done), 0, 0, {}};
   if (size <= kAtOnceMax) {
     make_piece_warm(job);
     job.done(job.code, job.text);
@@ -109,10 +110,10 @@ void Prefaulter::deliver() {
 
 void Prefaulter::make_piece_warm(Job& job) {
   uint64_t size = std::min(kPiece, job.size - job.warm);
-  job.code = os::memfd_reserve(*job.file, job.warm, size);
+  job.code = os::memfd_reserve(*job.file, job.begin + job.warm, size);
   if (job.code == 0) {
     os::Mapping piece;
-    job.code = os::Mapping::map_range(*job.file, job.warm, size, os::Access::kReadWrite, piece);
+    job.code = os::Mapping::map_range(*job.file, job.begin + job.warm, size, os::Access::kReadWrite, piece);
     if (job.code == 0) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
   }
   if (job.code < 0) job.text = last_error();

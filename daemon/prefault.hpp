@@ -35,9 +35,9 @@ class Prefaulter {
   Prefaulter& operator=(const Prefaulter&) = delete;
   ~Prefaulter();
 
-  // Makes the first `size` bytes of `file` warm, then calls `done`: before this returns if it is
-  // small, else from the loop. A job ends early, and its `done` is not called, once `wanted` has expired.
-  void prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t size, Done done);
+  // Makes `size` bytes of `file` warm from `begin` on, a multiple of the page size; then calls `done`: before this returns
+  // if it is little, else from the loop. A job ends early, and its `done` is not called, once `wanted` has expired.
+  void prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t begin, uint64_t size, Done done);
 
   // Whether it has memory of `user` that nobody wants any more. It is dropped once the piece in hand is done.
   [[nodiscard]] bool is_dropping(uid_t user);
@@ -48,6 +48,7 @@ class Prefaulter {
     uid_t user;
     std::weak_ptr<const void> wanted;
     SharedFd file;  // dropped by the loop thread only
+    uint64_t begin;
     uint64_t size;
     Done done;
     uint64_t warm = 0;

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "log.hpp"
+#include "os/clock.hpp"
 #include "os/process.hpp"
 #include "tarn/tarn.h"
 #include "task/registry.hpp"
@@ -20,13 +21,14 @@ namespace {
 constexpr uint64_t kKeepFreeMax =
     uint64_t{1280} << 20;  // of empty slabs, by one member: a second use of a GB stays warm
 constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
+constexpr int64_t kEndTimeout = 3'000'000'000;  // of a private daemon, for killed workers to vanish
 constexpr uint64_t kDescriptorsOfSession = 2;     // the pidfd, and one in passing
 constexpr uint64_t kDescriptorsOfConnection = 2;  // and its other end in passing
 constexpr uint64_t kDescriptorsOfSegment = 2;     // and its member's pidfd
 
 int check_kind(const Fd& fd, mode_t kind, const char* what) {
-  struct stat status;
-  if (fstat(fd.get(), &status) < 0 || (status.st_mode & S_IFMT) != kind)
+  os::FileStatus status;
+  if (os::file_status(fd, status) < 0 || (status.mode & S_IFMT) != kind)
     return fail(TARN_E_PROTOCOL, "HELLO: the descriptor of the %s is of another kind", what);
   return 0;
 }
@@ -147,7 +149,7 @@ int Session::make_segment(Member& member) {
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
   member.connection->set_receipt(std::move(for_connection));
-  return back_records(member, {shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0});
+  return back_first_records(member);
 }
 
 void Session::welcome(Member& member, uint32_t serial) {
@@ -245,6 +247,12 @@ void Session::end(const char* reason) {
   }
   services_.loop.defer([this, self = std::weak_ptr(self_)] {
     if (!self.expired()) finish_if_over();
+  });
+  if (!services_.is_private) return;
+  // A spawn service that was stopped by a signal reports no deaths, and would keep a daemon that nobody needs any more.
+  end_timer_ = services_.loop.call_at(os::now_ns() + kEndTimeout, [this] {
+    log(Level::kWarning, "session %u: the spawn service does not say that its workers are dead", identity_.number);
+    services_.loop.stop();
   });
 }
 
@@ -370,6 +378,8 @@ void Member::on_closed(Connection&, const std::string& reason) {
   log(Level::kWarning, "worker process %d: %s", pid, reason.c_str());
   session_.kill_worker(*this);
 }
+
+void Member::fill_order(SpawnOrder& order) { session_.fill_order(*this, order); }
 
 void Member::on_started(int32_t started_pid) {
   pid = started_pid;

@@ -67,6 +67,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
 
   void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
   void on_closed(Connection& from, const std::string& reason) override;
+  void fill_order(SpawnOrder& order) override;
   void on_started(int32_t pid) override;
   void on_failed(int error, const std::string& text) override;
   void on_exited(int signal, int exit_status) override;
@@ -82,6 +83,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   int32_t pid = 0;
   uint64_t ticket = 0;  // workers, while the process may run
   uint32_t lane = 0;
+  SharedFd control;     // a worker's end of `connection`, until it is asked for
   bool ended_by_us = false;
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
@@ -93,6 +95,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   std::shared_ptr<Payment> segment_payment;
   std::shared_ptr<Payment> connection_payment;
   wire::Grow backed{};
+  bool is_growing = false;
   std::shared_ptr<Member*> self = std::make_shared<Member*>(this);
 
   std::map<uint32_t, Slab> slabs;
@@ -179,6 +182,8 @@ class Session {
  private:
   friend Member;
 
+  struct Area;
+
   struct Lane {
     uint32_t slot;
     uint32_t waits = 0;     // for the spawn service to come back
@@ -218,6 +223,7 @@ class Session {
   // session_worker.cpp
   void start_worker(uint32_t lane);
   [[nodiscard]] int try_start_worker(uint32_t lane);
+  void fill_order(Member& worker, SpawnOrder& order);
   [[nodiscard]] uint32_t free_index();
   void kill_worker(Member& worker);
   void kill_worker_later(Member& worker);
@@ -241,7 +247,9 @@ class Session {
   void handle_slab_drop(Member& from, const wire::SlabId& id);
   void handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file);
   void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);
-  [[nodiscard]] int back_records(Member& member, const wire::Grow& wish);
+  [[nodiscard]] int pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas);
+  void back_areas(Member& member, std::vector<Area> areas, uint32_t serial);
+  [[nodiscard]] int back_first_records(Member& member);
   void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
   void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
@@ -281,6 +289,7 @@ class Session {
   uint32_t last_index_ = shm::kFirstWorker - 1;
   uint32_t slab_count_ = 0;
   bool ending_ = false;
+  Loop::Timer end_timer_;
   // What asynchronous work holds to see whether the session is still there.
   std::shared_ptr<Session*> self_ = std::make_shared<Session*>(this);
 };

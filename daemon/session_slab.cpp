@@ -21,32 +21,27 @@ constexpr int64_t kReclaimLookNs = 2'000'000;
 constexpr int64_t kReclaimPauseNs = 20'000'000;  // nobody is woken for memory more often
 
 int check_shared_file(const Fd& file, uint64_t size) {
-  struct stat status;
+  os::FileStatus status;
   int flags = fcntl(file.get(), F_GETFL);
-  if (flags < 0 || fstat(file.get(), &status) < 0) return fail(TARN_E_FILE, "a shared file cannot be looked at");
-  if (!S_ISREG(status.st_mode)) return fail(TARN_E_FILE, "only regular files can be shared");
+  if (flags < 0 || os::file_status(file, status) < 0) return fail(TARN_E_FILE, "a shared file cannot be looked at");
+  if (!S_ISREG(status.mode)) return fail(TARN_E_FILE, "only regular files can be shared");
   if ((flags & O_PATH) != 0 || (flags & O_ACCMODE) != O_RDONLY)
     return fail(TARN_E_FILE, "a file is shared by a descriptor that was opened for reading only");
-  if (static_cast<uint64_t>(status.st_size) < size)
-    return fail(TARN_E_FILE_CHANGED, "a shared file has %lld bytes, not %llu", static_cast<long long>(status.st_size),
+  if (status.size < size)
+    return fail(TARN_E_FILE_CHANGED, "a shared file has %llu bytes, not %llu", static_cast<unsigned long long>(status.size),
                 static_cast<unsigned long long>(size));
   return 0;
 }
 
-// The files of the session that back an area of a segment: from `backed` entries to `wish`.
-struct Area {
-  uint64_t offset;
-  uint64_t entry_size;
-  uint32_t entries_max;
-  uint32_t backed;
-  uint32_t wish;
-
-  [[nodiscard]] uint64_t begin() const { return os::round_up(backed * entry_size, os::kPageSize); }
-  [[nodiscard]] uint64_t end() const { return os::round_up(wish * entry_size, os::kPageSize); }
-  [[nodiscard]] uint64_t missing() const { return wish > backed && end() > begin() ? end() - begin() : 0; }
-};
-
 }  // namespace
+
+// A part of a member's segment that is to be backed with memory, and what can be told when it is.
+struct Session::Area {
+  uint64_t begin;
+  uint64_t size;
+  uint32_t wire::Grow::*total;  // nullptr: goes with the next area
+  uint32_t entries;
+};
 
 // Requests are met in their order. One that finds no room and may wait gets what others can spare, if they say so soon:
 // a process that runs a user's code for longer does not look, and keep_free bounds what it keeps.
@@ -122,7 +117,7 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   uint32_t owner = from.index();
   // While it is wanted its owner is there, with the index it had.
   services_.prefaulter.prepare(
-      identity_.uid, std::move(wanted), std::move(warmed), size,
+      identity_.uid, std::move(wanted), std::move(warmed), 0, size,
       [this, owner, number](int code, const std::string& text) { grant_slab(*find(owner), number, code, text); });
   return 0;
 }
@@ -207,45 +202,72 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
 }
 
 void Session::handle_grow(Member& from, const wire::Grow& wish, uint32_t serial) {
+  if (from.is_growing) return reject(from, "GROW before the last one was answered");
   if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "more records than a member can have; docs/limits.md has the bounds");
-  if (int r = back_records(from, wish); r < 0) {
+  std::vector<Area> areas;
+  if (int r = pay_areas(from, wish, areas); r < 0) {
     if (ask_again_later(from, [this, wish, serial](Member& member) { handle_grow(member, wish, serial); })) return;
     return refuse_slab(from, serial, r, last_error());
   }
-  wire::Buffer<wire::kToMemberSizeMax> buffer;
-  wire::Builder message(buffer.bytes, wire::Type::kGrown, serial);
-  message.body<wire::Grow>() = from.backed;
-  from.connection->send(message);
+  from.is_growing = true;
+  back_areas(from, std::move(areas), serial);
 }
 
-// Backs the areas of a segment up to `wish` entries each; the words of fan-in trees grow with the edges.
-int Session::back_records(Member& member, const wire::Grow& wish) {
+// The areas of a segment that are missing for `wish`, the next one last; the words of fan-in trees grow with the edges.
+int Session::pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas) {
   constexpr uint32_t kEdgesPerGroupWord = shm::kEdgesAtStart / shm::kGroupWordsAtStart;
   static_assert(shm::kEdgesMax / kEdgesPerGroupWord >= shm::kGroupWordsMax);
   auto group_words = [](uint32_t edges) { return std::min(edges / kEdgesPerGroupWord, shm::kGroupWordsMax); };
-  const wire::Grow& had = member.backed;
-  const Area areas[] = {
-      {offsetof(shm::MemberSegment, task_records), shm::kRecordSize, shm::kTaskRecordsMax, had.records, wish.records},
-      {offsetof(shm::MemberSegment, object_records), shm::kRecordSize, shm::kObjectRecordsMax, had.objects, wish.objects},
-      {offsetof(shm::MemberSegment, edges), shm::kEdgeSize, shm::kEdgesMax, had.edges, wish.edges},
-      {offsetof(shm::MemberSegment, group_words), sizeof(uint64_t), shm::kGroupWordsMax, group_words(had.edges),
-       group_words(wish.edges)},
-  };
   uint64_t bytes = 0;
-  for (const Area& area : areas) bytes += area.missing();
-  if (int r = member.segment_payment->memory.add(bytes); r < 0) return r;
-  for (const Area& area : areas) {
-    if (area.missing() == 0) continue;
-    int r = os::memfd_reserve(*member.segment_file, area.offset + area.begin(), area.missing());
-    if (r == 0) continue;
-    member.segment_payment->memory.give_back(bytes);
-    return r;
+  auto add = [&](uint64_t offset, uint64_t entry_size, uint32_t had, uint32_t wanted, uint32_t wire::Grow::*total) {
+    uint64_t begin = os::round_up(had * entry_size, os::kPageSize);
+    uint64_t end = os::round_up(wanted * entry_size, os::kPageSize);
+    if (wanted <= had) return;
+    areas.push_back({offset + begin, end - begin, total, wanted});
+    bytes += end - begin;
+  };
+  const wire::Grow& had = member.backed;
+  add(offsetof(shm::MemberSegment, edges), shm::kEdgeSize, had.edges, wish.edges, &wire::Grow::edges);
+  add(offsetof(shm::MemberSegment, group_words), sizeof(uint64_t), group_words(had.edges), group_words(wish.edges), nullptr);
+  add(offsetof(shm::MemberSegment, object_records), shm::kRecordSize, had.objects, wish.objects, &wire::Grow::objects);
+  add(offsetof(shm::MemberSegment, task_records), shm::kRecordSize, had.records, wish.records, &wire::Grow::records);
+  return member.segment_payment->memory.add(bytes);
+}
+
+// One after the other; large ones not on the loop. `serial` 0: nobody waits for an answer.
+void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t serial) {
+  if (!areas.empty()) {
+    Area next = areas.back();
+    // While it is wanted the member is there, and so is the session.
+    return services_.prefaulter.prepare(
+        identity_.uid, member.self, member.segment_file, next.begin, next.size,
+        [this, &member, areas = std::move(areas), serial](int code, const std::string& text) mutable {
+          if (code == 0) {
+            if (areas.back().total != nullptr) member.backed.*areas.back().total = areas.back().entries;
+            areas.pop_back();
+            return back_areas(member, std::move(areas), serial);
+          }
+          for (const Area& area : areas) member.segment_payment->memory.give_back(area.size);
+          member.is_growing = false;
+          if (serial != 0) refuse_slab(member, serial, code, text.c_str());
+        });
   }
-  member.backed.records = std::max(had.records, wish.records);
-  member.backed.objects = std::max(had.objects, wish.objects);
-  member.backed.edges = std::max(had.edges, wish.edges);
-  return 0;
+  member.is_growing = false;
+  if (serial == 0 || member.connection == nullptr) return;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kGrown, serial);
+  message.body<wire::Grow>() = member.backed;
+  member.connection->send(message);
+}
+
+// What a member begins with is little, and there at once.
+int Session::back_first_records(Member& member) {
+  std::vector<Area> areas;
+  if (int r = pay_areas(member, {shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0}, areas); r < 0) return r;
+  back_areas(member, std::move(areas), 0);
+  if (member.backed.edges == shm::kEdgesAtStart) return 0;  // the last of them
+  return fail(TARN_E_NO_MEMORY, "no memory for the records of a member");
 }
 
 void Session::announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to) {

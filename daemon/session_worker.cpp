@@ -58,21 +58,8 @@ int Session::try_start_worker(uint32_t lane) {
 
   auto worker = std::make_unique<Member>(*this, index);
   worker->lane = lane;
-  const Slot& slot = services_.slots[lanes_[lane].slot];
-  SpawnOrder order;
-  order.uid = identity_.uid;
-  order.gid = identity_.gid;
-  order.groups = identity_.groups;
-  order.argv = argv_;
-  order.environment = environment_;
-  order.cpu_count = slot.cpu_count;
-  order.cpus = slot.cpus;
-  order.executable = executable_;
-  order.directory = directory_;
-  order.standard_output = standard_output_;
-  order.standard_error = standard_error_;
-  order.control = share(std::move(theirs));
-  worker->ticket = services_.spawn.spawn(order, *worker);
+  worker->control = share(std::move(theirs));
+  worker->ticket = services_.spawn.spawn(identity_.uid, *worker);
   if (worker->ticket == 0) return fail(TARN_E_SYSTEM, "the spawn service has gone");
   // The process is on its way while its memory is made.
   worker->connection = std::make_unique<Connection>(services_.loop, services_.closer, identity_.uid, std::move(ours),
@@ -85,6 +72,22 @@ int Session::try_start_worker(uint32_t lane) {
     kill_worker(member);
   }
   return 0;
+}
+
+void Session::fill_order(Member& worker, SpawnOrder& order) {
+  const Slot& slot = services_.slots[lanes_[worker.lane].slot];
+  order.uid = identity_.uid;
+  order.gid = identity_.gid;
+  order.groups = identity_.groups;
+  order.argv = argv_;
+  order.environment = environment_;
+  order.cpu_count = slot.cpu_count;
+  order.cpus = slot.cpus;
+  order.executable = executable_;
+  order.directory = directory_;
+  order.standard_output = standard_output_;
+  order.standard_error = standard_error_;
+  order.control = std::move(worker.control);
 }
 
 // Indices go round, so that one that was freed stays unused for as long as possible.

@@ -16,9 +16,34 @@ void SpawnLink::connect(Fd socket, std::function<void()> on_lost) {
   connection_->start();
 }
 
-uint64_t SpawnLink::spawn(const SpawnOrder& order, SpawnedProcess& process) {
+uint64_t SpawnLink::spawn(uid_t user, SpawnedProcess& process) {
   if (connection_ == nullptr) return 0;
   uint64_t ticket = ++last_ticket_;
+  tickets_.emplace(ticket, Ticket{&process, Ticket::Phase::kWaiting, Fd{}, {}});
+  waiting_[user].push_back(ticket);
+  send_orders();
+  return ticket;
+}
+
+void SpawnLink::send_orders() {
+  while (connection_ != nullptr && under_way_ < kUnderWayMax && !waiting_.empty()) {
+    auto turn = waiting_.upper_bound(last_user_);
+    if (turn == waiting_.end()) turn = waiting_.begin();
+    last_user_ = turn->first;
+    uint64_t ticket = turn->second.front();
+    turn->second.pop_front();
+    if (turn->second.empty()) waiting_.erase(turn);
+    auto found = tickets_.find(ticket);
+    if (found == tickets_.end()) continue;
+    found->second.phase = Ticket::Phase::kUnderWay;
+    ++under_way_;
+    send_order(ticket, *found->second.process);
+  }
+}
+
+void SpawnLink::send_order(uint64_t ticket, SpawnedProcess& process) {
+  SpawnOrder order;
+  process.fill_order(order);
   size_t size = sizeof(wire::Header) + sizeof(wire::Spawn) + order.groups.size_bytes() + order.argv.size() +
                 order.environment.size();
   std::vector<uint64_t> buffer(size / 8 + 1);
@@ -36,15 +61,22 @@ uint64_t SpawnLink::spawn(const SpawnOrder& order, SpawnedProcess& process) {
               message.append(order.argv.data(), order.argv.size()) &&
               message.append(order.environment.data(), order.environment.size());
   TARN_ASSERT(fits);
-  tickets_.emplace(ticket, Ticket{&process, Fd{}, {}});
   connection_->send(message,
                     {order.executable, order.directory, order.standard_output, order.standard_error, order.control});
-  return ticket;
+}
+
+void SpawnLink::count_answer(Ticket& ticket) {
+  if (ticket.phase != Ticket::Phase::kUnderWay) return;
+  ticket.phase = Ticket::Phase::kAnswered;
+  --under_way_;
+  loop_.defer([this] { send_orders(); });
 }
 
 void SpawnLink::kill(uint64_t ticket, int signal) {
   // Without a service the process has got SIGKILL already.
-  if (connection_ == nullptr || !tickets_.contains(ticket)) return;
+  auto found = tickets_.find(ticket);
+  if (connection_ == nullptr || found == tickets_.end()) return;
+  if (found->second.phase == Ticket::Phase::kWaiting) return loop_.defer([this, ticket] { end(ticket, SIGKILL, 0); });
   wire::Buffer<64> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kKill, 0);
   auto& body = message.body<wire::Kill>();
@@ -57,8 +89,9 @@ void SpawnLink::on_packet(Connection&, const wire::Packet& packet, os::Received&
   uint64_t ticket;
   memcpy(&ticket, packet.body, sizeof ticket);  // every message of the service begins with it
   auto found = tickets_.find(ticket);
-  if (found == tickets_.end()) return;
+  if (found == tickets_.end() || found->second.phase == Ticket::Phase::kWaiting) return;
   SpawnedProcess& process = *found->second.process;
+  count_answer(found->second);
   switch (packet.type) {
     case wire::Type::kSpawned:
       found->second.pidfd = std::move(received.descriptors[0]);
@@ -90,8 +123,11 @@ void SpawnLink::on_closed(Connection&, const std::string& reason) {
       reason.c_str());
   connection_->close();
   loop_.bury(std::move(connection_));
+  waiting_.clear();
+  under_way_ = 0;
   std::vector<uint64_t> unborn;
   for (auto& [ticket, entry] : tickets_) {
+    entry.phase = Ticket::Phase::kAnswered;  // not by the next service
     if (!entry.pidfd.valid()) {
       unborn.push_back(ticket);
       continue;

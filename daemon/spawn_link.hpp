@@ -3,9 +3,15 @@
 // A process has a ticket from the moment it is asked for until it is known to be dead. If the service
 // goes away its processes die with it (parent-death signal); each is still reported as ended only once
 // its pidfd says so.
+//
+// An order is as large as its user likes it (arguments, environment), so few are under way at a time, and users take
+// turns. The others are not even written down.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,9 +22,13 @@
 
 namespace tarn::daemon {
 
+struct SpawnOrder;
+
 // Process: who hears what becomes of one. Exactly one of on_failed and on_exited ends the ticket.
 class SpawnedProcess {
  public:
+  // Its turn has come. Once at most.
+  virtual void fill_order(SpawnOrder& order) = 0;
   virtual void on_started(int32_t pid) = 0;
   virtual void on_failed(int error, const std::string& text) = 0;
   virtual void on_exited(int signal, int exit_status) = 0;
@@ -52,9 +62,12 @@ class SpawnLink final : public Connection::Owner {
   void connect(Fd socket, std::function<void()> on_lost);
   [[nodiscard]] bool connected() const { return connection_ != nullptr; }
 
-  // Asks for a process and returns its ticket; 0 if there is no service. `process` must live until
-  // the ticket ends.
-  [[nodiscard]] uint64_t spawn(const SpawnOrder& order, SpawnedProcess& process);
+  // Orders that the service has not answered: their sum is less than what a Connection queues.
+  static constexpr uint32_t kUnderWayMax = 16;
+
+  // Asks for a process of `user` and returns its ticket; 0 if there is no service. `process` must live until the ticket
+  // ends. May ask it for its order before this returns.
+  [[nodiscard]] uint64_t spawn(uid_t user, SpawnedProcess& process);
   void kill(uint64_t ticket, int signal);
 
   void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
@@ -63,10 +76,14 @@ class SpawnLink final : public Connection::Owner {
  private:
   struct Ticket {
     SpawnedProcess* process;
+    enum class Phase : uint8_t { kWaiting, kUnderWay, kAnswered } phase = Phase::kWaiting;
     Fd pidfd;
     Loop::Watch watch;  // on the pidfd, once the service is lost
   };
 
+  void send_orders();
+  void send_order(uint64_t ticket, SpawnedProcess& process);
+  void count_answer(Ticket& ticket);
   void end(uint64_t ticket, int signal, int exit_status);
 
   Loop& loop_;
@@ -75,6 +92,9 @@ class SpawnLink final : public Connection::Owner {
   std::function<void()> on_lost_;
   uint64_t last_ticket_ = 0;
   std::map<uint64_t, Ticket> tickets_;
+  std::map<uid_t, std::deque<uint64_t>> waiting_;  // of each user in order; some may have ended meanwhile
+  uid_t last_user_ = 0;                            // whose turn it was
+  uint32_t under_way_ = 0;
 };
 
 }  // namespace tarn::daemon

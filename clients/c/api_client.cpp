@@ -1,5 +1,6 @@
 // tarn_init and what belongs to the session as a whole.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -132,6 +133,9 @@ int worker_fd(int& fd) {
   // Processes that the worker starts are not workers.
   unsetenv(kWorkerVariable);
   fd = static_cast<int>(value);
+  // Nor do programs that a task becomes or starts have its connection: it is how tarnd sees that the worker is no more.
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    return fail_errno(TARN_E_ARGUMENT, "%s is '%s', which is no open descriptor", kWorkerVariable, text);
   return 1;
 }
 

@@ -120,6 +120,14 @@ void prefault(std::byte* data, uint64_t size, Access access) {
   }
 }
 
+int file_status(const Fd& fd, FileStatus& out) {
+  struct statx status;
+  if (statx(fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &status) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot look at a file");
+  out = {status.stx_mode, status.stx_size};
+  return 0;
+}
+
 int file_size(const Fd& fd, uint64_t& out) {
   struct stat status;
   if (fstat(fd.get(), &status) < 0) return fail_errno(TARN_E_SYSTEM, "cannot read the size of a file");

@@ -69,6 +69,14 @@ class Mapping {
 // Best effort; a kernel without MADV_POPULATE touches them instead.
 void prefault(std::byte* data, uint64_t size, Access access);
 
+struct FileStatus {
+  uint32_t mode;  // as in stat
+  uint64_t size;
+};
+
+// What the kernel knows of somebody's file without asking its file system, which may never answer.
+[[nodiscard]] int file_status(const Fd& fd, FileStatus& out);
+
 // Size of the file behind `fd`.
 [[nodiscard]] int file_size(const Fd& fd, uint64_t& out);
 

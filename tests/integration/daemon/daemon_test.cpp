@@ -10,7 +10,10 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string_view>
 #include <thread>
 
@@ -47,6 +50,19 @@ FakeClient::Options with(std::vector<std::string> worker_arguments) {
   FakeClient::Options options;
   options.worker_arguments = std::move(worker_arguments);
   return options;
+}
+
+struct ProcessStat {
+  char state = 'X';  // as in /proc: X dead, Z a zombie
+  pid_t parent = -1;
+};
+
+ProcessStat stat_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  ProcessStat stat;
+  if (size_t at = text.rfind(')'); at != std::string::npos) std::istringstream(text.substr(at + 1)) >> stat.state >> stat.parent;
+  return stat;
 }
 
 auto about(uint32_t member) {
@@ -123,6 +139,20 @@ TEST(Daemon, EverythingEndsWithAClientThatIsKilled) {
 TEST(Daemon, EverythingEndsWithAClientThatLeavesBeforeHello) {
   FakeClient client;
   client.hang_up();
+}
+
+// The parent of a worker is the spawn service; stopped, it reports no deaths. Expect: the daemon ends all the same.
+TEST(Daemon, EndsWithItsClientThoughTheSpawnServiceIsStopped) {
+  FakeClient client;
+  client.open();
+  pid_t service = stat_of(client.workers()[0].pid).parent;
+  ASSERT_GT(service, 1);
+  ASSERT_EQ(kill(service, SIGSTOP), 0);
+  client.hang_up();
+  // The service is its parent as well, and reaps it later.
+  EXPECT_TRUE(eventually([&] { return strchr("XZ", stat_of(client.daemon_pid()).state) != nullptr; }));
+  ASSERT_EQ(kill(service, SIGCONT), 0);
+  EXPECT_TRUE(eventually([&] { return !process_exists(service); }));
 }
 
 TEST(Daemon, WorkersEndWithTheirDaemon) {
@@ -227,7 +257,22 @@ TEST(Daemon, GrowsTheRecordsOfAMember) {
   EXPECT_EQ(grown.objects, shm::kObjectsAtStart);
   client.send(Type::kGrow, 31, wire::Grow{shm::kTaskRecordsMax + 1, 0, 0, 0});
   EXPECT_EQ(client.expect(Type::kSlabRefused).as<wire::SlabRefused>().code, TARN_E_LIMIT);
+  client.send(Type::kGrow, 32, wire::Grow{shm::kTaskRecordsMax, shm::kObjectRecordsMax, shm::kEdgesMax, 0});
+  grown = client.expect(Type::kGrown).as<wire::Grow>();
+  EXPECT_EQ(grown.records, shm::kTaskRecordsMax);
+  EXPECT_EQ(grown.objects, shm::kObjectRecordsMax);
+  EXPECT_EQ(grown.edges, shm::kEdgesMax);
   client.close();
+}
+
+TEST(Daemon, GrowsOneStepAtATime) {
+  FakeClient client;
+  client.open();
+  client.send(Type::kGrow, 30, wire::Grow{shm::kTaskRecordsMax, 0, 0, 0});
+  client.send(Type::kGrow, 31, wire::Grow{0, shm::kObjectRecordsMax, 0, 0});
+  auto refused = client.expect(Type::kRefused).as<wire::Refused>();
+  EXPECT_NE(std::string_view(refused.text).find("GROW"), std::string_view::npos) << refused.text;
+  EXPECT_TRUE(client.wait_for_end());
 }
 
 TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {

@@ -66,6 +66,8 @@ class Host {
     ASSERT_TRUE(eventually([&] { return answers(socket_path()); }));
   }
 
+  void signal_service(int signal) { ASSERT_EQ(kill(service_, signal), 0); }
+
   // The exit status, or 128 and the signal.
   int stop_daemon(int signal) { return stop(std::exchange(daemon_, -1), signal); }
   int stop_service(int signal) { return stop(std::exchange(service_, -1), signal); }
@@ -424,6 +426,32 @@ TEST(Host, MemoryThatWasDroppedIsThereForTheNextRequest) {
     auto info = granted.as<wire::SlabInfo>();
     client.send(Type::kSlabDrop, 0, wire::SlabId{info.member, info.slab});
   }
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+// Orders to the spawn service are as large as their users like. Expect: many at once do not end it for everybody.
+TEST(Host, SurvivesManyLargeEnvironmentsAtOnce) {
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  FakeClient victim(host.socket_path());
+  victim.open(host.options());
+  auto options = host.options();
+  options.environment.push_back("LARGE=" + std::string(115'000, 'x'));
+  std::vector<std::unique_ptr<FakeClient>> clients;
+  host.signal_service(SIGSTOP);  // it is slow
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<FakeClient>(host.socket_path()));
+    clients.back()->say_hello(options);
+  }
+  for (auto& client : clients) client->expect(Type::kWelcome);
+  host.signal_service(SIGCONT);
+  for (auto& client : clients) {
+    for (int worker = 0; worker < 2; ++worker) client->expect(Type::kMemberAdded);
+  }
+  for (auto& client : clients) client->close();
+  for (const auto& worker : victim.workers()) EXPECT_TRUE(process_exists(worker.pid));
+  victim.close();
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 

@@ -102,7 +102,7 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
       Fd file;
       ASSERT_EQ(os::memfd_create("test", size, file), 0);
       SharedFd shared = share(std::move(file));
-      prefaulter.prepare(0, wanted, shared, size, [&, shared, size](int code, const std::string&) {
+      prefaulter.prepare(0, wanted, shared, 0, size, [&, shared, size](int code, const std::string&) {
         EXPECT_EQ(code, 0);
         os::Mapping mapping;
         ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
@@ -119,6 +119,21 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
   EXPECT_EQ(done, (std::vector<uint64_t>{uint64_t{1} << 20, uint64_t{8} << 20, uint64_t{6} << 20}));
 }
 
+TEST(Prefaulter, LeavesAloneWhatIsBeforeTheBeginning) {
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
+  Fd file;
+  ASSERT_EQ(os::memfd_create("test", 8 * os::kPageSize, file), 0);
+  SharedFd shared = share(std::move(file));
+  prefaulter.prepare(0, wanted, shared, 2 * os::kPageSize, 3 * os::kPageSize,
+                     [](int code, const std::string&) { EXPECT_EQ(code, 0); });
+  struct stat status {};
+  fstat(shared->get(), &status);
+  EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(3 * os::kPageSize));
+  EXPECT_EQ(lseek(shared->get(), 0, SEEK_DATA), static_cast<off_t>(2 * os::kPageSize));
+}
+
 TEST(Prefaulter, TellsWhatWentWrong) {
   Loop loop;
   Prefaulter prefaulter(loop);
@@ -127,7 +142,7 @@ TEST(Prefaulter, TellsWhatWentWrong) {
   ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
   ASSERT_EQ(os::memfd_seal_size(file), 0);
   int code = 0;
-  prefaulter.prepare(0, wanted, share(std::move(file)), 2 * os::kPageSize, [&](int got, const std::string& text) {
+  prefaulter.prepare(0, wanted, share(std::move(file)), 0, 2 * os::kPageSize, [&](int got, const std::string& text) {
     code = got;
     EXPECT_FALSE(text.empty());
   });
@@ -141,7 +156,7 @@ TEST(Prefaulter, MayEndWithWorkLeft) {
   for (int i = 0; i < 4; ++i) {
     Fd file;
     ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
-    prefaulter.prepare(0, wanted, share(std::move(file)), uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
+    prefaulter.prepare(0, wanted, share(std::move(file)), 0, uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
   }
 }
 
@@ -154,7 +169,7 @@ TEST(Prefaulter, GivesEachUserATurnAndSkipsWhatNobodyWantsAnyMore) {
     Fd file;
     EXPECT_EQ(os::memfd_create("test", mebibytes << 20, file), 0);
     SharedFd shared = share(std::move(file));
-    prefaulter.prepare(user, std::move(token), shared, mebibytes << 20, [&, number](int, const std::string&) {
+    prefaulter.prepare(user, std::move(token), shared, 0, mebibytes << 20, [&, number](int, const std::string&) {
       done.push_back(number);
       if (done.size() == 3) loop.stop();
     });
