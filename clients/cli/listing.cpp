@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -50,6 +51,21 @@ bool cut(Json& rows, const Options& options) {
   if (most == 0 || rows.size() <= static_cast<size_t>(most)) return false;
   rows.erase(rows.begin() + most, rows.end());
   return true;
+}
+
+// A column goes by the name of its key or by its heading, in capitals or not.
+std::vector<std::string> by_keys(const std::vector<std::string>& filters, const std::vector<Field>& fields) {
+  std::vector<std::string> out = filters;
+  for (std::string& filter : out) {
+    std::string name = filter.substr(0, filter.find('='));
+    if (std::ranges::any_of(fields, [&](const Field& field) { return field.key == name; })) continue;
+    auto same = [&](const Field& field) {
+      return std::ranges::equal(std::string_view(field.heading), name, {}, ::toupper, ::toupper);
+    };
+    if (auto found = std::ranges::find_if(fields, same); found != fields.end())
+      filter.replace(0, name.size(), found->key);
+  }
+  return out;
 }
 
 }  // namespace
@@ -124,7 +140,7 @@ int run_listing(const Listing& listing, const Options& options) {
     Json& rows = answer[listing.what];
     std::vector<std::string> keys = listing.others;
     for (const Field& field : listing.fields) keys.push_back(field.key);
-    filter_rows(rows, options.filters, std::move(keys));
+    filter_rows(rows, by_keys(options.filters, listing.fields), std::move(keys));
     bool is_cut = cut(rows, options) || answer.value("truncated", false);
     answer["truncated"] = is_cut;
     if (options.json) return print_json(daemon, answer);

@@ -12,7 +12,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--address", options.address, "which daemon: auto, private, private:PID or unix:PATH")
       ->type_name("ADDRESS");
   app.add_flag("--json", options.json, "print JSON, one object per daemon and line, with sizes in bytes and times in ns");
-  app.add_option("--filter", options.filters, "only rows whose KEY has that VALUE; all of them, if given more than once")
+  app.add_option("--filter", options.filters, "only rows whose KEY (of --json, or a column) has that VALUE; all of them, if given more than once")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();

@@ -104,6 +104,8 @@ def objects_show_who_holds_what(client: Client) -> None:
 def filters_and_limits_choose_rows(client: Client) -> None:
     assert [task["state"] for task in ask(client, "tasks", "--filter", "state=waiting")["tasks"]] == ["waiting"]
     assert ask(client, "tasks", "--filter", "state=waiting", "--filter", "member=9")["tasks"] == []
+    assert ask(client, "tasks", "--filter", "from=9")["tasks"] == []  # by the heading of the column
+    assert len(ask(client, "tasks", "--filter", "STATE=waiting", "--filter", "From=1")["tasks"]) == 1
     one = ask(client, "tasks", "--limit", "1")
     assert len(one["tasks"]) == 1 and one["truncated"]
     assert "there are more" in tarn("--address", client.address, "tasks", "--limit", "1").stderr
