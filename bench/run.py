@@ -109,6 +109,8 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         *[Case(f"create_seal.{of}.kernel", "lower",
                (Subject("tarn", tarn(f"create_seal.{of}", *size_of(of)).command, f"create_seal.{of}.kernel"),),
                size=SIZES[of]) for of in ("64", "1m", "1g")],
+        Case("release.same", "lower", (tarn("release.same"),)),
+        Case("release.other", "lower", (tarn("release.other"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),
         Case("idle.rss.tarnd", "lower",

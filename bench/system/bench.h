@@ -43,11 +43,15 @@ void bench_sync_spin(Bench *bench);
 void bench_sync_parked(Bench *bench);
 void bench_sync_parked_same(Bench *bench);
 void bench_async(Bench *bench);
+/* Makes an object and returns where it is; nothing is written there. */
+void *bench_create_and_seal(tarn_client *client, size_t size, tarn_object *object);
+
 /* Has a worker make `size` bytes as its result, and takes that over as an object. */
 tarn_object bench_make(tarn_client *client, size_t size);
 
 /* The tasks of the cases, as tarn_task_fn. */
 int bench_make_result(tarn_call *call);
+int bench_remake_result(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);
@@ -55,6 +59,8 @@ void bench_put_bw(Bench *bench);
 void bench_create_seal(Bench *bench);
 void bench_get_other(Bench *bench);
 void bench_get_spread(Bench *bench);
+void bench_release_same(Bench *bench);
+void bench_release_other(Bench *bench);
 void bench_start(Bench *bench);
 void bench_first_result(Bench *bench);
 void bench_idle(Bench *bench);

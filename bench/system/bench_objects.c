@@ -79,11 +79,12 @@ void bench_put_bw(Bench *bench)
   measure_print(bench->name, 1e9 / measure_median_ns(bench->measure), "B/s", note);
 }
 
-static void create_and_seal(tarn_client *client, size_t size, tarn_object *object)
+void *bench_create_and_seal(tarn_client *client, size_t size, tarn_object *object)
 {
   void *data;
   bench_check(tarn_object_create(client, size, object, &data), "tarn_object_create");
   bench_check(tarn_object_seal(client, *object), "tarn_object_seal");
+  return data;
 }
 
 static void release_all(tarn_client *client, uint32_t count)
@@ -101,7 +102,7 @@ static void count_kernel(Bench *bench, size_t size, uint32_t count)
   for (; calls < kObjects; calls += count) {
     for (uint32_t i = 0; i < count; ++i) {
       kernel_count_begin();
-      create_and_seal(bench->client, size, &objects[i]);
+      bench_create_and_seal(bench->client, size, &objects[i]);
       KernelCount counted = kernel_count_end();
       faults += counted.faults;
       entered += counted.calls;
@@ -126,7 +127,7 @@ void bench_create_seal(Bench *bench)
     if (warm == 0) measure_start(bench->measure, bench->argc, bench->argv);
     if (warm >= 0 && !measure_more(bench->measure)) break;
     measure_begin(bench->measure);
-    for (uint32_t i = 0; i < count; ++i) create_and_seal(bench->client, size, &objects[i]);
+    for (uint32_t i = 0; i < count; ++i) bench_create_and_seal(bench->client, size, &objects[i]);
     if (warm >= 0) measure_end(bench->measure, count);
     release_all(bench->client, count);
   }

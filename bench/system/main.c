@@ -13,6 +13,8 @@
  *   get.other.spread       get of --size bytes (1 GiB) against get of 64, in turn
  *   put.bw.SIZE            put into warm memory
  *   create_seal.SIZE       create and seal of as much, unfilled; and .kernel: what that costs in the kernel
+ *   release.same           release of --size bytes (1 MiB), until this process has the memory again
+ *   release.other          the same when the owner of the memory is the worker
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
  */
@@ -140,12 +142,15 @@ int main(int argc, char **argv)
     {"get.other.", bench_get_other}, /* with a dot at the end: and a size */
     {"put.bw.", bench_put_bw},
     {"create_seal.", bench_create_seal},
+    {"release.same", bench_release_same},
+    {"release.other", bench_release_other},
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
   };
   bench_check(tarn_task_define("bench.add_one", add_one), "tarn_task_define");
   bench_check(tarn_task_define("bench.make", bench_make_result), "tarn_task_define");
+  bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
   if (getenv("TARN_WORKER_FD") != NULL) bench_open(&bench, 1); /* serves, and does not return */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
