@@ -109,6 +109,9 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         *[Case(f"create_seal.{of}.kernel", "lower",
                (Subject("tarn", tarn(f"create_seal.{of}", *size_of(of)).command, f"create_seal.{of}.kernel"),),
                size=SIZES[of]) for of in ("64", "1m", "1g")],
+        *[Case(f"objects.1m.{of}", better,
+               (tarn(f"objects.1m.{of}", "--objects", str(args.objects), command="objects.1m"),))
+          for of, better in (("rate", "higher"), ("overhead", "lower"))],
         Case("release.same", "lower", (tarn("release.same"),)),
         Case("release.other", "lower", (tarn("release.other"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
@@ -424,6 +427,7 @@ def parse_arguments() -> argparse.Namespace:
     args.ms, args.size, args.log, args.idle_ms, args.idle_rounds, runs = (
         (2, 1 << 20, 1 << 20, 20, 1, 1) if args.smoke else
         (100, 100 << 20, 1 << 30, 5000, 1, 3) if args.quick else (300, 100 << 20, 1 << 30, 5000, 3, 9))
+    args.objects = 1000 if args.smoke else 1_000_000
     args.size_cap = 1 << 20 if args.smoke else 1 << 40
     args.runs = args.runs or runs
     if args.size_max is None:

@@ -61,6 +61,7 @@ void bench_get_other(Bench *bench);
 void bench_get_spread(Bench *bench);
 void bench_release_same(Bench *bench);
 void bench_release_other(Bench *bench);
+void bench_many(Bench *bench);
 void bench_start(Bench *bench);
 void bench_first_result(Bench *bench);
 void bench_idle(Bench *bench);

@@ -15,6 +15,7 @@
  *   create_seal.SIZE       create and seal of as much, unfilled; and .kernel: what that costs in the kernel
  *   release.same           release of --size bytes (1 MiB), until this process has the memory again
  *   release.other          the same when the owner of the memory is the worker
+ *   objects.1m             objects.1m.rate, objects.1m.overhead: --objects (1 000 000) of 64 bytes at a time
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
  */
@@ -144,6 +145,7 @@ int main(int argc, char **argv)
     {"create_seal.", bench_create_seal},
     {"release.same", bench_release_same},
     {"release.other", bench_release_other},
+    {"objects.1m", bench_many},
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
