@@ -24,6 +24,9 @@ void bench_check(int result, const char *what);
 /* Starts a session with a private daemon and `workers` workers, and waits until each is up. */
 void bench_open(Bench *bench, uint32_t workers);
 
+/* The same with the daemon at `address`. */
+void bench_open_at(Bench *bench, const char *address, uint32_t workers);
+
 /* The size of what the case is about: `--size`, or the end of its name (64, 4k, 100m, 1g). */
 size_t bench_size(const Bench *bench);
 
@@ -62,6 +65,9 @@ void bench_get_spread(Bench *bench);
 void bench_release_same(Bench *bench);
 void bench_release_other(Bench *bench);
 void bench_many(Bench *bench);
+void bench_churn(Bench *bench);
+void bench_cleanup(Bench *bench);
+void bench_holder(Bench *bench);
 void bench_start(Bench *bench);
 void bench_first_result(Bench *bench);
 void bench_idle(Bench *bench);

@@ -1,6 +1,7 @@
 /* tarn_bench: measures one case on the tarn side, over tarn.h alone.
  *
  *   tarn_bench CASE [--ms N] [--size BYTES] [--flight N] [--sleep-us N] [--idle-ms N]
+ *                   [--objects N]
  *
  * SIZE is bytes with k, m or g (of 1024), such as 64 or 100m; --size goes before it.
  *
@@ -12,10 +13,13 @@
  *   get.other.SIZE         get of objects that the worker made as its results
  *   get.other.spread       get of --size bytes (1 GiB) against get of 64, in turn
  *   put.bw.SIZE            put into warm memory
- *   create_seal.SIZE       create and seal of as much, unfilled; and .kernel: what that costs in the kernel
+ *   create_seal.SIZE       create and seal, unfilled; .kernel: how often that enters the kernel
  *   release.same           release of --size bytes (1 MiB), until this process has the memory again
  *   release.other          the same when the owner of the memory is the worker
- *   objects.1m             objects.1m.rate, objects.1m.overhead: --objects (1 000 000) of 64 bytes at a time
+ *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
+ *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
+ *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
+ *                          tarnd has all back
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
  */
@@ -46,13 +50,15 @@ void bench_check(int result, const char *what)
   exit(1);
 }
 
-void bench_open(Bench *bench, uint32_t workers)
+void bench_open(Bench *bench, uint32_t workers) { bench_open_at(bench, "private", workers); }
+
+void bench_open_at(Bench *bench, const char *address, uint32_t workers)
 {
   measure_cpu(0); /* remembers the cores before anybody pins anything */
   tarn_options options;
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
-  options.address = "private";
+  options.address = address;
   options.workers = workers;
   bench_check(tarn_init(&bench->client, &bench->argc, &bench->argv, &options), "tarn_init");
   int64_t deadline_ns = measure_now_ns() + 5000000000;
@@ -146,6 +152,9 @@ int main(int argc, char **argv)
     {"release.same", bench_release_same},
     {"release.other", bench_release_other},
     {"objects.1m", bench_many},
+    {"store.churn", bench_churn},
+    {"cleanup.kill", bench_cleanup},
+    {"holder", bench_holder}, /* the process that cleanup.kill kills */
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
