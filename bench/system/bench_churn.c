@@ -83,7 +83,7 @@ void bench_churn(Bench *bench)
 {
   static Churn churn;
   static Host host;
-  char place[96], note[256];
+  char place[96], note[320];
   int64_t limit = measure_option_int(bench->argc, bench->argv, "--size", 1 << 30);
   int64_t ns = measure_option_int(bench->argc, bench->argv, "--ms", 3000) * 1000000;
   double rates[kParts], waste = 0;
@@ -106,8 +106,9 @@ void bench_churn(Bench *bench)
            kParts, (long long)(limit >> 20), (int)(churn.bytes * 100 / limit), churn.count,
            (unsigned long long)churn.refused, (unsigned long long)churn.puzzled);
   measure_print("store.churn.waste", waste, "1", note);
-  snprintf(note, sizeof note, "from %.3g to %.3g M/s in %.3g s, %s", rates[0] / 1e6,
-           rates[kParts - 1] / 1e6, (double)ns / 1e9, place);
+  int length = snprintf(note, sizeof note, "%.3g s, %s, M/s:", (double)ns / 1e9, place);
+  for (int part = 0; part < kParts; ++part)
+    length += snprintf(note + length, sizeof note - (size_t)length, " %.3g", rates[part] / 1e6);
   measure_print("store.churn.decay", rates[0] > 0 ? rates[kParts - 1] / rates[0] : 0, "1", note);
   tarn_close(bench->client);
   bench->client = NULL;
