@@ -122,6 +122,9 @@ static inline void measure_end(Measure *measure, double operations)
   measure->batches[measure->count++] = (double)(measure_now_ns() - measure->begin_ns) / operations;
 }
 
+/* Records a batch that was timed otherwise, such as by two processes. */
+static inline void measure_add(Measure *measure, double ns) { measure->batches[measure->count++] = ns; }
+
 static inline int measure_compare(const void *a, const void *b)
 {
   double x = *(const double *)a, y = *(const double *)b;

@@ -21,14 +21,16 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 PROBE_MOVED = 1.4  # times the smaller of the two probes
 REPEATS_MAX = 2  # of a disturbed turn
-PROGRAM_TIMEOUT_S = 120
+PROGRAM_TIMEOUT_S = 120  # beyond what it was asked to measure
+SIZES = {"64": 64, "4k": 4 << 10, "1m": 1 << 20, "64m": 64 << 20, "1g": 1 << 30}
+MEMORY_PER_SIZE = 3  # of the largest object: it, what is copied into it, and room for the daemon's limit
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Case:
     better: str
     subjects: tuple[Subject, ...]
     rounds_max: int = 1000
+    size: int = 0  # of its objects, where that may be too much for a machine
 
 
 @dataclass
@@ -76,6 +79,14 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         return Subject("bare", (str(bare / f"bare_{program}"),) + ms + more, measure)
 
     size = ("--size", str(args.size))
+
+    def sized(name: str, of: str, better: str, *bare: Subject) -> Case:
+        """The case `name`.`of`, whose objects have that size, or less in a smoke test."""
+        return Case(f"{name}.{of}", better, (tarn(f"{name}.{of}", *size_of(of)),) + bare, size=SIZES[of])
+
+    def size_of(of: str) -> tuple[str, str]:
+        return "--size", str(min(SIZES[of], args.size_cap))
+
     idle = ("--idle-ms", str(args.idle_ms))
     search = ("--file", str(log))
     cases = [
@@ -87,8 +98,28 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("task.async", "higher", (tarn("task.async"), limit("ring", "ring"))),
         Case("put.64", "lower", (tarn("put.64"), limit("alloc_store", "store.64"))),
         Case("get.64", "lower", (tarn("get.64"), limit("alloc_store", "load.64"))),
+        sized("get.other", "64", "lower", limit("alloc_store", "load.64")),
+        *[sized("get.other", of, "lower") for of in ("4k", "1m", "64m", "1g")],
+        Case("get.other.spread", "lower", (tarn("get.other.spread", *size_of("1g")),), size=SIZES["1g"]),
+        *[sized("put.bw", of, "higher", limit("copy", "copy", *size_of(of))) for of in ("1m", "64m", "1g")],
         Case("put.bw.100m", "higher", (tarn("put.bw.100m", *size), limit("copy", "copy", *size))),
         Case("create_seal.100m", "lower", (tarn("create_seal.100m", *size),)),
+        sized("create_seal", "64", "lower", limit("alloc_store", "store.64")),
+        *[sized("create_seal", of, "lower") for of in ("1m", "1g")],
+        *[Case(f"create_seal.{of}.kernel", "lower",
+               (Subject("tarn", tarn(f"create_seal.{of}", *size_of(of)).command, f"create_seal.{of}.kernel"),),
+               size=SIZES[of]) for of in ("64", "1m", "1g")],
+        *[Case(f"objects.1m.{of}", better,
+               (tarn(f"objects.1m.{of}", "--objects", str(args.objects), command="objects.1m"),))
+          for of, better in (("rate", "higher"), ("overhead", "lower"))],
+        Case("release.same", "lower", (tarn("release.same"),)),
+        Case("release.other", "lower", (tarn("release.other"),)),
+        *[Case(f"store.churn.{of}", better,
+               (Subject("tarn", (str(system / "tarn_bench"), "store.churn", "--ms", str(args.churn_ms),
+                                 "--size", str(args.store)), f"store.churn.{of}"),),
+               args.churn_rounds, 0 if args.smoke else args.store)
+          for of, better in (("waste", "lower"), ("decay", "higher"))],
+        Case("cleanup.kill", "lower", (tarn("cleanup.kill"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),
         Case("idle.rss.tarnd", "lower",
@@ -101,7 +132,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
                           (tarn("demo.search", *search, program="tarn_search"), limit("search", "search", *search),
                            Subject("bare, 2 cores", (str(bare / "bare_search"), "--cores", "2") + ms + search,
                                    "search.2"))))
-    return [Case(c.name, c.better, c.subjects + tuple(peers.get(c.name, ())), c.rounds_max) for c in cases]
+    return [replace(c, subjects=c.subjects + tuple(peers.get(c.name, ()))) for c in cases if c.size <= args.size_max]
 
 
 def find_peers(build: Path, ms: int) -> dict[str, list[Subject]]:
@@ -147,8 +178,9 @@ def make_log(path: Path, size: int) -> None:
 
 
 class Runner:
-    def __init__(self, build: Path, verbose: bool):
+    def __init__(self, build: Path, verbose: bool, timeout_s: int):
         self.verbose = verbose
+        self.timeout_s = timeout_s
         self.probe_command = [str(build / "bench/bare/bare_pingpong"), "--ms", "5"]
 
     def run(self, command: tuple[str, ...] | list[str]) -> dict[str, dict]:
@@ -160,11 +192,11 @@ class Runner:
         except OSError as error:
             raise BenchError(f"{command[0]}: {error.strerror}; build it by scripts/build bench") from error
         try:
-            out, err = process.communicate(timeout=PROGRAM_TIMEOUT_S)
+            out, err = process.communicate(timeout=self.timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, 9)
             process.communicate()
-            raise BenchError(f"{' '.join(command)}: still running after {PROGRAM_TIMEOUT_S} s") from error
+            raise BenchError(f"{' '.join(command)}: still running after {self.timeout_s} s") from error
         if process.returncode != 0:
             raise BenchError(f"{' '.join(command)}: ended with {process.returncode}: {err.strip()[-500:]}")
         if self.verbose:
@@ -284,6 +316,8 @@ def human(value: float, unit: str) -> str:
         steps = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")]
     elif unit == "B/s":
         steps = [(1e9, "GB/s"), (1e6, "MB/s"), (1, "B/s")]
+    elif unit == "1":
+        return f"{value:.3g}"
     else:
         steps = [(1e6, "M/s"), (1e3, "k/s"), (1, "/s")]
     for step, name in steps:
@@ -314,6 +348,10 @@ def print_table(rows: list[Row], probes: list[float], disturbed: dict[str, int])
     print(f"targets: {met} met, {len(missed)} missed" + (f": {' '.join(missed)}" if missed else ""))
 
 
+def memory(what: str) -> int:
+    return int(re.search(rf"{what}:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+
+
 def describe_machine(build: Path) -> dict:
     def output(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -324,7 +362,6 @@ def describe_machine(build: Path) -> dict:
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
             break
-    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
     flags, compiler = "unknown", "unknown"
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if entry["file"].endswith("submitter.cpp"):
@@ -335,7 +372,7 @@ def describe_machine(build: Path) -> dict:
     commit = output("git", "rev-parse", "--short=12", "HEAD")
     if commit != "unknown" and output("git", "status", "--porcelain", "--untracked-files=no") != "":
         commit += "+changes"
-    return {"machine": f"{model}, {len(os.sched_getaffinity(0))} cores, {memory / 2**30:.0f} GiB",
+    return {"machine": f"{model}, {len(os.sched_getaffinity(0))} cores, {memory('MemTotal') / 2**30:.0f} GiB",
             "kernel": platform.release(), "compiler": compiler, "flags": flags, "commit": commit,
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
@@ -385,6 +422,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--plots", metavar="DIR", help="draw one SVG a case into DIR (needs matplotlib)")
     parser.add_argument("--peers", action="store_true", help="measure the rivals that are installed, too")
     parser.add_argument("--runs", metavar="N", type=int, help="rounds (9, with --quick 3)")
+    parser.add_argument("--size-max", metavar="BYTES", type=int,
+                        help="leave out cases with larger objects (a third of the memory that is available)")
+    parser.add_argument("--churn-s", metavar="S", type=int,
+                        help="measure store.churn once, for S seconds (10, with --quick 3); its target means 600")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and end")
     parser.add_argument("--verbose", action="store_true", help="print every single figure")
@@ -395,7 +436,16 @@ def parse_arguments() -> argparse.Namespace:
     args.ms, args.size, args.log, args.idle_ms, args.idle_rounds, runs = (
         (2, 1 << 20, 1 << 20, 20, 1, 1) if args.smoke else
         (100, 100 << 20, 1 << 30, 5000, 1, 3) if args.quick else (300, 100 << 20, 1 << 30, 5000, 3, 9))
+    args.objects = 1000 if args.smoke else 1_000_000
+    # Milliseconds and rounds of store.churn, and bytes of its store.
+    args.churn_ms, args.churn_rounds, args.store = (
+        (20, 1, 64 << 20) if args.smoke else (3000, 1, 1 << 30) if args.quick else (10_000, 3, 1 << 30))
+    if args.churn_s is not None:
+        args.churn_ms, args.churn_rounds = 1000 * args.churn_s, 1
+    args.size_cap = 1 << 20 if args.smoke else 1 << 40
     args.runs = args.runs or runs
+    if args.size_max is None:
+        args.size_max = (1 << 40) if args.smoke else memory("MemAvailable") // MEMORY_PER_SIZE
     if args.runs < 1:
         parser.error("--runs is at least 1")
     return args
@@ -426,7 +476,7 @@ def main() -> int:
     try:
         if any(case.name == "demo.search" for case in cases):
             make_log(log, args.log)
-        series, disturbed, probes = run_rounds(Runner(build, args.verbose), cases, args.runs)
+        series, disturbed, probes = run_rounds(Runner(build, args.verbose, PROGRAM_TIMEOUT_S + args.churn_ms // 1000), cases, args.runs)
     except BenchError as error:
         print(f"\nbench: {error}", file=sys.stderr)
         return 1

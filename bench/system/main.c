@@ -1,14 +1,25 @@
 /* tarn_bench: measures one case on the tarn side, over tarn.h alone.
  *
  *   tarn_bench CASE [--ms N] [--size BYTES] [--flight N] [--sleep-us N] [--idle-ms N]
+ *                   [--objects N]
+ *
+ * SIZE is bytes with k, m or g (of 1024), such as 64 or 100m; --size goes before it.
  *
  *   task.sync.spin         call and wait, 8 bytes each way, client and worker spinning on two cores
  *   task.sync.parked       the same when both slept before the call; client and worker on two cores
  *   task.sync.parked.same  and on one core
  *   task.async             --flight calls in flight (256), results read in order
  *   put.64  get.64         warm objects of 64 bytes
- *   put.bw.100m            put of --size bytes (100 MiB) into warm memory
- *   create_seal.100m       create and seal of as much, unfilled
+ *   get.other.SIZE         get of objects that the worker made as its results
+ *   get.other.spread       get of --size bytes (1 GiB) against get of 64, in turn
+ *   put.bw.SIZE            put into warm memory
+ *   create_seal.SIZE       create and seal, unfilled; .kernel: how often that enters the kernel
+ *   release.same           release of --size bytes (1 MiB), until this process has the memory again
+ *   release.other          the same when the owner of the memory is the worker
+ *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
+ *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
+ *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
+ *                          tarnd has all back
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
  */
@@ -39,13 +50,15 @@ void bench_check(int result, const char *what)
   exit(1);
 }
 
-void bench_open(Bench *bench, uint32_t workers)
+void bench_open(Bench *bench, uint32_t workers) { bench_open_at(bench, "private", workers); }
+
+void bench_open_at(Bench *bench, const char *address, uint32_t workers)
 {
   measure_cpu(0); /* remembers the cores before anybody pins anything */
   tarn_options options;
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
-  options.address = "private";
+  options.address = address;
   options.workers = workers;
   bench_check(tarn_init(&bench->client, &bench->argc, &bench->argv, &options), "tarn_init");
   int64_t deadline_ns = measure_now_ns() + 5000000000;
@@ -80,6 +93,29 @@ void bench_place(const Bench *bench, int same_core, char *note, size_t size)
   snprintf(note, size, "client on core %d, worker on core %d", core, bench->worker_core);
 }
 
+size_t bench_size(const Bench *bench)
+{
+  const char *dot = strrchr(bench->name, '.');
+  char *unit = NULL;
+  int64_t size = dot == NULL ? 0 : strtoll(dot + 1, &unit, 10);
+  for (const char *units = "kmg"; unit != NULL && *unit != '\0' && *units != '\0'; ++units) {
+    size *= 1024;
+    if (*unit == *units) break;
+  }
+  size = measure_option_int(bench->argc, bench->argv, "--size", size);
+  if (size <= 0) {
+    fprintf(stderr, "tarn_bench: %s: no size; it ends the name or follows --size\n", bench->name);
+    exit(2);
+  }
+  return (size_t)size;
+}
+
+uint32_t bench_object_count(size_t size)
+{
+  size_t count = ((size_t)64 << 20) / size;
+  return count < 1 ? 1 : count > 1000 ? 1000 : (uint32_t)count;
+}
+
 void bench_call(tarn_client *client, uint64_t number)
 {
   tarn_arg argument = tarn_arg_value(&number, sizeof number);
@@ -109,23 +145,38 @@ int main(int argc, char **argv)
     {"task.async", bench_async},
     {"put.64", bench_put_64},
     {"get.64", bench_get_64},
-    {"put.bw.100m", bench_put_bw},
-    {"create_seal.100m", bench_create_seal},
+    {"get.other.spread", bench_get_spread},
+    {"get.other.", bench_get_other}, /* with a dot at the end: and a size */
+    {"put.bw.", bench_put_bw},
+    {"create_seal.", bench_create_seal},
+    {"release.same", bench_release_same},
+    {"release.other", bench_release_other},
+    {"objects.1m", bench_many},
+    {"store.churn", bench_churn},
+    {"cleanup.kill", bench_cleanup},
+    {"holder", bench_holder}, /* the process that cleanup.kill kills */
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
   };
   bench_check(tarn_task_define("bench.add_one", add_one), "tarn_task_define");
+  bench_check(tarn_task_define("bench.make", bench_make_result), "tarn_task_define");
+  bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
   if (getenv("TARN_WORKER_FD") != NULL) bench_open(&bench, 1); /* serves, and does not return */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
-    if (strcmp(bench.name, cases[i].name) != 0) continue;
+    size_t length = strlen(cases[i].name);
+    if (strncmp(bench.name, cases[i].name, length) != 0) continue;
+    if (bench.name[length] != '\0' && cases[i].name[length - 1] != '.') continue;
     cases[i].run(&bench);
     tarn_close(bench.client);
     return 0;
   }
   fprintf(stderr, "usage: tarn_bench CASE [--ms N]; cases:");
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) fprintf(stderr, " %s", cases[i].name);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    int is_open = cases[i].name[strlen(cases[i].name) - 1] == '.';
+    fprintf(stderr, " %s%s", cases[i].name, is_open ? "SIZE" : "");
+  }
   fprintf(stderr, "\n");
   return 2;
 }
