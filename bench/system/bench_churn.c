@@ -19,7 +19,6 @@ typedef struct Churn {
   int64_t bytes; /* of objects */
   size_t count;
   uint64_t refused; /* by a store that was full all the same */
-  uint64_t puzzled; /* of these, those that the store could not account for: TARN_E_PROTOCOL */
   tarn_object objects[kLiveMax];
 } Churn;
 
@@ -52,11 +51,9 @@ static int turn_over(Churn *churn)
   tarn_object *object = &churn->objects[churn->count];
   int result = tarn_object_create(churn->client, size, object, &data);
   if (result < 0) {
-    int is_full =
-        result == TARN_E_STORE_FULL || result == TARN_E_QUOTA || result == TARN_E_PROTOCOL;
+    int is_full = result == TARN_E_STORE_FULL || result == TARN_E_QUOTA;
     if (!is_full || churn->count == 0) bench_check(result, "tarn_object_create");
     ++churn->refused;
-    churn->puzzled += result == TARN_E_PROTOCOL;
     release_any(churn);
     return 0;
   }
@@ -101,10 +98,9 @@ void bench_churn(Bench *bench)
     if (held / (double)churn.bytes - 1 > waste) waste = held / (double)churn.bytes - 1;
   }
   snprintf(note, sizeof note,
-           "most of %d looks; %lld MiB are %d %% full; %zu objects; refused: %llu, "
-           "%llu of them by TARN_E_PROTOCOL",
+           "most of %d looks; %lld MiB are %d %% full; %zu objects; refused: %llu",
            kParts, (long long)(limit >> 20), (int)(churn.bytes * 100 / limit), churn.count,
-           (unsigned long long)churn.refused, (unsigned long long)churn.puzzled);
+           (unsigned long long)churn.refused);
   measure_print("store.churn.waste", waste, "1", note);
   int length = snprintf(note, sizeof note, "%.3g s, %s, M/s:", (double)ns / 1e9, place);
   for (int part = 0; part < kParts; ++part)

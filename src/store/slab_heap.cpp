@@ -74,6 +74,11 @@ SlabHeap::Wanted SlabHeap::wanted(uint64_t size) const {
   return {os::round_up(needed, kGiantUnit), needed > kGiantMin};
 }
 
+uint64_t SlabHeap::least(uint64_t size) {
+  if (size > kSmallMax) return os::round_up(size, kPage);
+  return kTable.by_number[kTable.by_units[(size + kUnit - 1) / kUnit]].pages * kPage;
+}
+
 int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant) {
   TARN_ASSERT(number < kSlabNumbers && slabs_[number].base == nullptr);
   uint64_t pages = size / kPage;

@@ -48,6 +48,8 @@ class SlabHeap {
   [[nodiscard]] std::byte* at(uint32_t slab, uint64_t offset) const { return slabs_[slab].base + offset; }
 
   [[nodiscard]] Wanted wanted(uint64_t size) const;
+  // The smallest slab in which an object of that size has room.
+  [[nodiscard]] static uint64_t least(uint64_t size);
   [[nodiscard]] int add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant);
 
   // Gives the spare spans of the size classes back to their slabs.

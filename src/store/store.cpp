@@ -69,7 +69,7 @@ int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
 int Store::add_slab(uint64_t size, bool may_wait) {
   SlabHeap::Wanted wanted = heap_.wanted(size);
   SlabView slab;
-  uint64_t least = os::round_up(std::max(size, SlabHeap::kFirstSlab / 4), os::kPageSize);
+  uint64_t least = std::max(SlabHeap::least(size), SlabHeap::kFirstSlab / 4);
   if (int r = source_.request_slab(wanted.size, may_wait && least >= wanted.size, slab); r < 0) {
     // The request may be all right and the policy's generosity too much.
     if (r == TARN_E_DAEMON_GONE || least >= wanted.size) return r;

@@ -255,6 +255,20 @@ TEST(StoreTest, handles_that_mean_nothing_are_refused) {
   EXPECT_EQ(session.store(kWorker).resolve(ref, bytes), TARN_E_NO_OBJECT);
 }
 
+// There is room for a slab of a size of which only some can hold the object. Expect: it is made, or the store is full.
+TEST(StoreTest, the_last_small_slab_holds_what_it_was_asked_for) {
+  for (uint64_t size = 64; size <= 300'000; size += size / 8) {
+    for (uint64_t largest : {128u << 10, 192u << 10, 256u << 10, 400u << 10}) {
+      FakeSession session;
+      session.largest = largest;
+      ObjectRef ref{};
+      void* data = nullptr;
+      int r = session.store(kClient).create(size, ref, data);
+      EXPECT_TRUE(r == 0 || (r == TARN_E_STORE_FULL && SlabHeap::least(size) > largest)) << size << " of " << largest << ": " << last_error();
+    }
+  }
+}
+
 // A task may need an object for longer than the program does. Expect: the program's releases are counted by themselves.
 TEST(StoreTest, who_releases_more_than_he_has_is_told_also_while_a_task_keeps_the_object) {
   FakeSession session;
