@@ -115,6 +115,20 @@ void Charge::reset() {
   budget_ = nullptr;
 }
 
+std::string list_largest(std::vector<MemoryHolder> holders) {
+  constexpr size_t kNamed = 3;
+  std::erase_if(holders, [](const MemoryHolder& holder) { return holder.bytes == 0; });
+  std::ranges::stable_sort(holders, std::ranges::greater{}, &MemoryHolder::bytes);
+  std::string list;
+  for (size_t i = 0; i < std::min(holders.size(), kNamed); ++i) {
+    bool is_small = holders[i].bytes < uint64_t{1} << 20;
+    list += (list.empty() ? "" : ", ") + holders[i].name + " " + std::to_string(holders[i].bytes >> (is_small ? 10 : 20)) +
+            (is_small ? " KiB" : " MiB");
+  }
+  if (holders.size() > kNamed) list += ", " + std::to_string(holders.size() - kNamed) + " more";
+  return list;
+}
+
 uint64_t memory_for_us(double share) {
   uint64_t available = std::min(available_on_host(), left_by_groups());
   return static_cast<uint64_t>(static_cast<double>(available) * share);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace tarn::daemon {
 
@@ -59,6 +60,13 @@ class Charge {
   Budget* budget_ = nullptr;
   uint64_t amount_ = 0;
 };
+
+// The largest of some holders of memory with their sizes, for a message: "the client 480 MiB, worker 2 40 MiB, 3 more".
+struct MemoryHolder {
+  uint64_t bytes;
+  std::string name;
+};
+[[nodiscard]] std::string list_largest(std::vector<MemoryHolder> holders);
 
 // What `share` of the memory that this process may still use comes to: of what is available on the
 // host, or of what its control groups leave, whichever is less.

@@ -38,10 +38,9 @@ Prefaulter::~Prefaulter() {
   thread_.join();
 }
 
-void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t begin, uint64_t size,
-                         Done done) {
-  Job job{user, std::move(wanted), std::move(file), begin, size, std::move(done), 0, 0, {}};
-  if (size <= kAtOnceMax) {
+void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done) {
+  Job job{user, std::move(wanted), std::move(range), std::move(done), 0, 0, {}};
+  if (job.range.size <= kAtOnceMax) {
     make_piece_warm(job);
     job.done(job.code, job.text);
     return;
@@ -109,13 +108,16 @@ void Prefaulter::deliver() {
 }
 
 void Prefaulter::make_piece_warm(Job& job) {
-  uint64_t size = std::min(kPiece, job.size - job.warm);
-  job.code = os::memfd_reserve(*job.file, job.begin + job.warm, size);
+  const Range& range = job.range;
+  uint64_t size = std::min(kPiece, range.size - job.warm);
+  uint64_t begin = range.begin + job.warm;
+  os::Mapping piece;
+  job.code = os::Mapping::map_range(*range.file, begin, size, os::Access::kReadWrite, piece);
   if (job.code == 0) {
-    os::Mapping piece;
-    job.code = os::Mapping::map_range(*job.file, job.begin + job.warm, size, os::Access::kReadWrite, piece);
-    if (job.code == 0) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
+    os::prefer_node(piece, range.node);  // before there are pages
+    job.code = os::memfd_reserve(*range.file, begin, size);
   }
+  if (job.code == 0) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
   if (job.code < 0) job.text = last_error();
   job.warm += size;
 }

@@ -35,9 +35,16 @@ class Prefaulter {
   Prefaulter& operator=(const Prefaulter&) = delete;
   ~Prefaulter();
 
-  // Makes `size` bytes of `file` warm from `begin` on, a multiple of the page size; then calls `done`: before this returns
-  // if it is little, else from the loop. A job ends early, and its `done` is not called, once `wanted` has expired.
-  void prepare(uid_t user, std::weak_ptr<const void> wanted, SharedFd file, uint64_t begin, uint64_t size, Done done);
+  struct Range {
+    SharedFd file;  // dropped by the loop thread only
+    uint64_t begin;  // a multiple of the page size
+    uint64_t size;
+    int32_t node;  // NUMA: where its pages shall be; -1: as it comes
+  };
+
+  // Makes `range` warm, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
+  // its `done` is not called, once `wanted` has expired.
+  void prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
 
   // Whether it has memory of `user` that nobody wants any more. It is dropped once the piece in hand is done.
   [[nodiscard]] bool is_dropping(uid_t user);
@@ -47,15 +54,13 @@ class Prefaulter {
   struct Job {
     uid_t user;
     std::weak_ptr<const void> wanted;
-    SharedFd file;  // dropped by the loop thread only
-    uint64_t begin;
-    uint64_t size;
+    Range range;
     Done done;
     uint64_t warm = 0;
     int code = 0;
     std::string text;
 
-    [[nodiscard]] bool is_over() const { return code < 0 || warm >= size || wanted.expired(); }
+    [[nodiscard]] bool is_over() const { return code < 0 || warm >= range.size || wanted.expired(); }
   };
 
   void work();

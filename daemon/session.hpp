@@ -142,6 +142,8 @@ class Session {
     virtual void on_session_ended(Session& session) = 0;
     // `full` has no room for a slab: whoever is paid from it shall drop the empty ones that he keeps.
     virtual void on_memory_wanted(const Budget& full) = 0;
+    // Who has most of what `full` has lent, as `asker` may know it.
+    [[nodiscard]] virtual std::string largest_holders(const Budget& full, uid_t asker) const = 0;
 
    protected:
     ~Owner() = default;
@@ -238,6 +240,7 @@ class Session {
   void release_if_empty(Member& dead);
 
   // session_slab.cpp
+  [[nodiscard]] int32_t node_of(const Member& member) const;
   [[nodiscard]] int make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial);
   void serve_wanted();
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
@@ -254,6 +257,8 @@ class Session {
   void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
+  void refuse_memory(Member& to, uint32_t serial, int code, uint64_t bytes);
+  [[nodiscard]] std::string largest_members() const;
   [[nodiscard]] Member* find(uint32_t index);
 
   SessionServices services_;

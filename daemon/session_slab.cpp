@@ -53,7 +53,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
     if (is_full && request.may_wait == 0 &&
         ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
       return;
-    if (!is_full || request.may_wait == 0) return refuse_slab(from, serial, r, last_error());
+    if (!is_full || request.may_wait == 0) return refuse_memory(from, serial, r, request.size);
   }
   if (wanted_.size() >= kWantedMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for memory at once");
@@ -76,7 +76,7 @@ void Session::serve_wanted() {
             services_.loop.call_at(os::now_ns() + kReclaimLookNs, [this] { serve_wanted(); });
         return;
       }
-      if (r < 0) refuse_slab(*member, next.serial, r, last_error());
+      if (r < 0) refuse_memory(*member, next.serial, r, next.request.size);
     }
     wanted_.pop_front();
   }
@@ -92,10 +92,15 @@ void Session::reclaim() {
   wake_everybody();
 }
 
+// Where the process runs; a client may run anywhere.
+int32_t Session::node_of(const Member& member) const {
+  return member.is_client() ? -1 : services_.slots[slot_of(member)].node;
+}
+
 int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial) {
   Slab slab;
   slab.size = os::round_up(request.size, os::kPageSize);
-  slab.node = request.node >= 0 || from.is_client() ? request.node : services_.slots[slot_of(from)].node;
+  slab.node = request.node >= 0 ? request.node : node_of(from);
   slab.serial = serial;
   uint32_t number = 0;
   Fd writer;
@@ -112,12 +117,13 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   SharedFd warmed = slab.writer;
   std::weak_ptr<const void> wanted = slab.wanted;
   uint64_t size = slab.size;
+  int32_t node = slab.node;
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
   uint32_t owner = from.index();
   // While it is wanted its owner is there, with the index it had.
   services_.prefaulter.prepare(
-      identity_.uid, std::move(wanted), std::move(warmed), 0, size,
+      identity_.uid, std::move(wanted), {std::move(warmed), 0, size, node},
       [this, owner, number](int code, const std::string& text) { grant_slab(*find(owner), number, code, text); });
   return 0;
 }
@@ -241,7 +247,7 @@ void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t seria
     Area next = areas.back();
     // While it is wanted the member is there, and so is the session.
     return services_.prefaulter.prepare(
-        identity_.uid, member.self, member.segment_file, next.begin, next.size,
+        identity_.uid, member.self, {member.segment_file, next.begin, next.size, node_of(member)},
         [this, &member, areas = std::move(areas), serial](int code, const std::string& text) mutable {
           if (code == 0) {
             if (areas.back().total != nullptr) member.backed.*areas.back().total = areas.back().entries;
@@ -307,6 +313,31 @@ void Session::refuse_slab(Member& to, uint32_t serial, int code, const char* tex
   body.code = code;
   wire::set_text(body.text, text);
   to.connection->send(message);
+}
+
+// With last_error(); and if it is that something is full, with the names of those who fill it.
+void Session::refuse_memory(Member& to, uint32_t serial, int code, uint64_t bytes) {
+  std::string text = last_error();
+  bool is_full = code == TARN_E_STORE_FULL || code == TARN_E_QUOTA;
+  const Budget* full = is_full ? budget_->full_for(bytes) : nullptr;
+  if (full != nullptr) {
+    std::string list = full == budget_.get() ? largest_members() : owner_.largest_holders(*full, identity_.uid);
+    if (!list.empty()) text += "; most is held by " + list;
+  }
+  refuse_slab(to, serial, code, text.c_str());
+}
+
+std::string Session::largest_members() const {
+  std::vector<MemoryHolder> holders;
+  for (auto& [index, member] : members_) {
+    uint64_t bytes = member->segment_payment == nullptr ? 0 : member->segment_payment->memory.amount();
+    for (auto& [number, slab] : member->slabs)
+      if (!slab.is_file) bytes += slab.size;
+    std::string name = member->is_client() ? "the client" : "worker " + std::to_string(index);
+    if (member->phase == Member::Phase::kDead) name = "dead " + name;
+    holders.push_back({bytes, std::move(name)});
+  }
+  return list_largest(std::move(holders));
 }
 
 }  // namespace tarn::daemon

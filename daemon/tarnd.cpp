@@ -325,6 +325,22 @@ void Tarnd::on_memory_wanted(const Budget& full) {
     if (session->budget().is_within(full)) session->reclaim();
 }
 
+// What others have is one sum: neither their names nor their number is anybody's business.
+std::string Tarnd::largest_holders(const Budget& full, uid_t asker) const {
+  std::vector<MemoryHolder> holders;
+  uint64_t of_others = 0;
+  for (auto& [number, session] : sessions_) {
+    if (!session->budget().is_within(full)) continue;
+    if (session->identity().uid == asker || asker == 0) {
+      holders.push_back({session->budget().used(), "session " + std::to_string(number) + " (" + session->name() + ")"});
+    } else {
+      of_others += session->budget().used();
+    }
+  }
+  holders.push_back({of_others, "other users"});
+  return list_largest(std::move(holders));
+}
+
 void Tarnd::shut_down() {
   if (!ending_) {
     ending_ = true;

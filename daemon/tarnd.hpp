@@ -65,6 +65,7 @@ class Tarnd final : public Session::Owner {
 
   void on_session_ended(Session& session) override;
   void on_memory_wanted(const Budget& full) override;
+  [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
 
  private:
   // How long waiting processes spin before they sleep: as long as a wake-up costs, and not at all while

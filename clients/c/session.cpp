@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "launch.hpp"
 #include "os/clock.hpp"
+#include "os/process.hpp"
 #include "wire/validate.hpp"
 
 extern char** environ;
@@ -429,7 +430,8 @@ int Session::grow_objects(uint32_t objects) {
 int Session::request_slab(uint64_t size, bool may_wait, store::SlabView& out) {
   Gate::Pass pass(gate_);
   uint32_t serial = ++serial_;
-  wire::SlabRequest request{size, -1, may_wait ? 1u : 0u};
+  // tarnd knows where workers run.
+  wire::SlabRequest request{size, is_worker_ ? -1 : os::current_node(), may_wait ? 1u : 0u};
   if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
   wire::Packet packet;
   os::Received received;

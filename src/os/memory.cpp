@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -118,6 +120,17 @@ void prefault(std::byte* data, uint64_t size, Access access) {
     unsigned char value = *page;
     if (access == Access::kReadWrite) *page = value;
   }
+}
+
+void prefer_node(const Mapping& part, int32_t node) {
+  constexpr int kPreferred = 1;  // MPOL_PREFERRED
+  constexpr int32_t kNodes = 1024;
+  constexpr int kWordBits = 8 * sizeof(unsigned long);
+  if (node < 0 || node >= kNodes) return;
+  unsigned long mask[kNodes / kWordBits] = {};
+  mask[node / kWordBits] = 1ul << node % kWordBits;
+  // One more than there are bits: the kernel takes the number for the first that it shall not read.
+  (void)syscall(SYS_mbind, part.data(), part.size(), kPreferred, mask, kNodes + 1, 0);
 }
 
 int file_status(const Fd& fd, FileStatus& out) {

@@ -77,6 +77,10 @@ struct FileStatus {
 // What the kernel knows of somebody's file without asking its file system, which may never answer.
 [[nodiscard]] int file_status(const Fd& fd, FileStatus& out);
 
+// From now on fresh pages of this part of a shared file come from `node`, or the nearest to it that has some, whoever
+// touches them first; the file keeps this when it is unmapped. Best effort: a kernel without NUMA has one node.
+void prefer_node(const Mapping& part, int32_t node);
+
 // Size of the file behind `fd`.
 [[nodiscard]] int file_size(const Fd& fd, uint64_t& out);
 

@@ -3,6 +3,7 @@
 #include <linux/membarrier.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,6 +27,11 @@ void pidfd_kill(const Fd& pidfd, int signal) { syscall(SYS_pidfd_send_signal, pi
 bool pidfd_ended(const Fd& pidfd) {
   pollfd entry{pidfd.get(), POLLIN, 0};
   return poll(&entry, 1, 0) > 0;
+}
+
+int32_t current_node() {
+  unsigned node = 0;
+  return getcpu(nullptr, &node) == 0 ? static_cast<int32_t>(node) : -1;
 }
 
 void reset_signals() {

@@ -22,6 +22,9 @@ void pidfd_kill(const Fd& pidfd, int signal);
 // Makes this process take part in the membarriers of others. False if the kernel has none.
 [[nodiscard]] bool membarrier_register();
 
+// The NUMA node of the core on which this thread runs just now; -1 if the kernel does not say.
+[[nodiscard]] int32_t current_node();
+
 // Every signal as a new program expects it: the default action, not blocked. What was ignored stays ignored over
 // execve, and a parent that ignores SIGCHLD would have the kernel reap our children before we hear of them.
 void reset_signals();

@@ -275,6 +275,8 @@ TEST(Host, RefusesSessionsAndMemoryBeyondAUsersQuota) {
   Message refused = first.request_slab(10 << 20, 2);
   ASSERT_EQ(refused.type, Type::kSlabRefused);
   EXPECT_EQ(refused.as<wire::SlabRefused>().code, TARN_E_STORE_FULL) << refused.as<wire::SlabRefused>().text;
+  EXPECT_NE(std::string_view(refused.as<wire::SlabRefused>().text).find("most is held by the client 1"), std::string_view::npos)
+      << refused.as<wire::SlabRefused>().text;
   FakeClient second(host.socket_path());
   second.open(host.options());
   EXPECT_EQ(second.request_slab(10 << 20, 1).type, Type::kSlabGranted);
@@ -285,6 +287,25 @@ TEST(Host, RefusesSessionsAndMemoryBeyondAUsersQuota) {
   second.close();
   FakeClient fourth(host.socket_path());
   fourth.open(host.options());
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+// A user is told which sessions of his fill the host, and of others only how much they have.
+TEST(Host, SaysWhoHoldsTheMemory) {
+  Host host("[memory]\nlimit = \"64MiB\"\n");
+  host.start_daemon();
+  FakeClient first(host.socket_path());
+  first.open(host.options());
+  ASSERT_EQ(first.request_slab(40 << 20, 1).type, Type::kSlabGranted);
+  FakeClient second(host.socket_path());
+  second.open(host.options());
+  Message refused = second.request_slab(40 << 20, 1);
+  ASSERT_EQ(refused.type, Type::kSlabRefused);
+  std::string text = refused.as<wire::SlabRefused>().text;
+  EXPECT_NE(text.find("most is held by session 1 ("), std::string::npos) << text;
+  EXPECT_EQ(text.find("other users"), std::string::npos) << text;
+  first.close();
+  second.close();
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 

@@ -19,6 +19,13 @@ struct Ledger {
   Budget session{"session 1", "bytes", 60, TARN_E_STORE_FULL, &tenant};
 };
 
+TEST(Ledger, ListsTheLargestHolders) {
+  EXPECT_EQ(list_largest({}), "");
+  EXPECT_EQ(list_largest({{0, "nobody"}, {5000, "a"}, {3u << 20, "b"}}), "b 3 MiB, a 4 KiB");
+  EXPECT_EQ(list_largest({{1 << 20, "a"}, {2 << 20, "b"}, {3 << 20, "c"}, {4 << 20, "d"}, {1, "e"}}),
+            "d 4 MiB, c 3 MiB, b 2 MiB, 2 more");
+}
+
 TEST(Ledger, ChargesAllTheWayUpAndGivesBackInTheDestructor) {
   Ledger ledger;
   {

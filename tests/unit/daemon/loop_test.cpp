@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <memory>
@@ -102,7 +103,7 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
       Fd file;
       ASSERT_EQ(os::memfd_create("test", size, file), 0);
       SharedFd shared = share(std::move(file));
-      prefaulter.prepare(0, wanted, shared, 0, size, [&, shared, size](int code, const std::string&) {
+      prefaulter.prepare(0, wanted, {shared, 0, size, -1}, [&, shared, size](int code, const std::string&) {
         EXPECT_EQ(code, 0);
         os::Mapping mapping;
         ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
@@ -126,12 +127,35 @@ TEST(Prefaulter, LeavesAloneWhatIsBeforeTheBeginning) {
   Fd file;
   ASSERT_EQ(os::memfd_create("test", 8 * os::kPageSize, file), 0);
   SharedFd shared = share(std::move(file));
-  prefaulter.prepare(0, wanted, shared, 2 * os::kPageSize, 3 * os::kPageSize,
+  prefaulter.prepare(0, wanted, {shared, 2 * os::kPageSize, 3 * os::kPageSize, 0},
                      [](int code, const std::string&) { EXPECT_EQ(code, 0); });
   struct stat status {};
   fstat(shared->get(), &status);
   EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(3 * os::kPageSize));
   EXPECT_EQ(lseek(shared->get(), 0, SEEK_DATA), static_cast<off_t>(2 * os::kPageSize));
+}
+
+// Pages go where the slab's owner runs. The policy belongs to the file: also what is touched later, by others, goes there.
+TEST(Prefaulter, PutsPagesOnTheNodeThatWasAskedFor) {
+  constexpr int kOfAddress = 2;  // MPOL_F_ADDR
+  constexpr int kPreferred = 1;  // MPOL_PREFERRED
+  int policy = -1;
+  if (syscall(SYS_get_mempolicy, &policy, nullptr, 0, nullptr, 0) < 0) GTEST_SKIP() << "a kernel without NUMA";
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
+  Fd file;
+  ASSERT_EQ(os::memfd_create("test", 4 * os::kPageSize, file), 0);
+  SharedFd shared = share(std::move(file));
+  prefaulter.prepare(0, wanted, {shared, 0, 2 * os::kPageSize, 0}, [](int code, const std::string&) { EXPECT_EQ(code, 0); });
+  os::Mapping mapping;
+  ASSERT_EQ(os::Mapping::map(*shared, 4 * os::kPageSize, os::Access::kRead, mapping), 0);
+  unsigned long nodes[16] = {};
+  ASSERT_EQ(syscall(SYS_get_mempolicy, &policy, nodes, 1024, mapping.data(), kOfAddress), 0);
+  EXPECT_EQ(policy, kPreferred);
+  EXPECT_EQ(nodes[0], 1u);
+  ASSERT_EQ(syscall(SYS_get_mempolicy, &policy, nodes, 1024, mapping.data() + 3 * os::kPageSize, kOfAddress), 0);
+  EXPECT_NE(policy, kPreferred);  // beyond what was asked for
 }
 
 TEST(Prefaulter, TellsWhatWentWrong) {
@@ -142,7 +166,7 @@ TEST(Prefaulter, TellsWhatWentWrong) {
   ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
   ASSERT_EQ(os::memfd_seal_size(file), 0);
   int code = 0;
-  prefaulter.prepare(0, wanted, share(std::move(file)), 0, 2 * os::kPageSize, [&](int got, const std::string& text) {
+  prefaulter.prepare(0, wanted, {share(std::move(file)), 0, 2 * os::kPageSize, -1}, [&](int got, const std::string& text) {
     code = got;
     EXPECT_FALSE(text.empty());
   });
@@ -156,7 +180,7 @@ TEST(Prefaulter, MayEndWithWorkLeft) {
   for (int i = 0; i < 4; ++i) {
     Fd file;
     ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
-    prefaulter.prepare(0, wanted, share(std::move(file)), 0, uint64_t{8} << 20, [](int, const std::string&) { FAIL(); });
+    prefaulter.prepare(0, wanted, {share(std::move(file)), 0, uint64_t{8} << 20, -1}, [](int, const std::string&) { FAIL(); });
   }
 }
 
@@ -169,7 +193,7 @@ TEST(Prefaulter, GivesEachUserATurnAndSkipsWhatNobodyWantsAnyMore) {
     Fd file;
     EXPECT_EQ(os::memfd_create("test", mebibytes << 20, file), 0);
     SharedFd shared = share(std::move(file));
-    prefaulter.prepare(user, std::move(token), shared, 0, mebibytes << 20, [&, number](int, const std::string&) {
+    prefaulter.prepare(user, std::move(token), {shared, 0, mebibytes << 20, -1}, [&, number](int, const std::string&) {
       done.push_back(number);
       if (done.size() == 3) loop.stop();
     });
