@@ -255,6 +255,12 @@ void Load::check(Item& item) {
   tarn_object object{};
   int code = by_object ? tarn_future_object(client_, item.future, kHungNs, &object)
                        : tarn_result(client_, item.future, kHungNs, &bytes);
+  // A worker may meet the end of the daemon before the client does, when it wants memory for a result.
+  tarn_task_error error{};
+  error.size = sizeof error;
+  bool has_cause = code == TARN_E_TASK_FAILED || code == TARN_E_DEPENDENCY;
+  if (has_cause && tarn_future_error(client_, item.future, &error) == 0 && error.cause == TARN_E_DAEMON_GONE)
+    code = TARN_E_DAEMON_GONE;
   if (code == TARN_E_TIMED_OUT || code == TARN_E_DAEMON_GONE) {
     if (code == TARN_E_TIMED_OUT) complain("no result", item, code);
     ok(code, "result");
