@@ -119,24 +119,42 @@ void keep_largest(ObjectCensus& census, uint32_t rows_max) {
 
 }  // namespace
 
+namespace {
+
+template <class Fn>
+void for_each_object(const Member& member, uint32_t session, CensusBudget& budget, ObjectCensus& out, Fn fn) {
+  if (member.segment_file == nullptr) return;
+  auto used = read_value<uint32_t>(member.segment_file, offsetof(shm::MemberSegment, objects_used));
+  used = std::min({used, member.backed.objects, shm::kObjectRecordsMax});
+  uint32_t count = budget.take(used);
+  if (count < used) out.complete = false;
+  for_each_record(member.segment_file, offsetof(shm::MemberSegment, object_records), count,
+                  [&](uint32_t record, const std::byte* bytes) {
+                    ObjectRow row{session, member.index(), record, 0, 0, 0, 0, false, false};
+                    if (!read_object(bytes, row)) return;
+                    ++out.count;
+                    out.bytes += row.size;
+                    fn(row);
+                  });
+}
+
+}  // namespace
+
+void count_objects_of(const Member& member, CensusBudget& budget, ObjectCensus& out) {
+  for_each_object(member, 0, budget, out, [&](const ObjectRow& row) {
+    ObjectCensus::Sum& sum = out.by_slab[row.in_slab ? row.slab : store::kNoSlab];
+    ++sum.count;
+    sum.bytes += row.size;
+  });
+}
+
 void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budget, ObjectCensus& out) {
-  for (auto& [index, member] : session.members()) {
-    if (member->segment_file == nullptr) continue;
-    auto used = read_value<uint32_t>(member->segment_file, offsetof(shm::MemberSegment, objects_used));
-    used = std::min({used, member->backed.objects, shm::kObjectRecordsMax});
-    uint32_t count = budget.take(used);
-    if (count < used) out.complete = false;
-    for_each_record(member->segment_file, offsetof(shm::MemberSegment, object_records), count,
-                    [&, owner = index](uint32_t record, const std::byte* bytes) {
-                      ObjectRow row{session.number(), owner, record, 0, 0, 0, 0, false, false};
-                      if (!read_object(bytes, row)) return;
-                      ++out.count;
-                      out.bytes += row.size;
-                      if (rows_max == 0) return;
-                      out.rows.push_back(row);
-                      if (out.rows.size() >= 2 * size_t{rows_max} + kRowsSpare) keep_largest(out, rows_max);
-                    });
-  }
+  for (auto& [index, member] : session.members())
+    for_each_object(*member, session.number(), budget, out, [&](const ObjectRow& row) {
+      if (rows_max == 0) return;
+      out.rows.push_back(row);
+      if (out.rows.size() >= 2 * size_t{rows_max} + kRowsSpare) keep_largest(out, rows_max);
+    });
   keep_largest(out, rows_max);
 }
 

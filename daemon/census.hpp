@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -74,8 +75,16 @@ struct ObjectCensus {
   uint64_t bytes = 0;
   std::vector<ObjectRow> rows;  // the largest first
   bool complete = true;
+
+  struct Sum {
+    uint64_t count = 0;
+    uint64_t bytes = 0;
+  };
+  std::map<uint32_t, Sum> by_slab;  // of one member; kNoSlab: in none. Filled by count_objects_of
 };
 
+// Adds the objects that lie in the memory of `member`, as sums only.
+void count_objects_of(const Member& member, CensusBudget& budget, ObjectCensus& out);
 // Adds the objects of all members of `session`; keeps at most `rows_max` rows.
 void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budget, ObjectCensus& out);
 

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <utility>
 
 #include "census.hpp"
 #include "os/clock.hpp"
@@ -266,6 +268,68 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
   return answer;
 }
 
+// What a member has of the host's memory on one node.
+struct MemoryShare {
+  uint64_t slabs = 0;
+  uint64_t size = 0;  // of the slabs
+  uint64_t objects = 0;
+  uint64_t bytes = 0;  // of the objects in them
+};
+
+std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& budget, bool& complete) {
+  ObjectCensus census;
+  count_objects_of(member, budget, census);
+  complete = complete && census.complete;
+  std::map<int32_t, MemoryShare> by_node;
+  for (auto& [number, slab] : member.slabs) {
+    if (slab.is_file) continue;
+    MemoryShare& share = by_node[slab.node];
+    ++share.slabs;
+    share.size += slab.size;
+    // The slab that a record names is the tenant's word: objects of more than the slab are not believed.
+    if (auto found = census.by_slab.find(number); found != census.by_slab.end()) {
+      share.objects += found->second.count;
+      share.bytes += std::min(found->second.bytes, slab.size);
+    }
+  }
+  return by_node;
+}
+
+Json memory(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.memory/1");
+  answer["memory_used"] = daemon.budget().used();
+  answer["memory_limit"] = daemon.budget().limit();
+  Rows rows(asker.rows_max);
+  CensusBudget budget(kCensusRecordsMax);
+  bool complete = true;
+  for_each_session(daemon, asker, [&](const Session& session) {
+    for (auto& [index, member] : session.members()) {
+      auto by_node = memory_of(*member, budget, complete);
+      // What its records take goes with its first row.
+      uint64_t records = member->segment_payment == nullptr ? 0 : member->segment_payment->memory.amount();
+      if (by_node.empty()) by_node[-1];
+      for (auto& [node, share] : by_node) {
+        Json row;
+        row["session"] = session.number();
+        row["client"] = session.name();
+        row["tenant"] = session.identity().uid;
+        row["member"] = index;
+        row["state"] = state_of(*member);
+        row["node"] = node;
+        row["slabs"] = share.slabs;
+        row["size"] = share.size;
+        row["objects"] = share.objects;
+        row["bytes"] = share.bytes;
+        row["records"] = std::exchange(records, 0);
+        rows.add(std::move(row));
+      }
+    }
+  });
+  rows.finish(answer, "memory");
+  if (!complete) answer["truncated"] = true;
+  return answer;
+}
+
 Json refusal(int code, const std::string& text) {
   Json answer = with_schema("tarn.error/1");
   answer["code"] = code;
@@ -280,7 +344,7 @@ struct Answerer {
 
 constexpr Answerer kAnswerers[] = {
     {"status", status}, {"slots", slots}, {"sessions", sessions}, {"workers", workers},
-    {"tasks", tasks},   {"objects", objects},
+    {"tasks", tasks},   {"objects", objects}, {"memory", memory},
 };
 
 }  // namespace

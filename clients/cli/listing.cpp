@@ -138,6 +138,7 @@ int run_listing(const Listing& listing, const Options& options) {
   for_each_daemon(options, [&](const Daemon& daemon) {
     Json answer = ask(daemon, listing.what, limit_to_ask(options), options.timeout_ns());
     Json& rows = answer[listing.what];
+    if (listing.change) listing.change(rows);
     std::vector<std::string> keys = listing.others;
     for (const Field& field : listing.fields) keys.push_back(field.key);
     filter_rows(rows, by_keys(options.filters, listing.fields), std::move(keys));

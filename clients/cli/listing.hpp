@@ -21,6 +21,7 @@ struct Listing {
   const char* what;  // the query, and the name of the rows in its answer
   std::vector<Field> fields;
   std::vector<std::string> others{};  // keys of the rows that the table does not show
+  std::function<void(Json& rows)> change{};  // what is done with the rows before they are filtered
 };
 
 inline constexpr int64_t kTableRows = 100;  // of one daemon, unless --limit says otherwise

@@ -1,5 +1,8 @@
 #include "parser.hpp"
 
+#include <sstream>
+#include <vector>
+
 #include "tarn_build_config.h"
 #include "verbs.hpp"
 
@@ -42,6 +45,12 @@ std::unique_ptr<Parser> make_parser() {
     command->fallthrough();
     if (verb->is_hidden) command->group("");
     if (verb->argument != nullptr) command->add_option(verb->argument, parser->options.argument, "")->required();
+    if (verb->groups != nullptr) {
+      std::vector<std::string> groups;
+      std::istringstream list(verb->groups);
+      for (std::string group; std::getline(list, group, '|');) groups.push_back(group);
+      command->add_option("--by", parser->options.by, "sums for each of these")->type_name(verb->groups)->check(CLI::IsMember(groups).description(""));
+    }
     command->callback([state = parser.get(), verb] { state->chosen = verb; });
   }
   return parser;

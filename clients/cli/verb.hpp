@@ -16,6 +16,7 @@ struct Options {
   double watch_s = 0;                // 0: once
   double timeout_s = 10;             // for one answer of a daemon
   std::string argument;              // of a verb that takes one
+  std::string by;                    // what a verb sums up by; empty: nothing
 
   [[nodiscard]] int64_t timeout_ns() const { return static_cast<int64_t>(timeout_s * 1e9); }
 };
@@ -27,6 +28,7 @@ struct Verb {
   const char* argument;     // its name, nullptr: takes none
   bool is_hidden;           // not in help and completions
   int (*run)(const Options& options);  // returns an exit status, or throws CliError
+  const char* groups = nullptr;        // what --by may name, as "a|b|c"; nullptr: there is no --by
 };
 
 }  // namespace tarn::cli

@@ -3,7 +3,7 @@
 namespace tarn::cli {
 
 std::span<const Verb* const> verbs() {
-  static constexpr const Verb* kVerbs[] = {&kStatusVerb, &kSlotsVerb,  &kWorkersVerb,    &kTasksVerb, &kObjectsVerb,
+  static constexpr const Verb* kVerbs[] = {&kStatusVerb, &kSlotsVerb,  &kWorkersVerb,    &kTasksVerb, &kObjectsVerb, &kMemoryVerb,
                                            &kDoctorVerb, &kVersionVerb, &kCompletionVerb, &kManVerb};
   return kVerbs;
 }

@@ -52,7 +52,7 @@ enum tarn_error {
   TARN_E_CANCELLED = -9,          /* The task was cancelled | Nothing to do. */
   TARN_E_TIMED_OUT = -10,         /* The time given for waiting passed | Wait again, or longer: nothing was lost. */
   TARN_E_GONE = -11,              /* The object was freed | Keep a reference for as long as the object is needed. */
-  TARN_E_STORE_FULL = -12,        /* The object store has no room | Release objects, or raise the memory limit; `tarn objects` says who holds what. */
+  TARN_E_STORE_FULL = -12,        /* The object store has no room | Release objects, or raise the memory limit; `tarn memory` and `tarn objects` say who holds what. */
   TARN_E_QUOTA = -13,             /* A limit set for this tenant or client is reached | docs/limits.md names the limit and where it is set. */
   TARN_E_NO_MEMORY = -14,         /* The system has no memory left | Free memory or raise the limit of the cgroup. */
   TARN_E_TOO_LARGE = -15,         /* Larger than the documented limit | docs/limits.md names the bound and its reason. */

@@ -168,7 +168,7 @@ struct TaskNames {
 };
 
 struct Query {
-  char what[32];  // "status", "slots", "workers", "tasks", "objects", "sessions", "doctor"
+  char what[32];  // "status", "slots", "workers", "tasks", "objects", "memory", "sessions"
   uint32_t limit; // rows, 0: all
   uint32_t reserved;
 };

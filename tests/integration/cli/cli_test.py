@@ -101,6 +101,22 @@ def objects_show_who_holds_what(client: Client) -> None:
 
 
 @test
+def memory_shows_who_has_how_much(client: Client) -> None:
+    rows = ask(client, "memory")["memory"]
+    mine = [row for row in rows if row["member"] == 1]
+    assert sum(row["bytes"] for row in mine) >= 1 << 20 and sum(row["records"] for row in mine) > 0
+    assert all(row["bytes"] <= row["size"] for row in rows)
+    assert {row["member"] for row in rows} == {1} | {worker["worker"] for worker in ask(client, "workers")["workers"]}
+    for by in ("session", "client", "tenant", "node"):
+        groups = ask(client, "memory", "--by", by)["memory"]
+        assert len(groups) == len({row[by] for row in rows})
+        for key in ("slabs", "size", "objects", "bytes", "records"):
+            assert sum(group[key] for group in groups) >= sum(row[key] for row in mine)
+    assert "IN USE" in tarn("memory", "--by", "node", "--address", client.address).stdout
+    assert "--by" in tarn("memory", "--by", "colour", "--address", client.address, status=2).stderr
+
+
+@test
 def filters_and_limits_choose_rows(client: Client) -> None:
     assert [task["state"] for task in ask(client, "tasks", "--filter", "state=waiting")["tasks"]] == ["waiting"]
     assert ask(client, "tasks", "--filter", "state=waiting", "--filter", "member=9")["tasks"] == []
@@ -120,7 +136,7 @@ def filters_and_limits_choose_rows(client: Client) -> None:
 
 @test
 def tables_show_the_same(client: Client) -> None:
-    for verb, word in {"status": "SESSION", "slots": "SIBLINGS", "workers": "serving", "tasks": "waiting", "objects": "1.0 MiB"}.items():
+    for verb, word in {"status": "SESSION", "slots": "SIBLINGS", "workers": "serving", "tasks": "waiting", "objects": "1.0 MiB", "memory": "RECORDS"}.items():
         text = tarn(verb, "--address", client.address).stdout
         assert word in text, text
         assert all(line == line.rstrip() for line in text.splitlines())
@@ -205,7 +221,7 @@ def completions_and_pages_know_every_verb(client: Client) -> None:
     subprocess.run(["bash", "-n"], input=bash, text=True, check=True)
     script = bash + "COMP_WORDS=(tarn sta) COMP_CWORD=1; _tarn; echo ${COMPREPLY[*]}; COMP_WORDS=(tarn --js); _tarn; echo ${COMPREPLY[*]}"
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "status\n--json\n"
-    for verb in ("status", "slots", "workers", "tasks", "objects", "doctor", "version"):
+    for verb in ("status", "slots", "workers", "tasks", "objects", "memory", "doctor", "version"):
         assert verb in zsh and f"\\fB{verb}\\fR" in page
         assert f"tarn\\-{verb} \\- " in tarn("man", verb).stdout
         assert f"  {verb} " in tarn("--help").stdout

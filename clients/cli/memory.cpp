@@ -1,0 +1,77 @@
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "listing.hpp"
+#include "verbs.hpp"
+
+namespace tarn::cli {
+namespace {
+
+using Kind = Field::Kind;
+
+constexpr std::array<const char*, 5> kSums = {"slabs", "size", "objects", "bytes", "records"};
+
+// One row for each value of `key`, with the sums; those with most memory first.
+Json group_rows(const Json& rows, const std::string& key) {
+  Json groups = Json::array();
+  for (const Json& row : rows) {
+    auto found = std::ranges::find_if(groups, [&](const Json& group) { return group[key] == row[key]; });
+    if (found == groups.end()) {
+      Json group;
+      group[key] = row[key];
+      for (const char* sum : kSums) group[sum] = uint64_t{0};
+      groups.push_back(std::move(group));
+      found = groups.end() - 1;
+    }
+    for (const char* sum : kSums) (*found)[sum] = (*found)[sum].get<uint64_t>() + row.value(sum, uint64_t{0});
+  }
+  return groups;
+}
+
+uint64_t total(const Json& row) { return row.value("size", uint64_t{0}) + row.value("records", uint64_t{0}); }
+
+std::vector<Field> fields_of(const std::string& by) {
+  std::vector<Field> fields;
+  if (by.empty()) {
+    fields = {{"session", "SESSION", Kind::kNumber}, {"client", "CLIENT", Kind::kText}, {"tenant", "TENANT", Kind::kNumber},
+              {"member", "MEMBER", Kind::kNumber},   {"state", "STATE", Kind::kState},  {"node", "NODE", Kind::kNumber}};
+  } else if (by == "session") {
+    fields = {{"session", "SESSION", Kind::kNumber}};
+  } else if (by == "client") {
+    fields = {{"client", "CLIENT", Kind::kText}};
+  } else if (by == "tenant") {
+    fields = {{"tenant", "TENANT", Kind::kNumber}};
+  } else {
+    fields = {{"node", "NODE", Kind::kNumber}};
+  }
+  for (const Field& sum : std::initializer_list<Field>{{"slabs", "SLABS", Kind::kNumber},
+                                                       {"size", "MEMORY", Kind::kBytes},
+                                                       {"objects", "OBJECTS", Kind::kNumber},
+                                                       {"bytes", "IN USE", Kind::kBytes},
+                                                       {"records", "RECORDS", Kind::kBytes}})
+    fields.push_back(sum);
+  return fields;
+}
+
+int run(const Options& options) {
+  Listing listing{"memory", fields_of(options.by), {}};
+  if (options.by.empty()) return run_listing(listing, options);
+  listing.change = [by = options.by](Json& rows) {
+    rows = group_rows(rows, by);
+    std::stable_sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) { return total(a) > total(b); });
+  };
+  return run_listing(listing, options);
+}
+
+}  // namespace
+
+constinit const Verb kMemoryVerb = {
+    "memory", "who has how much memory, and for what",
+    "Shows what each member of your sessions (1 is the client, workers follow) has on each NUMA node: its slabs and their "
+    "memory, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, or "
+    "lies between them. RECORDS is what descriptions of tasks and objects take. Who keeps an object from being freed "
+    "is in `tarn objects`. With --by, sums for each session, client (by name), tenant (user) or node.",
+    nullptr, false, run, "session|client|tenant|node"};
+
+}  // namespace tarn::cli
