@@ -22,6 +22,8 @@
 //   session.hpp  what keeps those that outlive their client out of harm
 //   error.hpp    error and its kinds, task_error
 //
+// structured.hpp, for maps and strings inside objects, needs Boost, and is included by itself.
+//
 // Objects, writers and futures can be used for as long as their client.
 //
 // Thread safety: a client may be used by several threads at once, other things by one at a time.

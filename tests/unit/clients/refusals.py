@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Compiles programs that misuse tarn.hpp, and reports in TAP whether each is refused in words that help.
 
-    refusals.py [--include DIR]... -- COMPILER...
+    refusals.py [--structured] [--include DIR]... -- COMPILER...
+
+With --structured those that misuse structured.hpp, too, which needs Boost.
 
 A misuse that compiles fails at run time, in another process; a refusal that does not name the task sends the user into
 template depths. So each program must fail to compile, and the message must hold every text listed for it.
@@ -133,6 +135,74 @@ REFUSED = [
     ),
 ]
 
+STRUCTURED_PRELUDE = """
+#include <tarn/structured.hpp>
+#include <map>
+using Numbers = tarn::structure::vector<int>;
+"""
+
+STRUCTURED_ACCEPTED = """
+std::size_t use(tarn::client& tarn) {
+  const tarn::object numbers = tarn::structured<Numbers>(tarn, 4096, [](Numbers& n) { n.push_back(1); });
+  return tarn::view_structured<Numbers>(numbers).size();
+}
+"""
+
+STRUCTURED_REFUSED = [
+    (
+        "a container of std in a structured object",
+        "using Map = std::map<int, int>;"
+        " void use(tarn::client& tarn) { (void)tarn::structured<Map>(tarn, 4096, [](Map&) {}); }",
+        ["tarn: this type keeps data elsewhere"],
+    ),
+    (
+        "a container of std with the allocator of structured objects",
+        "using Map = std::map<int, int, std::less<int>, tarn::structure::allocator<std::pair<const int, int>>>;"
+        " void use(tarn::client& tarn) { (void)tarn::structured<Map>(tarn, 4096, [](Map&) {}); }",
+        ["tarn: this type keeps data elsewhere"],
+    ),
+    (
+        "strings of std in a structured vector",
+        "struct Names { tarn::structure::vector<std::string> names; };"
+        " void use(tarn::client& tarn) { (void)tarn::structured<Names>(tarn, 4096, [](Names&) {}); }",
+        ["tarn: this type keeps data elsewhere"],
+    ),
+    (
+        "pointers in a structured object",
+        "struct Entry { int number; const char* name; }; using Entries = tarn::structure::map<int, Entry>;"
+        " void use(const tarn::object& o) { (void)tarn::view_structured<Entries>(o); }",
+        ["tarn: this type keeps data elsewhere"],
+    ),
+    (
+        "virtual functions in a structured object",
+        "struct Shape { virtual int area() { return 0; } };"
+        " void use(const tarn::object& o) { (void)tarn::view_structured<Shape>(o); }",
+        ["tarn: this type keeps data elsewhere"],
+    ),
+    (
+        "changing a structured object that is sealed",
+        "void use(const tarn::object& o) { tarn::view_structured<Numbers>(o).push_back(1); }",
+        ["push_back"],
+    ),
+    (
+        "a value of an object that is gone at once",
+        "const Numbers& use(tarn::client& tarn) {"
+        " return tarn::view_structured<Numbers>(tarn::structured<Numbers>(tarn, 4096, [](Numbers&) {})); }",
+        ["deleted", "view_structured"],
+    ),
+    (
+        "filling a value of another type",
+        "void use(tarn::client& tarn) { (void)tarn::structured<Numbers>(tarn, 4096, [](int&) {}); }",
+        ["structured<Numbers>"],
+    ),
+    (
+        "returning a value instead of filling it",
+        "void use(tarn::client& tarn) {"
+        " (void)tarn::structured<Numbers>(tarn, 4096, [](Numbers&) { return Numbers(); }); }",
+        ["tarn: structured fills the value that it hands out"],
+    ),
+]
+
 
 def compile_program(command: list[str], program: str) -> tuple[bool, str]:
     # A file, because messages show the line of a file, and not that of a pipe.
@@ -148,13 +218,19 @@ def compile_program(command: list[str], program: str) -> tuple[bool, str]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--include", action="append", default=[])
+    parser.add_argument("--structured", action="store_true")
     parser.add_argument("compiler", nargs="+")
     arguments = parser.parse_args()
     command = [*arguments.compiler, "-std=c++20", "-fsyntax-only", *(f"-I{path}" for path in arguments.include)]
 
-    cases = [("right use", ACCEPTED, None), *REFUSED]
+    cases = [(name, PRELUDE + text, texts) for name, text, texts in [("right use", ACCEPTED, None), *REFUSED]]
+    if arguments.structured:
+        cases += [
+            (name, STRUCTURED_PRELUDE + text, texts)
+            for name, text, texts in [("right use of structured objects", STRUCTURED_ACCEPTED, None), *STRUCTURED_REFUSED]
+        ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(pool.map(lambda case: compile_program(command, PRELUDE + case[1] + "\n"), cases))
+        outcomes = list(pool.map(lambda case: compile_program(command, case[1] + "\n"), cases))
 
     print(f"1..{len(cases)}")
     for number, ((name, _, texts), (compiles, message)) in enumerate(zip(cases, outcomes), 1):
