@@ -263,7 +263,7 @@ TEST_F(StructuredTest, refuses_slices) {
     expect_refusal(refusal(view), TARN_E_TYPE, "a slice of a structured object of 262144 bytes");
     EXPECT_THROW(static_cast<void>(tarn.submit(sum_of, slice, "word").get()), error);
   }
-  for (const std::size_t offset : {1, 63, 64, 4096}) {
+  for (const std::size_t offset : {1u, 63u, 64u, 4096u}) {
     const object slice = words.slice(offset);
     const auto view = [&] { static_cast<void>(view_structured<Words>(slice)); };
     expect_refusal(refusal(view), TARN_E_TYPE, "are no structured object");
