@@ -273,6 +273,7 @@ void Session::forget(Member& member) {
   slab_count_ -= static_cast<uint32_t>(member.slabs.size());
   member.slabs.clear();
   member.last_moment.reset();
+  member.self.reset();  // what is still being prepared for it finds nobody, also before it is buried
   member.segment.reset();  // before the file: the last of the two frees the memory
   member.segment_file.reset();
   member.segment_payment.reset();
