@@ -38,9 +38,9 @@ Cell make_cell(const Field& field, const Json& row) {
   return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);
 }
 
-uint32_t limit_to_ask(const Options& options) {
-  // Filters choose among all rows, so the limit comes after them.
-  if (!options.filters.empty()) return 0;
+uint32_t limit_to_ask(const Listing& listing, const Options& options) {
+  // Filters and sums are of all rows, so the limit comes after them.
+  if (!options.filters.empty() || listing.change) return 0;
   if (options.limit >= 0) return static_cast<uint32_t>(options.limit);
   return options.json ? 0 : static_cast<uint32_t>(kTableRows);
 }
@@ -136,7 +136,7 @@ void for_each_daemon(const Options& options, const std::function<void(const Daem
 
 int run_listing(const Listing& listing, const Options& options) {
   for_each_daemon(options, [&](const Daemon& daemon) {
-    Json answer = ask(daemon, listing.what, limit_to_ask(options), options.timeout_ns());
+    Json answer = ask(daemon, listing.what, limit_to_ask(listing, options), options.timeout_ns());
     Json& rows = answer[listing.what];
     if (listing.change) listing.change(rows);
     std::vector<std::string> keys = listing.others;

@@ -12,7 +12,7 @@ using Kind = Field::Kind;
 
 constexpr std::array<const char*, 5> kSums = {"slabs", "size", "objects", "bytes", "records"};
 
-// One row for each value of `key`, with the sums; those with most memory first.
+// One row for each value of `key`, with the sums.
 Json group_rows(const Json& rows, const std::string& key) {
   Json groups = Json::array();
   for (const Json& row : rows) {

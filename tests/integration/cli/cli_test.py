@@ -112,6 +112,8 @@ def memory_shows_who_has_how_much(client: Client) -> None:
         assert len(groups) == len({row[by] for row in rows})
         for key in ("slabs", "size", "objects", "bytes", "records"):
             assert sum(group[key] for group in groups) >= sum(row[key] for row in mine)
+    # The limit is for what is shown, not for what is summed up.
+    assert ask(client, "memory", "--by", "session", "--limit", "1")["memory"][0]["records"] == sum(row["records"] for row in rows)
     assert "IN USE" in tarn("memory", "--by", "node", "--address", client.address).stdout
     assert "--by" in tarn("memory", "--by", "colour", "--address", client.address, status=2).stderr
 
