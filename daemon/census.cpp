@@ -117,10 +117,6 @@ void keep_largest(ObjectCensus& census, uint32_t rows_max) {
   census.complete = false;
 }
 
-}  // namespace
-
-namespace {
-
 template <class Fn>
 void for_each_object(const Member& member, uint32_t session, CensusBudget& budget, ObjectCensus& out, Fn fn) {
   if (member.segment_file == nullptr) return;
