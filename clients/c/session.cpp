@@ -348,8 +348,13 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
       if (listeners_.broken != nullptr) listeners_.broken(listeners_.context, body.code, body.text);
       return 0;
     }
+    case wire::Type::kSlabGranted: {
+      // To a request that nobody waits for any more, because it failed meanwhile.
+      const auto& info = packet.as<wire::SlabInfo>();
+      return tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
+    }
     default:
-      return 0;  // the answer to a request that nobody waits for any more
+      return 0;  // another answer that nobody waits for
   }
 }
 
@@ -439,7 +444,11 @@ int Session::request_slab(uint64_t size, bool may_wait, store::SlabView& out) {
   if (packet.type != wire::Type::kSlabGranted) return fail(TARN_E_PROTOCOL, "tarnd answered a request for a slab with %s", wire::type_name(packet.type));
   wire::SlabInfo info = packet.as<wire::SlabInfo>();
   os::Mapping mapping;
-  if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) return r;
+  if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) {
+    // Of no use to anybody, and charged.
+    (void)tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
+    return r;
+  }
   // The memory is warm; this process's page tables are not.
   os::prefault(mapping.data(), info.size, os::Access::kReadWrite);
   out.slab = info.slab;

@@ -1,6 +1,7 @@
 // What one process keeps for later comes back when another needs it: a session that may have 256 MiB.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -154,6 +155,26 @@ TEST_F(Memory, OfArgumentsComesBackThoughFuturesAreKept) {
     }
   }
   for (tarn_future future : futures) expect_result(future, sizeof(uint64_t));
+}
+
+// A process with too little address space is granted slabs that it cannot map. Expect: they are not lost.
+TEST_F(Memory, ThatCannotBeMappedGoesBack) {
+  const std::vector<char> bytes(100 * kMiB, 'm');
+  // Both workers are known, so that nothing else has to be mapped.
+  std::vector<tarn_future> naps{submit("nap", 0), submit("nap", 0)};
+  for (tarn_future future : naps) expect_result(future, 0);
+  std::ifstream statm("/proc/self/statm");
+  uint64_t pages = 0;
+  statm >> pages;
+  rlimit before{};
+  ASSERT_EQ(0, getrlimit(RLIMIT_AS, &before));
+  rlimit tight = before;
+  tight.rlim_cur = pages * 4096 + 32 * kMiB;
+  ASSERT_EQ(0, setrlimit(RLIMIT_AS, &tight));
+  tarn_object object;
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(TARN_E_NO_MEMORY, tarn_put(client_, bytes.data(), bytes.size(), &object)) << i << ": " << tarn_last_error();
+  ASSERT_EQ(0, setrlimit(RLIMIT_AS, &before));
+  put_and_release(2, 100 * kMiB);
 }
 
 TEST_F(Memory, OfTheClientServesWorkers) {
