@@ -122,6 +122,7 @@ int tarn_object_from_file(tarn_client* client, const char* path, uint32_t flags,
       return r;
     int r = read_all(file, static_cast<std::byte*>(data), size, path);
     if (r == 0) r = client->store.seal(ref);
+    if (r == 0) r = client->store.unpin(ref);  // nobody else got the pointer
     if (r < 0) {
       (void)client->store.release(ref);
       return r;
@@ -153,6 +154,13 @@ int tarn_get(tarn_client* client, tarn_object object, tarn_bytes* bytes) {
   shm::ObjectRef ref{};
   if (int r = client::object_ref(*client, object, ref); r < 0) return r;
   return client->store.get(ref, *bytes);
+}
+
+int tarn_object_unpin(tarn_client* client, tarn_object object) {
+  if (int r = client::check_client(client); r < 0) return r;
+  shm::ObjectRef ref{};
+  if (int r = client::object_ref(*client, object, ref); r < 0) return r;
+  return client->store.unpin(ref);
 }
 
 int tarn_object_ref(tarn_client* client, tarn_object object) {

@@ -489,10 +489,27 @@ int Session::learn_slab(uint32_t member, uint32_t slab) {
   return 0;
 }
 
+// Not behind the gate, here and below: another thread may wait there for the very memory that this gives back. The socket
+// is the same until the session is closed, and takes packets one by one.
 void Session::drop_slab(uint32_t member, uint32_t slab) {
-  Gate::Pass pass(gate_);
   // tarnd gone: everything ends anyway.
   (void)tell(wire::Type::kSlabDrop, wire::SlabId{member, slab});
+}
+
+void Session::drop_copy(uint32_t slab, uint64_t offset) {
+  (void)tell(wire::Type::kCopyDrop, wire::Extent{view_.self, slab, offset});
+}
+
+int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {
+  Gate::Pass pass(gate_);
+  uint32_t serial = ++serial_;
+  if (int r = tell(wire::Type::kRestore, wire::Extent{shm::id_member(ref.id), slab, offset}, serial); r < 0) return r;
+  wire::Packet packet;
+  os::Received received;
+  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  return packet.type == wire::Type::kRestored
+             ? 0
+             : fail(TARN_E_PROTOCOL, "tarnd answered a request for an object with %s", wire::type_name(packet.type));
 }
 
 }  // namespace tarn::client

@@ -7,6 +7,7 @@
 // Thread safety: all public functions, by one gate; it is the innermost of this process's gates.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -64,6 +65,8 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override;
   [[nodiscard]] int grow_objects(uint32_t objects) override;
   void drop_slab(uint32_t member, uint32_t slab) override;
+  [[nodiscard]] int restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) override;
+  void drop_copy(uint32_t slab, uint64_t offset) override;
 
   [[nodiscard]] task::SessionView& view() { return view_; }
   [[nodiscard]] const wire::Welcome& welcome() const { return welcome_; }
@@ -111,7 +114,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   Fd poll_fd_;
   os::SpareDescriptors spares_;
   uint32_t serial_ = 0;
-  bool is_gone_ = false;
+  std::atomic<bool> is_gone_{false};
   bool is_worker_ = false;
   Fd private_daemon_;  // pidfd of the spawn service started for us
   uint32_t records_ = shm::kRecordsAtStart;

@@ -57,19 +57,23 @@ class object {
     return *this;
   }
   ~object() {
-    if (session_ != nullptr) ::tarn_release(session_->handle(), handle_);
+    if (session_ == nullptr) return;
+    if (is_pinned_) ::tarn_object_unpin(session_->handle(), handle_);
+    ::tarn_release(session_->handle(), handle_);
   }
 
   void swap(object& other) noexcept {
     std::swap(session_, other.session_);
     std::swap(handle_, other.handle_);
     std::swap(argument_, other.argument_);
+    std::swap(is_pinned_, other.is_pinned_);
   }
 
   // The size in bytes. Since 0.1.
   [[nodiscard]] std::size_t size() const noexcept { return handle_.size; }
 
-  // The bytes, in place: valid for as long as this object refers to them. Since 0.1.
+  // The bytes, in place: valid for as long as this object refers to them and is not unpinned. Blocks
+  // only if they have left memory and come back from disk. Since 0.1.
   [[nodiscard]] std::string_view view() const& {
     const tarn_bytes bytes = get();
     return {static_cast<const char*>(bytes.data), bytes.size};
@@ -80,6 +84,14 @@ class object {
   template <detail::plain T>
   [[nodiscard]] std::span<const T> view() const& {
     return detail::elements_of<T>(get());
+  }
+
+  // Says that no view of this object is used any more; those of its copies and slices are theirs.
+  // What nobody views may leave memory for a disk while memory is short, and the next view brings it
+  // back. Does not block. Since 0.1.
+  void unpin() {
+    if (std::exchange(is_pinned_, false))
+      detail::check(::tarn_object_unpin(open_client(), handle_));
   }
 
   // The bytes of an object that is about to go would go with it.
@@ -122,6 +134,9 @@ class object {
     if (argument_ != nullptr) return {argument_, handle_.size};
     tarn_bytes bytes;
     detail::check(::tarn_get(open_client(), handle_, &bytes));
+    // One pin for all views of this object.
+    if (std::exchange(is_pinned_, true))
+      detail::check(::tarn_object_unpin(open_client(), handle_));
     return bytes;
   }
 
@@ -132,6 +147,7 @@ class object {
   const session* session_ = nullptr;
   tarn_object handle_{};
   const void* argument_ = nullptr;  // the bytes, if this is the argument of a task
+  mutable bool is_pinned_ = false;
 };
 
 namespace detail {
@@ -154,7 +170,9 @@ class unsealed {
   [[nodiscard]] std::span<T> elements() const noexcept { return elements_; }
 
   object seal() && {
-    check(::tarn_object_seal(open_client_of(session_, "writer", TARN_E_NO_OBJECT), handle_));
+    tarn_client* client = open_client_of(session_, "writer", TARN_E_NO_OBJECT);
+    check(::tarn_object_seal(client, handle_));
+    check(::tarn_object_unpin(client, handle_));  // nobody can write through it any more
     return object(*std::exchange(session_, nullptr), handle_);
   }
 

@@ -69,7 +69,8 @@ enum tarn_error {
   TARN_E_FILE_CHANGED = -26,      /* A mapped file shrank while it was read | Map files that nobody truncates, or use TARN_FILE_COPY. */
   TARN_E_LIMIT = -27,             /* Too many of something at once | docs/limits.md names the bound; finish or release some first. */
   TARN_E_DEPENDENCY = -28,        /* A task this one depends on failed | tarn_future_error() has the first cause. */
-  TARN_E_PROTOCOL = -29           /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
+  TARN_E_PROTOCOL = -29,          /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
+  TARN_E_LOST = -30               /* The copy of an object on disk cannot be read or is damaged | Make the object again; look for errors of the disk under `memory.spill_directory`. */
 };
 
 /* Returns what `code` means, as a static string; never NULL. Thread-safe. Since 0.1. */
@@ -307,11 +308,13 @@ TARN_API int tarn_call_fail(tarn_call *call, int code, const char *type, const c
 TARN_API int tarn_put(tarn_client *client, const void *data, size_t size, tarn_object *object);
 
 /* Makes an object of `size` bytes (0 is allowed) that only the caller can see and write, at `*data`,
- * until tarn_object_seal. Errors as tarn_put. Since 0.1. */
+ * until tarn_object_seal. The pointer pins the object as one of tarn_get does: it can be read after the
+ * seal, until tarn_object_unpin. Errors as tarn_put. Since 0.1. */
 TARN_API int tarn_object_create(tarn_client *client, size_t size, tarn_object *object, void **data);
 
 /* Makes the object readable by all and writable by nobody: `data` must not be written from now on.
- * Does not block, whatever the size. TARN_E_STATE if it is sealed already. Since 0.1. */
+ * Does not block, whatever the size. An object of more than 32 KiB of which the maker does not need the
+ * pointer any more should be unpinned (tarn_object_unpin), so that it can leave memory when that is full. TARN_E_STATE if it is sealed already. Since 0.1. */
 TARN_API int tarn_object_seal(tarn_client *client, tarn_object object);
 
 enum {
@@ -331,9 +334,19 @@ TARN_API int tarn_object_from_file(tarn_client *client, const char *path, uint32
 TARN_API int tarn_object_slice(tarn_client *client, tarn_object object, uint64_t offset, uint64_t size,
                                tarn_object *slice);
 
-/* Sets `*bytes` to the object's bytes, in place and read-only: valid while the caller keeps a reference.
- * Does not block. Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED. Since 0.1. */
+/* Sets `*bytes` to the object's bytes, in place and read-only: valid while the caller keeps a reference
+ * and has not unpinned it. The object stays in memory until then. Blocks only if it has left memory and
+ * comes back from disk.
+ * Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED; for an object that has to come
+ * back, also TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it), TARN_E_LOST, TARN_E_DAEMON_GONE. Since 0.1. */
 TARN_API int tarn_get(tarn_client *client, tarn_object object, tarn_bytes *bytes);
+
+/* Says that one pointer that tarn_get or tarn_object_create gave this process is not used any more. When
+ * all are given back, the object may leave memory for a disk while memory is short; its reference
+ * remains, and the next tarn_get brings it back, to the same place. The last tarn_release of this process
+ * gives all back as well. Objects of up to 32 KiB and mapped files never leave, and this does nothing.
+ * Does not block. Errors: TARN_E_NO_OBJECT, TARN_E_STATE (more often than it was got). Since 0.1. */
+TARN_API int tarn_object_unpin(tarn_client *client, tarn_object object);
 
 /* Takes one more reference. Since 0.1. */
 TARN_API int tarn_object_ref(tarn_client *client, tarn_object object);

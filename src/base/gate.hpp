@@ -15,10 +15,10 @@ class Gate {
   class [[nodiscard]] Pass {
    public:
     explicit Pass(Gate& gate) : gate_(__libc_single_threaded ? nullptr : &gate) {
-      if (gate_ != nullptr) gate_->mutex_.lock();
+      if (gate_ != nullptr) gate_->lock();
     }
     ~Pass() {
-      if (gate_ != nullptr) gate_->mutex_.unlock();
+      if (gate_ != nullptr) gate_->unlock();
     }
     Pass(const Pass&) = delete;
     Pass& operator=(const Pass&) = delete;
@@ -27,8 +27,35 @@ class Gate {
     Gate* gate_;
   };
 
+  // Outside again for a while, by whoever has passed: to wait for what another thread may have to bring about. What the
+  // gate guards may be anything afterwards.
+  class [[nodiscard]] Leave {
+   public:
+    explicit Leave(Gate& gate) : gate_(gate.is_locked_ ? &gate : nullptr) {
+      if (gate_ != nullptr) gate_->unlock();
+    }
+    ~Leave() {
+      if (gate_ != nullptr) gate_->lock();
+    }
+    Leave(const Leave&) = delete;
+    Leave& operator=(const Leave&) = delete;
+
+   private:
+    Gate* gate_;
+  };
+
  private:
+  void lock() {
+    mutex_.lock();
+    is_locked_ = true;
+  }
+  void unlock() {
+    is_locked_ = false;
+    mutex_.unlock();
+  }
+
   std::mutex mutex_;
+  bool is_locked_ = false;  // guarded by mutex_; false for whoever passed without it
 };
 
 }  // namespace tarn

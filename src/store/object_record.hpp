@@ -10,12 +10,16 @@
 
 #include "shm/member_segment.hpp"
 #include "store/holders.hpp"
+#include "store/pins.hpp"
 
 namespace tarn::store {
 
 inline constexpr uint32_t kNoSlab = 0xffff;       // of an object of 0 bytes
 inline constexpr uint64_t kPlaceUnit = 64;        // objects begin at multiples
 inline constexpr uint64_t kObjectSizeMax = uint64_t{1} << 40;  // docs/limits.md
+
+// Larger objects have pages of their own, which can leave memory and come back. Smaller ones need no pins.
+inline constexpr uint64_t kStaysMax = 32 * 1024;
 
 // Where the bytes are: slab 16 | file 1 | 0 7 | offset in units 40.
 struct ObjectPlace {
@@ -34,16 +38,21 @@ struct ObjectPlace {
 
 struct alignas(64) ObjectRecord {
   Holders life;
-  uint64_t more_holders[3];  // zero: for sessions with more holders than one word has bits
-  uint64_t place;            // ObjectPlace
-  uint64_t size;             // bytes
-  uint32_t type;             // zero: for the type tag
-  Word<uint32_t> link;       // kOffered: record id of the task it was made for; dead: the next returned one
+  Pins pins;               // of an object that can leave memory (can_leave)
+  Word<uint32_t> used_at;  // seconds of the monotonic clock when it was made or last unpinned: a hint
+  uint32_t meta_size;      // zero: for metadata behind the bytes
+  uint64_t more_holders;   // zero: for sessions with more holders than one word has bits
+  uint64_t place;          // ObjectPlace
+  uint64_t size;           // bytes
+  uint32_t type;           // zero: for the type tag
+  Word<uint32_t> link;     // kOffered: record id of the task it was made for; dead: the next returned one
 };
 
 #ifndef TARN_MODEL
 static_assert(sizeof(ObjectRecord) == shm::kRecordSize && alignof(ObjectRecord) == 64);
-static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, more_holders) == 16);
+static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, pins) == 16);
+static_assert(offsetof(ObjectRecord, used_at) == 24 && offsetof(ObjectRecord, meta_size) == 28);
+static_assert(offsetof(ObjectRecord, more_holders) == 32);
 static_assert(offsetof(ObjectRecord, place) == 40 && offsetof(ObjectRecord, size) == 48);
 static_assert(offsetof(ObjectRecord, type) == 56 && offsetof(ObjectRecord, link) == 60);
 #endif

@@ -65,6 +65,7 @@ void ObjectTable::free(uint32_t index) {
   e.is_live = false;
   e.refs = 0;
   e.kept = 0;
+  e.pins = 0;
   e.size = free_;
   free_ = index + 1;
 }

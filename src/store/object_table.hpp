@@ -22,15 +22,19 @@ class ObjectTable {
  public:
   struct Entry {
     std::byte* data;      // the object's bytes in this process
-    uint64_t size;        // own and not live: the next free index + 1
+    uint64_t size : 48;   // own and not live: the next free index + 1
+    uint64_t pins : 16;   // how often this process said that it needs the bytes; see Store::pin
     uint32_t generation;
     uint32_t refs;        // that the program has
     uint32_t kept;        // that its tasks and futures have. Both 0: of others' objects the rest means nothing
     uint16_t slab;
     bool is_live;         // own: the record is in use
     uint8_t flags;        // EntryFlags
+
+    void set_size(uint64_t bytes) { size = bytes & ((uint64_t{1} << 48) - 1); }
   };
-  enum EntryFlags : uint8_t { kIsSealed = 1, kIsFile = 2 };
+  enum EntryFlags : uint8_t { kIsSealed = 1, kIsFile = 2, kCanLeave = 4 };
+  static constexpr uint32_t kPinsMax = 0xffff;  // then nobody counts any more: pinned until the last release
   static_assert(sizeof(Entry) == 32);
 
   [[nodiscard]] int init(uint32_t self, shm::MemberSegment& own);

@@ -32,7 +32,7 @@ struct Pins {
 
   // ---- Owner, before the object is readable.
 
-  void reset() { word.store(0, kRelaxed); }
+  void reset(uint64_t pinned_by = 0) { word.store(pinned_by, kRelaxed); }
 
   // ---- Any holder; once until it unpins.
 
@@ -40,6 +40,7 @@ struct Pins {
   [[nodiscard]] bool pin(uint32_t member) { return (word.fetch_or(holder_bit(member)) & kAway) == 0; }
   // Also on behalf of a member that is dead.
   void unpin(uint32_t member) { (void)word.fetch_and(~holder_bit(member)); }
+  [[nodiscard]] bool is_pinned_by(uint32_t member) const { return (word.load(kRelaxed) & holder_bit(member)) != 0; }
 
   // ---- tarnd.
 

@@ -100,6 +100,16 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   return 0;
 }
 
+bool SlabHeap::find_spent_slab(uint32_t& number) const {
+  if (spent_slabs_ == 0) [[likely]]
+    return false;
+  for (uint32_t at = first_slab_; at != 0; at = slabs_[at - 1].next) {
+    number = at - 1;
+    if (is_spent(slabs_[number])) return true;
+  }
+  return false;
+}
+
 bool SlabHeap::find_free_slab(uint64_t keep, uint32_t& number) const {
   if (free_slab_bytes_ <= keep) return false;
   uint32_t largest = 0;
@@ -115,9 +125,12 @@ bool SlabHeap::find_free_slab(uint64_t keep, uint32_t& number) const {
 
 void SlabHeap::drop_slab(uint32_t number) {
   Slab& slab = slabs_[number];
-  TARN_ASSERT(slab.base != nullptr && slab.free_pages == slab.page_count);
-  remove_run(number, 0);
-  count_free(slab, -static_cast<int64_t>(slab.page_count));
+  TARN_ASSERT(slab.base != nullptr && slab.free_pages + slab.abandoned_pages == slab.page_count);
+  for (uint32_t page = 0; page < slab.page_count; page += slab.pages[page].run)
+    if (slab.pages[page].tag == kFreeRun) remove_run(number, page);
+  if (is_spent(slab)) --spent_slabs_;
+  slab.abandoned_pages = 0;
+  count_free(slab, -static_cast<int64_t>(slab.free_pages));
   bytes_ -= slab.page_count * kPage;
   if (slab.next != 0) slabs_[slab.next - 1].previous = slab.previous;
   (slab.previous != 0 ? slabs_[slab.previous - 1].next : first_slab_) = slab.next;
@@ -128,9 +141,11 @@ void SlabHeap::drop_slab(uint32_t number) {
 // Keeps the totals; a slab with no free page, or with nothing else, is where the other total changes.
 void SlabHeap::count_free(Slab& slab, int64_t pages) {
   if (slab.free_pages == slab.page_count) free_slab_bytes_ -= slab.page_count * kPage;
+  if (is_spent(slab)) --spent_slabs_;
   slab.free_pages += static_cast<uint32_t>(pages);
   free_pages_ += static_cast<uint64_t>(pages);
   if (slab.free_pages == slab.page_count) free_slab_bytes_ += slab.page_count * kPage;
+  if (is_spent(slab)) ++spent_slabs_;
 }
 
 // ---- Runs of pages ---------------------------------------------------------------------------
@@ -337,13 +352,26 @@ void SlabHeap::free(uint32_t number, const std::byte* data) {
   free_run(number, page, at.run);
 }
 
+void SlabHeap::abandon(uint32_t number, const std::byte* data) {
+  Slab& slab = slabs_[number];
+  auto page = static_cast<uint32_t>(static_cast<uint64_t>(data - slab.base) / kPage);
+  TARN_ASSERT(page < slab.page_count && slab.pages[page].tag == kUsedRun);
+  uint32_t pages = slab.pages[page].run;
+  slab.pages[page].tag = kAbandonedRun;
+  slab.pages[page + pages - 1].tag = kAbandonedRun;
+  slab.abandoned_pages += pages;
+  if (is_spent(slab)) ++spent_slabs_;
+}
+
 const char* SlabHeap::check() const {
   uint64_t free_pages = 0;
   uint64_t free_slabs = 0;
   uint64_t free_runs = 0;
+  uint32_t spent_slabs = 0;
   for (uint32_t number = first_slab_; number != 0; number = slabs_[number - 1].next) {
     const Slab& slab = slabs_[number - 1];
     uint32_t free_here = 0;
+    uint32_t abandoned_here = 0;
     bool was_free = false;
     for (uint32_t page = 0; page < slab.page_count;) {
       const Page& at = slab.pages[page];
@@ -365,10 +393,13 @@ const char* SlabHeap::check() const {
         free_here += run;
         ++free_runs;
       }
+      if (at.tag == kAbandonedRun) abandoned_here += run;
       was_free = is_free;
       page += run;
     }
     if (free_here != slab.free_pages) return "a slab has miscounted its free pages";
+    if (abandoned_here != slab.abandoned_pages) return "a slab has miscounted its abandoned pages";
+    if (is_spent(slab)) ++spent_slabs;
     free_pages += free_here;
     if (free_here == slab.page_count) free_slabs += slab.page_count * kPage;
   }
@@ -381,7 +412,7 @@ const char* SlabHeap::check() const {
     }
   }
   if (free_runs != 0) return "a free run is in no bin";
-  if (free_pages != free_pages_ || free_slabs != free_slab_bytes_) return "the totals are wrong";
+  if (free_pages != free_pages_ || free_slabs != free_slab_bytes_ || spent_slabs != spent_slabs_) return "the totals are wrong";
   return nullptr;
 }
 

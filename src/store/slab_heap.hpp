@@ -45,6 +45,9 @@ class SlabHeap {
   // 0; kNeedSlab if nothing fits; or an error. size > 0. `hard_pressed` breaks into unused giants.
   [[nodiscard]] int alloc(uint64_t size, Place& out, bool hard_pressed = false);
   void free(uint32_t slab, const std::byte* data);
+  // The pages of an allocation of more than kSmallMax bytes have been taken away: they are not allocated again, and go
+  // with their slab.
+  void abandon(uint32_t slab, const std::byte* data);
   [[nodiscard]] std::byte* at(uint32_t slab, uint64_t offset) const { return slabs_[slab].base + offset; }
 
   [[nodiscard]] Wanted wanted(uint64_t size) const;
@@ -56,6 +59,8 @@ class SlabHeap {
   void trim();
   // If the slabs in which nothing is allocated have more than `keep` bytes together, finds the largest.
   [[nodiscard]] bool find_free_slab(uint64_t keep, uint32_t& number) const;
+  // Finds a slab in which nothing is allocated and something was abandoned: it is of no use any more.
+  [[nodiscard]] bool find_spent_slab(uint32_t& number) const;
   // Forgets a slab in which nothing is allocated.
   void drop_slab(uint32_t number);
 
@@ -76,7 +81,7 @@ class SlabHeap {
   static constexpr uint32_t kLookMax = 64;  // free runs looked at for the best fit in one bin
 
   // What the first and the last page of every run say about it.
-  enum Tag : uint32_t { kFreeRun = 0, kUsedRun = 1, kFirstSpan = 2 };  // from 2 on: span + 2, in all its pages
+  enum Tag : uint32_t { kFreeRun = 0, kUsedRun = 1, kAbandonedRun = 2, kFirstSpan = 3 };  // from 3 on: span + 3, in all its pages
 
   struct Page {
     uint64_t next;  // free runs of a bin: slab 32 | page 32, plus 1; 0 ends the list. First page only
@@ -91,6 +96,7 @@ class SlabHeap {
     os::Mapping map;  // of `pages`
     uint32_t page_count;
     uint32_t free_pages;
+    uint32_t abandoned_pages;
     uint32_t previous;  // all slabs: number + 1
     uint32_t next;
     bool is_giant;
@@ -129,6 +135,9 @@ class SlabHeap {
   void insert_run(uint32_t slab, uint32_t page, uint32_t pages);
   void remove_run(uint32_t slab, uint32_t page);
   void count_free(Slab& slab, int64_t pages);
+  [[nodiscard]] static bool is_spent(const Slab& slab) {
+    return slab.abandoned_pages != 0 && slab.free_pages + slab.abandoned_pages == slab.page_count;
+  }
 
   os::Mapping slab_map_;
   Slab* slabs_ = nullptr;  // by number
@@ -143,6 +152,7 @@ class SlabHeap {
   uint64_t bytes_ = 0;
   uint64_t free_pages_ = 0;
   uint64_t free_slab_bytes_ = 0;
+  uint32_t spent_slabs_ = 0;
   uint64_t next_slab_ = kFirstSlab;
 };
 

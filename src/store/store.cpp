@@ -5,6 +5,7 @@
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "os/clock.hpp"
 
 namespace tarn::store {
 namespace {
@@ -30,6 +31,10 @@ int count(uint32_t& references) {
   return 0;
 }
 
+bool can_leave(uint64_t size, bool is_file) { return size > kStaysMax && !is_file; }
+
+uint32_t seconds_now() { return static_cast<uint32_t>(os::now_ns() / 1'000'000'000); }
+
 bool range_fits(const ObjectRef& ref, uint64_t size) { return ref.offset <= size && ref.size <= size - ref.offset; }
 
 }  // namespace
@@ -52,6 +57,7 @@ int Store::alloc(uint64_t size, SlabHeap::Place& out) {
 
 int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
   heap_.trim();
+  drop_spent_slabs();
   int r = heap_.alloc(size, out);
   if (r != SlabHeap::kNeedSlab) return r;
   if (r = add_slab(size, false); r < 0) {
@@ -63,20 +69,27 @@ int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
     if (r = add_slab(size, true); r < 0) return r;
   }
   r = heap_.alloc(size, out, true);
-  return r == SlabHeap::kNeedSlab ? fail(TARN_E_PROTOCOL, "tarnd gave a slab that is smaller than was asked for") : r;
+  return r == SlabHeap::kNeedSlab ? alloc_slow(size, out) : r;  // another thread came between
 }
 
 int Store::add_slab(uint64_t size, bool may_wait) {
   SlabHeap::Wanted wanted = heap_.wanted(size);
   SlabView slab;
   uint64_t least = std::max(SlabHeap::least(size), SlabHeap::kFirstSlab / 4);
-  if (int r = source_.request_slab(wanted.size, may_wait && least >= wanted.size, slab); r < 0) {
+  auto request = [&](uint64_t bytes, bool wait) {
+    if (!wait) return source_.request_slab(bytes, false, slab);
+    // What it waits for may be what another thread is about to release.
+    Gate::Leave leave(gate_);
+    return source_.request_slab(bytes, true, slab);
+  };
+  if (int r = request(wanted.size, may_wait && least >= wanted.size); r < 0) {
     // The request may be all right and the policy's generosity too much.
     if (r == TARN_E_DAEMON_GONE || least >= wanted.size) return r;
-    if (r = source_.request_slab(least, may_wait, slab); r < 0) return r;
+    if (r = request(least, may_wait); r < 0) return r;
   }
   std::byte* data = slab.mapping.data();
   uint64_t bytes = slab.mapping.size();
+  if (bytes < SlabHeap::least(size)) return fail(TARN_E_PROTOCOL, "tarnd gave a slab that is smaller than was asked for");
   if (int r = slabs_.add_own(self_, slab.slab, std::move(slab.mapping), slab.node); r < 0) return r;
   return heap_.add_slab(slab.slab, data, bytes, wanted.is_giant);
 }
@@ -84,6 +97,15 @@ int Store::add_slab(uint64_t size, bool may_wait) {
 void Store::drop_free_slabs(uint64_t keep) {
   uint32_t slab;
   while (heap_.find_free_slab(keep, slab)) {
+    heap_.drop_slab(slab);
+    slabs_.drop(self_, slab);
+    source_.drop_slab(self_, slab);
+  }
+}
+
+void Store::drop_spent_slabs() {
+  uint32_t slab;
+  while (heap_.find_spent_slab(slab)) {
     heap_.drop_slab(slab);
     slabs_.drop(self_, slab);
     source_.drop_slab(self_, slab);
@@ -119,10 +141,15 @@ int Store::make(uint64_t size, uint32_t& index) {
   }
   Entry& entry = table_.own(index);
   entry.data = place.data;
-  entry.size = size;
+  entry.set_size(size);
   entry.slab = static_cast<uint16_t>(place.slab);
   entry.flags = 0;
   ObjectRecord& record = table_.own_record(index);
+  if (can_leave(size, false)) {
+    entry.flags = ObjectTable::kCanLeave;
+    record.pins.reset();
+    record.used_at.store(seconds_now(), kRelaxed);
+  }
   record.place = ObjectPlace{place.slab, false, place.offset}.pack();
   record.size = size;
   record.type = 0;
@@ -159,7 +186,7 @@ int Store::put(const void* data, uint64_t size, ObjectRef& out) {
   }
   copy(entry->data, data, size);
   Gate::Pass pass(gate_);
-  entry->flags = ObjectTable::kIsSealed;
+  entry->flags |= ObjectTable::kIsSealed;
   table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
   out = ref;
   return 0;
@@ -170,8 +197,15 @@ int Store::create(uint64_t size, ObjectRef& out, void*& data) {
   uint32_t index;
   if (int r = make(size, index); r < 0) return r;
   out = first_reference(index);
-  data = table_.own(index).data;
-  table_.own_record(index).life.open(out.generation, holder_bit(self_));
+  Entry& entry = table_.own(index);
+  data = entry.data;
+  ObjectRecord& record = table_.own_record(index);
+  if ((entry.flags & ObjectTable::kCanLeave) != 0) {
+    // The caller has a pointer, and may keep it to read.
+    entry.pins = 1;
+    record.pins.reset(holder_bit(self_));
+  }
+  record.life.open(out.generation, holder_bit(self_));
   return 0;
 }
 
@@ -212,7 +246,7 @@ int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
   }
   Entry& entry = table_.own(index);
   entry.data = view.data;
-  entry.size = size;
+  entry.set_size(size);
   entry.slab = static_cast<uint16_t>(slab);
   entry.flags = ObjectTable::kIsSealed | ObjectTable::kIsFile;
   ObjectRecord& record = table_.own_record(index);
@@ -278,6 +312,16 @@ int Store::ref(const ObjectRef& ref) {
   return count(entry->refs);
 }
 
+int Store::unpin(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry = table_.held(ref);
+  if (entry == nullptr) return no_object(ref);
+  if ((entry->flags & ObjectTable::kCanLeave) == 0 || entry->pins == ObjectTable::kPinsMax) return 0;
+  if (entry->pins == 0) return fail(TARN_E_STATE, "the object is not pinned: it was unpinned as often as it was got");
+  if (--entry->pins == 0) drop_pin(*table_.record(ref.id));
+  return 0;
+}
+
 int Store::keep(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
   Entry* entry = table_.held(ref);
@@ -340,7 +384,17 @@ void Store::let_go(const ObjectRef& ref) {
   --table_.held_count(member);
   settle_dead();
   ObjectRecord* record = table_.record(ref.id);
-  if (record != nullptr && record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
+  if (record == nullptr) return;
+  if (Entry* entry; table_.entry(ref.id, entry) == 0 && (entry->flags & ObjectTable::kCanLeave) != 0) {
+    entry->pins = 0;
+    if (record->pins.is_pinned_by(self_)) drop_pin(*record);  // while the record is still this object's
+  }
+  if (record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
+}
+
+void Store::drop_pin(ObjectRecord& record) {
+  record.used_at.store(seconds_now(), kRelaxed);
+  record.pins.unpin(self_);
 }
 
 // Nobody holds the object any more.
@@ -362,13 +416,22 @@ void Store::give_back(uint32_t member, uint32_t index) {
 void Store::free_own(uint32_t index) {
   Entry& entry = table_.own(index);
   uint32_t slab = entry.slab;
-  table_.own_record(index).life.recycle(entry.generation);
+  ObjectRecord& record = table_.own_record(index);
+  // Nobody holds it, so this does not change any more: not tarnd either is about to move it.
+  bool is_away = (entry.flags & ObjectTable::kCanLeave) != 0 && record.pins.is_away();
+  record.life.recycle(entry.generation);
   table_.free(index);
   if ((entry.flags & ObjectTable::kIsFile) != 0) {
     slabs_.drop(self_, slab);
     source_.drop_slab(self_, slab);
   } else if (slab != kNoSlab) {
-    heap_.free(slab, entry.data);
+    if (is_away) [[unlikely]] {
+      heap_.abandon(slab, entry.data);
+      source_.drop_copy(slab, static_cast<uint64_t>(entry.data - heap_.at(slab, 0)));
+    } else {
+      heap_.free(slab, entry.data);
+    }
+    drop_spent_slabs();
     if (heap_.bytes_in_free_slabs() > keep_free_) [[unlikely]]
       drop_free_slabs(keep_free_);
   }
@@ -471,36 +534,82 @@ int Store::fill_entry(const ObjectRef& ref, const ObjectRecord& record, Entry& e
   std::byte* data;
   if (int r = locate(ref, record, place, data); r < 0) return r;
   entry.data = data;
-  entry.size = record.size;
+  entry.set_size(record.size);
   entry.generation = ref.generation;
   entry.slab = static_cast<uint16_t>(place.slab);
   entry.flags = ObjectTable::kIsSealed;
   if (place.is_file) entry.flags |= ObjectTable::kIsFile;
+  if (can_leave(record.size, place.is_file)) entry.flags |= ObjectTable::kCanLeave;
+  entry.pins = 0;
   return 0;
 }
 
-int Store::get(const ObjectRef& ref, tarn_bytes& out) {
-  Gate::Pass pass(gate_);
-  Entry* entry = table_.held(ref);
-  if (entry == nullptr) [[unlikely]]
-    return no_object(ref);
-  if (entry->flags != ObjectTable::kIsSealed) [[unlikely]] {
+int Store::get(const ObjectRef& ref, tarn_bytes& out) { return get_as(ref, false, out); }
+
+int Store::get_kept(const ObjectRef& ref, tarn_bytes& out) { return get_as(ref, true, out); }
+
+int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out) {
+  constexpr uint8_t kUsual = ObjectTable::kIsSealed;
+  ObjectRecord* record = nullptr;
+  std::byte* data;
+  {
+    Gate::Pass pass(gate_);
+    Entry* entry = kept ? table_.known(ref) : table_.held(ref);
+    if (entry == nullptr) [[unlikely]]
+      return no_object(ref);
+    if (!range_fits(ref, entry->size)) [[unlikely]]
+      return bad_range(ref, entry->size);
+    out = {entry->data + ref.offset, ref.size};
+    if (entry->flags == kUsual) [[likely]]
+      return 0;
     if ((entry->flags & ObjectTable::kIsSealed) == 0)
       return fail(TARN_E_STATE, "the object is not sealed yet; call tarn_object_seal first");
-    uint32_t member = shm::id_member(ref.id);
-    if (const ObjectRecord* record = table_.record(ref.id); record != nullptr) {
-      if (int r = check_file(ref.id, *record, slabs_.view(member, entry->slab).guard); r < 0) return r;
+    if ((entry->flags & ObjectTable::kCanLeave) != 0 && entry->pins != 0) [[likely]] {
+      if (entry->pins != ObjectTable::kPinsMax) ++entry->pins;
+      return 0;
     }
+    record = table_.record(ref.id);
+    if (record == nullptr) return no_object(ref);
+    if ((entry->flags & ObjectTable::kIsFile) != 0)
+      return check_file(ref.id, *record, slabs_.view(shm::id_member(ref.id), entry->slab).guard);
+    if (record->pins.pin(self_)) {
+      entry->pins = 1;
+      return 0;
+    }
+    // It has to come back. Others use this store meanwhile; so it is kept until then.
+    if (int r = count(entry->kept); r < 0) {
+      record->pins.unpin(self_);
+      return r;
+    }
+    data = entry->data;
+    restoring_.fetch_add(1);
   }
-  if (!range_fits(ref, entry->size)) [[unlikely]]
-    return bad_range(ref, entry->size);
-  out = {entry->data + ref.offset, ref.size};
+  int r = bring_back(ref, *record, data);
+  Gate::Pass pass(gate_);
+  uint32_t others = restoring_.fetch_sub(1) - 1;
+  Entry* entry = table_.known(ref);
+  TARN_ASSERT(entry != nullptr && entry->kept != 0);
+  if (r == 0 && entry->pins != ObjectTable::kPinsMax) {
+    ++entry->pins;
+  } else if (r < 0 && entry->pins == 0 && others == 0) {
+    drop_pin(*record);  // if another thread is at it, the last release does this
+  }
+  if (--entry->kept == 0 && entry->refs == 0) let_go(ref);
+  return r;
+}
+
+// A pinned object that is not in memory. Waits for tarnd.
+int Store::bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data) {
+  ObjectPlace place = ObjectPlace::unpack(record.place);
+  if (int r = source_.restore({ref.id, ref.generation, 0, record.size}, place.slab, place.offset); r < 0) return r;
+  os::prefault(data, os::round_up(record.size, os::kPageSize), os::Access::kRead);
   return 0;
 }
 
-int Store::resolve(const ObjectRef& ref, tarn_bytes& out) {
+int Store::resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned) {
+  is_pinned = false;
   uint32_t member = shm::id_member(ref.id);
-  const ObjectRecord* record = table_.record(ref.id);
+  ObjectRecord* record = table_.record(ref.id);
   // Records that were never in use may have no memory behind them.
   if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
   ObjectState state = record->life.state_now();
@@ -511,7 +620,35 @@ int Store::resolve(const ObjectRef& ref, tarn_bytes& out) {
   std::byte* data;
   if (int r = locate(ref, *record, place, data); r < 0) return r;
   out = {data + ref.offset, ref.size};
+  if (!can_leave(record->size, place.is_file)) [[likely]]
+    return 0;
+  Gate::Pass pass(gate_);
+  Entry* entry;
+  if (int r = table_.entry(ref.id, entry); r < 0) return r;
+  if (entry->generation != ref.generation) {
+    if (member == self_ || (entry->refs | entry->kept) != 0) return no_object(ref);
+    // What it said of another object of this record means nothing any more.
+    entry->generation = ref.generation;
+    entry->pins = 0;
+  }
+  if (entry->pins == 0 && !record->pins.pin(self_)) {
+    // A worker has one thread, so nobody waits at the gate.
+    if (int r = bring_back(ref, *record, data); r < 0) {
+      drop_pin(*record);
+      return r;
+    }
+  }
+  if (entry->pins != ObjectTable::kPinsMax) ++entry->pins;
+  is_pinned = true;
   return 0;
+}
+
+void Store::unpin_resolved(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  Entry* entry;
+  ObjectRecord* record = table_.record(ref.id);
+  if (record == nullptr || table_.entry(ref.id, entry) < 0) return;
+  if (entry->generation == ref.generation && entry->pins != 0 && --entry->pins == 0) drop_pin(*record);
 }
 
 bool Store::take_file_fault() {
@@ -568,6 +705,7 @@ void Store::sweep_dead_member(uint32_t dead, IsReferenced is_referenced, void* c
           is_lost = !is_referenced(context, record.link.load(kRelaxed), shm::make_id(member, i), state.generation);
         if (is_lost) (void)life.abandon(state);
       }
+      if (record.pins.is_pinned_by(dead)) record.pins.unpin(dead);
       if (life.drop(dead, self_) && member != dead) give_back(member, i);
     }
   }
@@ -616,6 +754,7 @@ void Store::settle() {
   if (!reclaim_.exchange(false, std::memory_order_relaxed)) return;
   take_back();
   heap_.trim();
+  drop_spent_slabs();
   drop_free_slabs(0);
 }
 

@@ -50,6 +50,10 @@ class SlabSource {
   [[nodiscard]] virtual int grow_objects(uint32_t objects) = 0;
   // Nothing in that slab or file is alive: nobody needs it any more.
   virtual void drop_slab(uint32_t member, uint32_t slab) = 0;
+  // Brings an object back into memory that this process has pinned, and waits for it.
+  [[nodiscard]] virtual int restore(const ObjectRef& ref, uint32_t slab, uint64_t offset) = 0;
+  // An object of this process that is not in memory was freed: nobody needs its copy any more.
+  virtual void drop_copy(uint32_t slab, uint64_t offset) = 0;
 
  protected:
   ~SlabSource() = default;
@@ -84,8 +88,13 @@ class Store {
 
   // ---- References of this process. A range counts on the whole object.
 
-  // The bytes of a range that this process holds. TARN_E_NO_OBJECT, TARN_E_STATE, TARN_E_FILE_CHANGED.
+  // The bytes of a range that the program holds, pinned: they stay in their place until as many calls of unpin, or the
+  // last release. Waits if they have to come back to memory. TARN_E_NO_OBJECT, TARN_E_STATE, TARN_E_FILE_CHANGED, and those
+  // of SlabSource::restore.
   [[nodiscard]] int get(const ObjectRef& ref, tarn_bytes& out);
+  [[nodiscard]] int unpin(const ObjectRef& ref);
+  // The same as `get` for an object that a future of this process keeps.
+  [[nodiscard]] int get_kept(const ObjectRef& ref, tarn_bytes& out);
   // One reference more to an object that the program holds.
   [[nodiscard]] int ref(const ObjectRef& ref);
   // The first reference of this process, taken while somebody else is known to hold the object.
@@ -113,8 +122,10 @@ class Store {
 
   // ---- Reading in a task, and arguments.
 
-  // The bytes of a range that the caller knows to be held by somebody until it is done with them.
-  [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out);
+  // The bytes of a range that the caller knows to be held by somebody until it is done with them. `is_pinned` says
+  // whether they need unpin_resolved then.
+  [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned);
+  void unpin_resolved(const ObjectRef& ref);
   [[nodiscard]] int alloc_block(uint64_t size, Block& out);
   void free_block(const Block& block, uint64_t size);
   [[nodiscard]] int resolve_block(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size,
@@ -161,9 +172,13 @@ class Store {
   [[nodiscard]] int alloc_record(uint32_t& index);
   [[nodiscard]] int make(uint64_t size, uint32_t& index);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
+  [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out);
+  [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data);
+  void drop_pin(ObjectRecord& record);
   void let_go(const ObjectRef& ref);
   void free_own(uint32_t index);
   void drop_free_slabs(uint64_t keep);
+  void drop_spent_slabs();
   void take_back();
   void take_back_from_dead(uint32_t member);
   void give_back(uint32_t member, uint32_t index);
@@ -187,6 +202,7 @@ class Store {
   std::atomic<bool> reclaim_{false};  // somebody wants empty slabs back, since settle looked
   std::atomic<bool> died_[shm::kMembersMax] = {};           // since settle_dead looked
   std::atomic<bool> is_dead_[shm::kMembersMax] = {};
+  std::atomic<uint32_t> restoring_{0};  // threads that wait for an object to come back
 
   Gate gate_;
   // Guarded by gate_.

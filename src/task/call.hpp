@@ -25,6 +25,11 @@ struct tarn_call {
   tarn_bytes* args;  // inline_args, or allocated for the run
   tarn_bytes inline_args[kCallArgsInline];
 
+  // Objects among them that stay in memory for the run: in inline_pinned, or allocated.
+  size_t pinned_count;
+  tarn::task::ObjectRef* pinned;
+  tarn::task::ObjectRef inline_pinned[kCallArgsInline];
+
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it
   unsigned

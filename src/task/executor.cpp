@@ -253,6 +253,8 @@ bool Executor::run(uint32_t id) {
   call.definition = find_task(record.task);
   call.arg_count = 0;
   call.args = call.inline_args;
+  call.pinned_count = 0;
+  call.pinned = call.inline_pinned;
   call.attempt = record.attempts;
   call.made_for = id;
   call.forks = os::fork_count;
@@ -288,6 +290,7 @@ bool Executor::run(uint32_t id) {
     if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   }
+  unpin_arguments(call);  // before the submitter can know, and let go of them
   finish_run(call, record, mine, owner, code);
   if (call.args != call.inline_args) free(call.args);
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
@@ -296,9 +299,17 @@ bool Executor::run(uint32_t id) {
 
 // The bytes of an object that an argument or a result refers to: perhaps made by a worker that has
 // started only just now.
-int Executor::resolve(const ObjectRef& ref, tarn_bytes& out) {
+int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
   if (int r = view_.know(shm::id_member(ref.id)); r < 0) return r;
-  return store_.resolve(ref, out);
+  bool is_pinned;
+  if (int r = store_.resolve(ref, out, is_pinned); r < 0) return r;
+  if (is_pinned) call.pinned[call.pinned_count++] = ref;  // one place for each argument
+  return 0;
+}
+
+void Executor::unpin_arguments(tarn_call& call) {
+  for (size_t i = 0; i < call.pinned_count; ++i) store_.unpin_resolved(call.pinned[i]);
+  if (call.pinned != call.inline_pinned) free(call.pinned);
 }
 
 int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
@@ -313,7 +324,7 @@ int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const st
   if (format == kOneObject) {
     ObjectRef ref;
     memcpy(&ref, payload, sizeof ref);
-    if (int r = resolve(ref, call.args[0]); r < 0)
+    if (int r = resolve(call, ref, call.args[0]); r < 0)
       return fail_call(call, r, nullptr, "argument 0: %s", last_error());
     return 0;
   }
@@ -328,11 +339,15 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
   if (int r = store_.resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0)
     return fail_call(call, r, nullptr, "arguments: %s", last_error());
   if (ref.count > kCallArgsInline) {
-    call.args = static_cast<tarn_bytes*>(malloc(ref.count * sizeof(tarn_bytes)));
-    if (call.args == nullptr) {
-      call.args = call.inline_args;
+    auto* args = static_cast<tarn_bytes*>(malloc(ref.count * sizeof(tarn_bytes)));
+    auto* pinned = static_cast<ObjectRef*>(malloc(ref.count * sizeof(ObjectRef)));
+    if (args == nullptr || pinned == nullptr) {
+      free(args);
+      free(pinned);
       return fail_call(call, TARN_E_NO_MEMORY, nullptr, "no memory for %u arguments", ref.count);
     }
+    call.args = args;
+    call.pinned = pinned;
   }
   for (uint32_t i = 0; i < ref.count; ++i) {
     BlockEntry entry;
@@ -342,7 +357,7 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
     if (entry.kind == TARN_ARG_VALUE) {
       call.args[i] = {block + entry.offset, entry.size};
     } else if (entry.kind == TARN_ARG_OBJECT) {
-      r = resolve(ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
+      r = resolve(call, ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
     } else {
       r = read_result_of(call, call.args[i], owner, entry.id, entry.generation);
       if (r == TARN_E_DEPENDENCY) return r;
@@ -363,7 +378,7 @@ int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
   const char* message = nullptr;
   call.error_cause = error.code;
   tarn_bytes bytes{};
-  if (error.text.generation != 0 && resolve(error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
+  if (error.text.generation != 0 && resolve(call, error.text, bytes) == 0 && bytes.size > sizeof(ErrorText)) {
     auto* text = static_cast<const ErrorText*>(bytes.data);
     uint64_t strings_size = uint64_t{text->type_size} + text->message_size + text->task_size;
     if (text->cause != 0) call.error_cause = text->cause;
@@ -400,7 +415,7 @@ int Executor::read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, u
     return 0;
   }
   memcpy(&ref, other.payload, sizeof ref);
-  return resolve(ref, out);
+  return resolve(call, ref, out);
 }
 
 void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code) {

@@ -216,7 +216,7 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
 const ErrorText* Submitter::error_text(uint32_t index) {
   ObjectRef ref = result_ref(index, state_of(index));
   tarn_bytes bytes{};
-  if (ref.generation == 0 || adopt_result(index) < 0 || store_.resolve(ref, bytes) < 0) return nullptr;
+  if (ref.generation == 0 || adopt_result(index) < 0 || store_.get_kept(ref, bytes) < 0) return nullptr;
   auto* text = static_cast<const ErrorText*>(bytes.data);
   uint64_t size = sizeof *text;
   if (bytes.size < size) return nullptr;
@@ -265,10 +265,12 @@ int Submitter::result(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {
     out = {record(index).payload, record(index).result_size};
     return 0;
   }
-  Gate::Pass pass(gate_);
-  if ((state.flags & kFailed) != 0) return task_error(index);
-  if (int r = adopt_result(index); r < 0) return r;
-  return store_.resolve(result_ref(index, state), out);
+  {
+    Gate::Pass pass(gate_);
+    if ((state.flags & kFailed) != 0) return task_error(index);
+    if (int r = adopt_result(index); r < 0) return r;
+  }
+  return store_.get_kept(result_ref(index, state), out);  // which may have to wait for the bytes
 }
 
 int Submitter::result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out) {

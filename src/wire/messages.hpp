@@ -40,6 +40,8 @@ enum class Type : uint16_t {
   kQuery = 9,     // tools: answered by kReply, in pieces
   kGoodbye = 10,  // client: closing on purpose
   kTaskNames = 11,  // client: what its tasks are called, for the tools
+  kRestore = 12,    // an object that is away shall come back; whoever asks has pinned it
+  kCopyDrop = 13,   // owner: an object that is away was freed
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -56,6 +58,7 @@ enum class Type : uint16_t {
   kReply = 44,          // tail: a piece of JSON text
   kWake = 45,     // to the client: somebody died or was stopped who may have been about to wake it
   kReclaim = 46,  // somebody needs memory: drop the slabs in which nothing is alive
+  kRestored = 47,  // the answer to kRestore; or kSlabRefused
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -123,6 +126,12 @@ struct SlabRequest {
 struct SlabId {       // kSlabReady, kSlabDrop, kSlabDropped
   uint32_t member;    // owner
   uint32_t slab;      // number among the owner's slabs and files
+};
+
+struct Extent {       // kRestore, kCopyDrop: where an object lies that may be away
+  uint32_t member;    // owner
+  uint32_t slab;
+  uint64_t offset;    // in bytes
 };
 
 struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab are tarnd's to give: zero)

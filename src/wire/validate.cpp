@@ -112,6 +112,14 @@ void check_slab_id(Candidate& c) {
   c.descriptors(0);
 }
 
+void check_extent(Candidate& c) {
+  const auto& m = c.packet.as<Extent>();
+  c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+  c.check(m.slab <= kSlabNumberMax, "slab");
+  c.check(m.offset < kSizeMax, "offset");
+  c.descriptors(0);
+}
+
 void check_slab_info(Candidate& c, bool is_share) {
   const auto& m = c.packet.as<SlabInfo>();
   if (is_share) {
@@ -196,7 +204,11 @@ void check_body(Candidate& c) {
     case Type::kGoodbye:
     case Type::kWake:
     case Type::kReclaim:
+    case Type::kRestored:
       return c.descriptors(0);
+    case Type::kRestore:
+    case Type::kCopyDrop:
+      return check_extent(c);
     case Type::kQuery: {
       const auto& m = p.as<Query>();
       c.check(ends_inside(m.what), "what");
@@ -290,6 +302,8 @@ constexpr Shape kShapes[] = {
     {Type::kQuery, From::kMember, sizeof(Query), false, "QUERY"},
     {Type::kGoodbye, From::kMember, 0, false, "GOODBYE"},
     {Type::kTaskNames, From::kMember, sizeof(TaskNames), true, "TASK_NAMES"},
+    {Type::kRestore, From::kMember, sizeof(Extent), false, "RESTORE"},
+    {Type::kCopyDrop, From::kMember, sizeof(Extent), false, "COPY_DROP"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -305,6 +319,7 @@ constexpr Shape kShapes[] = {
     {Type::kReply, From::kDaemon, sizeof(Reply), true, "REPLY"},
     {Type::kWake, From::kDaemon, 0, false, "WAKE"},
     {Type::kReclaim, From::kDaemon, 0, false, "RECLAIM"},
+    {Type::kRestored, From::kDaemon, 0, false, "RESTORED"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},

@@ -62,6 +62,8 @@ class InProcessHost {
     int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override;
     int grow_objects(uint32_t) override { return 0; }
     void drop_slab(uint32_t member, uint32_t slab) override;
+    int restore(const shm::ObjectRef&, uint32_t, uint64_t) override { return 0; }  // nothing is ever away
+    void drop_copy(uint32_t, uint64_t) override {}
 
     InProcessHost* host = nullptr;
     os::Mapping board_map;

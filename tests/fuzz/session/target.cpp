@@ -193,7 +193,8 @@ class World {
                                      wire::Type::kSlabDrop,    wire::Type::kFileShare,
                                      wire::Type::kGrow,        wire::Type::kRecovered,
                                      wire::Type::kReady,       wire::Type::kQuery,
-                                     wire::Type::kGoodbye,     wire::Type::kTaskNames};
+                                     wire::Type::kGoodbye,     wire::Type::kTaskNames,
+                                     wire::Type::kRestore,     wire::Type::kCopyDrop};
     wire::Type type = kTypes[input.byte() % std::size(kTypes)];
     wire::Builder message(buffer.bytes, type, input.byte());
     switch (type) {
@@ -203,6 +204,12 @@ class World {
       case wire::Type::kSlabDrop: {
         uint8_t member = input.byte();
         message.body<wire::SlabId>() = {member == 0 ? peer.member : member, static_cast<uint32_t>(input.number())};
+        return transmit(peer.socket, message);
+      }
+      case wire::Type::kRestore:
+      case wire::Type::kCopyDrop: {
+        uint8_t member = input.byte();
+        message.body<wire::Extent>() = {member == 0 ? peer.member : member, input.byte(), input.number() * 4096};
         return transmit(peer.socket, message);
       }
       case wire::Type::kFileShare: {

@@ -61,6 +61,24 @@ class HeapModel {
     heap.free(object.place.slab, object.place.data);
   }
 
+  void abandon(const Object& object) {
+    EXPECT_EQ(used.erase(reinterpret_cast<uintptr_t>(object.place.data)), 1u);
+    heap.abandon(object.place.slab, object.place.data);
+    // Nobody may get it again.
+    auto begin = reinterpret_cast<uintptr_t>(object.place.data);
+    used[begin] = begin + object.size;
+    ++abandoned;
+  }
+
+  void drop_spent() {
+    for (uint32_t slab; heap.find_spent_slab(slab);) {
+      auto begin = reinterpret_cast<uintptr_t>(slabs.at(slab).data());
+      used.erase(used.lower_bound(begin), used.lower_bound(begin + slabs.at(slab).size()));
+      heap.drop_slab(slab);
+      slabs.erase(slab);
+    }
+  }
+
   void add_slab(SlabHeap::Wanted wanted) {
     os::Mapping memory;
     ASSERT_EQ(os::Mapping::reserve(wanted.size, memory), 0);
@@ -81,6 +99,7 @@ class HeapModel {
   SlabHeap heap;
   std::map<uint32_t, os::Mapping> slabs;
   std::map<uintptr_t, uintptr_t> used;
+  uint32_t abandoned = 0;
   uint32_t next = 7;  // numbers are tarnd's to choose
 };
 
@@ -115,6 +134,38 @@ TEST(SlabHeapTest, random_sequences_never_overlap_and_end_in_whole_slabs) {
     EXPECT_EQ(model.drop_free(0), model.next - 7);
     EXPECT_EQ(model.heap.bytes(), 0u);
   }
+}
+
+TEST(SlabHeapTest, abandoned_pages_are_given_to_nobody_and_go_with_their_slab) {
+  std::mt19937_64 random(seed_of_run());
+  HeapModel model;
+  std::vector<HeapModel::Object> objects;
+  for (int step = 0; step < 4000; ++step) {
+    if (objects.empty() || random() % 100 < (step / 500 % 2 == 0 ? 65u : 40u)) {
+      objects.push_back(model.alloc(random() % 3 == 0 ? 1 + random() % 1000 : SlabHeap::kSmallMax + 1 + random() % 400'000));
+    } else {
+      size_t i = random() % objects.size();
+      if (objects[i].size > SlabHeap::kSmallMax && random() % 3 == 0) {
+        model.abandon(objects[i]);
+      } else {
+        model.free(objects[i]);
+      }
+      model.drop_spent();
+      objects[i] = objects.back();
+      objects.pop_back();
+    }
+    if (step % 500 == 0) {
+      ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+    }
+  }
+  EXPECT_GT(model.abandoned, 100u);
+  for (const auto& object : objects) model.free(object);
+  model.heap.trim();
+  model.drop_spent();
+  ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+  model.drop_free(0);
+  EXPECT_EQ(model.heap.bytes(), 0u);
+  EXPECT_TRUE(model.slabs.empty());
 }
 
 TEST(SlabHeapTest, serves_every_size_at_its_edges) {

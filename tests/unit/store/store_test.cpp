@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "base/error.hpp"
@@ -27,6 +28,7 @@ class FakeSession {
     Fd fd;
     uint64_t size;
     bool is_file;
+    Fd writer;
   };
 
   struct Process final : SlabSource {
@@ -42,7 +44,7 @@ class FakeSession {
       EXPECT_EQ(os::memfd_open_reader(fd, reader), 0);
       out.slab = next_slab++;
       out.node = 0;
-      session.slabs[{self, out.slab}] = {std::move(reader), size, false};
+      session.slabs[{self, out.slab}] = {std::move(reader), size, false, std::move(fd)};
       ++requests;
       return 0;
     }
@@ -55,7 +57,7 @@ class FakeSession {
     int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override {
       member = self;
       slab = next_slab++;
-      session.slabs[{self, slab}] = {std::move(file), size, true};
+      session.slabs[{self, slab}] = {std::move(file), size, true, {}};
       return 0;
     }
     int grow_objects(uint32_t objects) override {
@@ -67,6 +69,18 @@ class FakeSession {
       for (auto& process : session.processes)
         if (process != nullptr && process.get() != this) process->store.on_slab_dropped(member, slab);
     }
+
+    // Puts the bytes back that take_away took.
+    int restore(const ObjectRef& ref, uint32_t slab, uint64_t offset) override {
+      ++session.restores;
+      if (session.restore_error != 0) return fail(session.restore_error, "no room for the object");
+      auto& slot = session.slabs[{shm::id_member(ref.id), slab}];
+      std::string& copy = session.copies.at({shm::id_member(ref.id), slab, offset});
+      EXPECT_EQ(pwrite(slot.writer.get(), copy.data(), copy.size(), static_cast<off_t>(offset)), static_cast<ssize_t>(copy.size()));
+      session.record(ref).pins.come_back();
+      return 0;
+    }
+    void drop_copy(uint32_t slab, uint64_t offset) override { EXPECT_EQ(session.copies.erase({self, slab, offset}), 1u); }
 
     FakeSession& session;
     uint32_t self;
@@ -116,8 +130,32 @@ class FakeSession {
 
   Store& store(uint32_t m) { return processes[m]->store; }
 
+  ObjectRecord& record(const ObjectRef& ref) {
+    auto* segment = reinterpret_cast<shm::MemberSegment*>(processes[kAnybody]->segments[shm::id_member(ref.id) - shm::kClientMember].data());
+    return ObjectTable::records(*segment)[shm::id_index(ref.id)];
+  }
+
+  // What tarnd does with an object when memory is short. False if somebody has pinned it.
+  bool take_away(const ObjectRef& ref) {
+    ObjectRecord& object = record(ref);
+    ObjectPlace place = ObjectPlace::unpack(object.place);
+    Slab& slab = slabs.at({shm::id_member(ref.id), place.slab});
+    std::string copy(object.size, '\0');
+    EXPECT_EQ(pread(slab.writer.get(), copy.data(), copy.size(), static_cast<off_t>(place.offset)), static_cast<ssize_t>(copy.size()));
+    if (!object.pins.leave()) return false;
+    copies[{shm::id_member(ref.id), place.slab, place.offset}] = std::move(copy);
+    EXPECT_EQ(fallocate(slab.writer.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(place.offset),
+                        static_cast<off_t>(os::round_up(object.size, os::kPageSize))), 0);
+    return true;
+  }
+
+  static constexpr uint32_t kAnybody = shm::kClientMember;
+
   uint64_t largest = UINT64_MAX;
   size_t slabs_max = SIZE_MAX;
+  uint32_t restores = 0;
+  int restore_error = 0;
+  std::map<std::tuple<uint32_t, uint32_t, uint64_t>, std::string> copies;
   std::vector<Fd> segments;
   std::map<std::pair<uint32_t, uint32_t>, Slab> slabs;
   std::vector<std::unique_ptr<Process>> processes;
@@ -133,6 +171,12 @@ ObjectRef put(Store& store, const std::string& text) {
   ObjectRef ref{};
   EXPECT_EQ(store.put(text.data(), text.size(), ref), 0) << last_error();
   return ref;
+}
+
+// As a worker reads an argument, for good.
+int resolve(Store& store, const ObjectRef& ref, tarn_bytes& bytes) {
+  bool is_pinned;
+  return store.resolve(ref, bytes, is_pinned);
 }
 
 // The client's own reference to a result, as tarn_future_object and tarn_future_release give it.
@@ -162,7 +206,7 @@ TEST(StoreTest, what_one_puts_all_read_in_place) {
   tarn_bytes here{};
   tarn_bytes there{};
   ASSERT_EQ(session.store(kClient).get(ref, here), 0);
-  ASSERT_EQ(session.store(kWorker).resolve(ref, there), 0) << last_error();
+  ASSERT_EQ(resolve(session.store(kWorker), ref, there), 0) << last_error();
   EXPECT_EQ(text_of(there), "hello");
   EXPECT_NE(here.data, there.data);  // other mappings: no address is shared
   EXPECT_EQ(reinterpret_cast<uintptr_t>(there.data) % 64, 0u);
@@ -178,7 +222,7 @@ TEST(StoreTest, objects_of_every_size_keep_their_bytes) {
   }
   for (auto& [ref, text] : objects) {
     tarn_bytes bytes{};
-    ASSERT_EQ(session.store(kWorker).resolve(ref, bytes), 0) << last_error();
+    ASSERT_EQ(resolve(session.store(kWorker), ref, bytes), 0) << last_error();
     EXPECT_EQ(text_of(bytes), text);
     EXPECT_NE(bytes.data, nullptr);
     EXPECT_EQ(client.release(ref), 0);
@@ -194,7 +238,7 @@ TEST(StoreTest, an_unsealed_object_is_its_makers_alone) {
   memset(data, 'x', 100);
   tarn_bytes bytes{};
   EXPECT_EQ(client.get(ref, bytes), TARN_E_STATE);
-  EXPECT_EQ(session.store(kWorker).resolve(ref, bytes), TARN_E_STATE);
+  EXPECT_EQ(resolve(session.store(kWorker), ref, bytes), TARN_E_STATE);
   EXPECT_EQ(session.store(kWorker).acquire(ref), TARN_E_GONE);
   ASSERT_EQ(client.seal(ref), 0);
   EXPECT_EQ(client.seal(ref), TARN_E_STATE);
@@ -222,7 +266,7 @@ TEST(StoreTest, ranges_count_on_the_whole_object_and_stay_inside_it) {
                         ObjectRef{ref.id, ref.generation, UINT64_MAX, 2}}) {
     EXPECT_EQ(client.get(bad, bytes), TARN_E_ARGUMENT);
     EXPECT_EQ(client.ref(bad), TARN_E_ARGUMENT);
-    EXPECT_EQ(session.store(kWorker).resolve(bad, bytes), TARN_E_ARGUMENT);
+    EXPECT_EQ(resolve(session.store(kWorker), bad, bytes), TARN_E_ARGUMENT);
   }
   EXPECT_EQ(client.release(slice), 0);
   EXPECT_EQ(client.release(slice), TARN_E_NO_OBJECT);
@@ -240,7 +284,7 @@ TEST(StoreTest, handles_that_mean_nothing_are_refused) {
   ObjectRef nowhere{shm::make_id(1023, 0), ref.generation, 0, 1};
   for (const ObjectRef& bad : {old, high, nobody, nowhere}) {
     EXPECT_EQ(client.get(bad, bytes), TARN_E_NO_OBJECT);
-    EXPECT_EQ(client.resolve(bad, bytes), TARN_E_NO_OBJECT);
+    EXPECT_EQ(resolve(client, bad, bytes), TARN_E_NO_OBJECT);
     EXPECT_EQ(client.ref(bad), TARN_E_NO_OBJECT);
     EXPECT_EQ(client.release(bad), TARN_E_NO_OBJECT);
     EXPECT_EQ(client.adopt(bad), TARN_E_NO_OBJECT);
@@ -252,7 +296,7 @@ TEST(StoreTest, handles_that_mean_nothing_are_refused) {
   ObjectRef next = put(client, "y");
   EXPECT_EQ(next.id, ref.id);
   EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
-  EXPECT_EQ(session.store(kWorker).resolve(ref, bytes), TARN_E_NO_OBJECT);
+  EXPECT_EQ(resolve(session.store(kWorker), ref, bytes), TARN_E_NO_OBJECT);
 }
 
 // There is room for a slab of a size of which only some can hold the object. Expect: it is made, or the store is full.
@@ -281,9 +325,9 @@ TEST(StoreTest, who_releases_more_than_he_has_is_told_also_while_a_task_keeps_th
   EXPECT_EQ(client.release(ref), TARN_E_NO_OBJECT);
   EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
   EXPECT_EQ(client.keep(ref), TARN_E_NO_OBJECT);
-  EXPECT_EQ(client.resolve(ref, bytes), 0);  // the task still reads it
+  EXPECT_EQ(resolve(client, ref, bytes), 0);  // the task still reads it
   client.unkeep(ref);
-  EXPECT_EQ(client.resolve(ref, bytes), TARN_E_NO_OBJECT);
+  EXPECT_EQ(resolve(client, ref, bytes), TARN_E_NO_OBJECT);
 }
 
 TEST(StoreTest, a_result_passes_to_the_client_and_its_memory_comes_back_to_the_worker) {
@@ -554,7 +598,7 @@ TEST(StoreFileTest, a_mapped_file_is_an_object_like_any_other) {
   ObjectRef slice = ref;
   slice.offset = 4;
   slice.size = 4;
-  ASSERT_EQ(session.store(kWorker).resolve(slice, bytes), 0);
+  ASSERT_EQ(resolve(session.store(kWorker), slice, bytes), 0);
   EXPECT_EQ(text_of(bytes), "file");
   tarn_object_details details{};
   ASSERT_EQ(client.info(ref, details), 0);
@@ -573,15 +617,15 @@ TEST(StoreFileTest, a_file_that_shrinks_under_a_reader_is_changed_for_everybody)
   ObjectRef ref{};
   ASSERT_EQ(client.map_file(std::move(file), 3 * os::kPageSize, ref), 0);
   tarn_bytes bytes{};
-  ASSERT_EQ(worker.resolve(ref, bytes), 0);
+  ASSERT_EQ(resolve(worker, ref, bytes), 0);
   ASSERT_EQ(ftruncate(truncator.get(), os::kPageSize), 0);
   EXPECT_FALSE(worker.take_file_fault());
   EXPECT_EQ(static_cast<const volatile char*>(bytes.data)[2 * os::kPageSize], 0);
   EXPECT_TRUE(worker.take_file_fault());
   EXPECT_FALSE(worker.take_file_fault());
-  EXPECT_EQ(worker.resolve(ref, bytes), TARN_E_FILE_CHANGED);
+  EXPECT_EQ(resolve(worker, ref, bytes), TARN_E_FILE_CHANGED);
   EXPECT_EQ(client.get(ref, bytes), TARN_E_FILE_CHANGED);
-  EXPECT_EQ(session.store(kSecond).resolve(ref, bytes), TARN_E_FILE_CHANGED);
+  EXPECT_EQ(resolve(session.store(kSecond), ref, bytes), TARN_E_FILE_CHANGED);
   EXPECT_EQ(client.release(ref), 0);
 }
 
@@ -612,6 +656,148 @@ TEST(StoreTest, threads_of_one_process_share_it) {
     });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(client.release(shared), 0);
+}
+
+// ---- Leaving memory --------------------------------------------------------------------------
+
+constexpr uint64_t kLarge = 300'000;
+
+TEST(StoreLeaveTest, what_is_got_stays_until_it_is_unpinned_as_often) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::string text(kLarge, 'x');
+  ObjectRef ref = put(client, text);
+  tarn_bytes bytes{};
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(client.unpin(ref), 0);
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(client.unpin(ref), 0);
+  EXPECT_TRUE(session.take_away(ref));
+  EXPECT_EQ(client.unpin(ref), TARN_E_STATE);
+  // It comes back to where it was, and stays.
+  const void* before = bytes.data;
+  ASSERT_EQ(client.get(ref, bytes), 0) << last_error();
+  EXPECT_EQ(bytes.data, before);
+  EXPECT_EQ(text_of(bytes), text);
+  EXPECT_EQ(session.restores, 1u);
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(client.release(ref), 0);
+}
+
+TEST(StoreLeaveTest, a_pointer_that_create_gave_pins_and_put_does_not) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref{};
+  void* data = nullptr;
+  ASSERT_EQ(client.create(kLarge, ref, data), 0);
+  memset(data, 7, kLarge);
+  ASSERT_EQ(client.seal(ref), 0);
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(client.unpin(ref), 0);
+  EXPECT_TRUE(session.take_away(ref));
+  ObjectRef other = put(client, std::string(kLarge, 'y'));
+  EXPECT_TRUE(session.take_away(other));
+}
+
+TEST(StoreLeaveTest, small_objects_never_leave_and_need_no_pins) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, std::string(kStaysMax, 's'));
+  tarn_bytes bytes{};
+  EXPECT_EQ(client.unpin(ref), 0);
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  EXPECT_FALSE(session.record(ref).pins.is_pinned());
+  EXPECT_EQ(client.unpin(ref), 0);
+  EXPECT_EQ(client.unpin(ref), 0);
+}
+
+TEST(StoreLeaveTest, the_last_release_of_a_process_unpins_and_others_keep_theirs) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef ref = put(client, std::string(kLarge, 'z'));
+  ASSERT_EQ(worker.acquire(ref), 0);
+  tarn_bytes bytes{};
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  ASSERT_EQ(worker.get(ref, bytes), 0);
+  EXPECT_EQ(client.release(ref), 0);
+  EXPECT_TRUE(session.record(ref).pins.is_pinned_by(kWorker));
+  EXPECT_FALSE(session.record(ref).pins.is_pinned_by(kClient));
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(worker.release(ref), 0);
+  EXPECT_FALSE(session.record(ref).pins.is_pinned());
+}
+
+TEST(StoreLeaveTest, a_task_pins_its_arguments_as_often_as_it_has_them) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef ref = put(client, std::string(kLarge, 'a'));
+  ASSERT_TRUE(session.take_away(ref));
+  tarn_bytes bytes{};
+  bool is_pinned = false;
+  ASSERT_EQ(worker.resolve(ref, bytes, is_pinned), 0) << last_error();
+  EXPECT_TRUE(is_pinned);
+  EXPECT_EQ(text_of(bytes), std::string(kLarge, 'a'));
+  ASSERT_EQ(worker.resolve(ref, bytes, is_pinned), 0);
+  EXPECT_EQ(session.restores, 1u);
+  worker.unpin_resolved(ref);
+  EXPECT_FALSE(session.take_away(ref));
+  worker.unpin_resolved(ref);
+  EXPECT_TRUE(session.take_away(ref));
+}
+
+TEST(StoreLeaveTest, pins_of_the_dead_are_swept) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, std::string(kLarge, 'b'));
+  tarn_bytes bytes{};
+  bool is_pinned = false;
+  ASSERT_EQ(session.store(kWorker).resolve(ref, bytes, is_pinned), 0);
+  session.kill(kWorker);
+  EXPECT_FALSE(session.take_away(ref));
+  session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  EXPECT_TRUE(session.take_away(ref));
+}
+
+TEST(StoreLeaveTest, an_object_that_cannot_come_back_is_an_error_and_stays_findable) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = put(client, std::string(kLarge, 'c'));
+  ASSERT_TRUE(session.take_away(ref));
+  session.restore_error = TARN_E_STORE_FULL;
+  tarn_bytes bytes{};
+  EXPECT_EQ(client.get(ref, bytes), TARN_E_STORE_FULL);
+  EXPECT_FALSE(session.record(ref).pins.is_pinned());
+  session.restore_error = 0;
+  ASSERT_EQ(client.get(ref, bytes), 0);
+  EXPECT_EQ(text_of(bytes), std::string(kLarge, 'c'));
+}
+
+TEST(StoreLeaveTest, what_is_freed_while_away_leaves_neither_its_copy_nor_its_slab) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef small = put(client, "holds the first slab");
+  ObjectRef away = put(client, std::string(kLarge, 'd'));
+  uint32_t slab = ObjectPlace::unpack(session.record(away).place).slab;
+  uint64_t offset = ObjectPlace::unpack(session.record(away).place).offset;
+  ASSERT_TRUE(session.take_away(away));
+  EXPECT_EQ(client.release(away), 0);
+  EXPECT_TRUE(session.copies.empty());
+  // Its place has no memory, and is given to nobody.
+  for (int i = 0; i < 4; ++i) {
+    ObjectRef next = put(client, std::string(kLarge, 'e'));
+    ObjectPlace place = ObjectPlace::unpack(session.record(next).place);
+    EXPECT_FALSE(place.slab == slab && place.offset < offset + kLarge && offset < place.offset + kLarge);
+    EXPECT_EQ(client.release(next), 0);
+  }
+  EXPECT_TRUE(session.slabs.contains({kClient, slab}));
+  EXPECT_EQ(client.release(small), 0);
+  client.on_reclaim();
+  client.settle();
+  EXPECT_EQ(session.slabs_of(kClient), 0u);
 }
 
 }  // namespace

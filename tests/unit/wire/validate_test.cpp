@@ -128,6 +128,8 @@ std::vector<Sample> all_samples() {
       empty_sample(Type::kGoodbye, From::kMember),
       sample(Type::kTaskNames, From::kMember, 0, TaskNames{12, 0},
              std::string("count\0lines\0", 12)),
+      sample(Type::kRestore, From::kMember, 0, Extent{1, 2, 4096}),
+      sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
       sample(Type::kWelcome, From::kDaemon, 2, good_welcome()),
       sample(Type::kRefused, From::kDaemon, 0, refusal<Refused>()),
       sample(Type::kMemberAdded, From::kDaemon, 1, member(5, 0, 0, 4096)),
@@ -144,6 +146,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kReply, From::kDaemon, 0, Reply{1, 2}, "{}"),
       empty_sample(Type::kWake, From::kDaemon),
       empty_sample(Type::kReclaim, From::kDaemon),
+      empty_sample(Type::kRestored, From::kDaemon),
       sample(Type::kSpawn, From::kDaemonToSpawn, 5, good_spawn(), groups + kArgv + kEnvironment),
       sample(Type::kKill, From::kDaemonToSpawn, 0, Kill{3, 9, 0}),
       sample(Type::kSpawned, From::kSpawn, 1, Spawned{3, 4, 0}),
@@ -286,6 +289,13 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   id("member", [](SlabId& s) { s.member = 0; });
   id("member", [](SlabId& s) { s.member = 256; });
   id("slab", [](SlabId& s) { s.slab = kSlabNumberMax + 1; });
+
+  auto extent = [](const char* field, const std::function<void(Extent&)>& change) {
+    expect_wrong(Type::kRestore, From::kMember, 0, Extent{1, 0, 0}, "", field, change);
+  };
+  extent("member", [](Extent& e) { e.member = 0; });
+  extent("slab", [](Extent& e) { e.slab = kSlabNumberMax + 1; });
+  extent("offset", [](Extent& e) { e.offset = kSizeMax; });
 
   auto recovered = [](const char* field, const std::function<void(MemberInfo&)>& change) {
     expect_wrong(Type::kRecovered, From::kMember, 0, member(0, 0, 0, 0), "", field, change);
