@@ -1,0 +1,328 @@
+#include "spill.hpp"
+
+#define XXH_INLINE_ALL
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+
+#include "base/error.hpp"
+#include "os/memory.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr auto kBufferPatience = std::chrono::seconds(2);  // then a thread without work has no memory either
+constexpr uint64_t kDiscardPiece = 64u << 20;
+
+// All of it, or a negative code. `what` and the rest name the file for messages.
+template <class Call>
+int transfer_all(Call call, uint64_t size, int code, const char* what) {
+  for (uint64_t at = 0; at < size;) {
+    ssize_t count = call(at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno(code, "cannot %s", what);
+    if (count == 0) return fail(code, "cannot %s: the file ends early", what);
+    at += static_cast<uint64_t>(count);
+  }
+  return 0;
+}
+
+int punch(int file, uint64_t offset, uint64_t size) {
+  int r;
+  do {
+    r = fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size));
+  } while (r < 0 && errno == EINTR);
+  return r < 0 ? fail_errno(TARN_E_SYSTEM, "cannot give up %llu bytes of a file", static_cast<unsigned long long>(size)) : 0;
+}
+
+}  // namespace
+
+struct Spill::File {
+  Fd fd;
+  uint64_t size;
+  uint64_t end = 0;
+};
+
+// Page-aligned memory for one piece, as O_DIRECT wants it.
+struct Spill::Buffer {
+  Buffer() : data(static_cast<std::byte*>(mmap(nullptr, kPiece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+    if (data == MAP_FAILED) data = nullptr;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() {
+    if (data != nullptr) munmap(data, kPiece);
+  }
+  void empty() {
+    if (data != nullptr) madvise(data, kPiece, MADV_DONTNEED);
+  }
+  std::byte* data;
+};
+
+Spill::Copy::~Copy() {
+  if (file_ == nullptr) return;
+  // Others follow in the file, and the disk has the room back before the file goes.
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kErase;
+  job->user = user_;
+  job->range = {nullptr, 0, size_};
+  job->file = std::move(file_);
+  job->file_offset = offset_;
+  job->charge = std::move(charge_);
+  spill_.submit(std::move(job));
+}
+
+Spill::Spill(Loop& loop, std::string directory) : loop_(loop), directory_(std::move(directory)) {}
+
+Spill::~Spill() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  // Copies that jobs hold submit one more each when they go: nobody does those any more, and the files end here.
+  auto drop = [this](std::vector<std::shared_ptr<Job>> jobs) { jobs.clear(); };
+  drop(std::exchange(finished_, {}));
+  for (Line& line : lines_) {
+    auto jobs = std::exchange(line.jobs, {});
+    jobs.clear();
+  }
+}
+
+// ---- The disk --------------------------------------------------------------------------------
+
+const char* Spill::why_off() {
+  if (!was_looked_at_) {
+    was_looked_at_ = true;
+    struct statfs status;
+    if (directory_.empty()) {
+      why_off_ = "no directory is configured for it";
+    } else if (statfs(directory_.c_str(), &status) < 0) {
+      (void)fail_errno(TARN_E_SYSTEM, "%s cannot be used", directory_.c_str());
+      why_off_ = last_error();
+    } else if (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC) {
+      why_off_ = directory_ + " lies in memory itself";
+    } else if (std::shared_ptr<File> file; open_file(kFileSize, file) < 0) {
+      why_off_ = last_error();
+    }
+  }
+  return why_off_.empty() ? nullptr : why_off_.c_str();
+}
+
+uint64_t Spill::disk_free() const {
+  struct statfs status;
+  if (statfs(directory_.c_str(), &status) < 0) return 0;
+  return static_cast<uint64_t>(status.f_bavail) * static_cast<uint64_t>(status.f_bsize);
+}
+
+// A file without a name. It has its size from the start, so that no write has to extend it.
+int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) {
+  constexpr int kFlags = O_RDWR | O_CLOEXEC;
+  Fd fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | O_DIRECT | kFlags, 0600)};
+  // A file system without O_DIRECT says EINVAL.
+  if (!fd.valid() && errno == EINVAL) fd = Fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | kFlags, 0600)};
+  if (!fd.valid()) return fail_errno(TARN_E_SYSTEM, "cannot make a file in %s", directory_.c_str());
+  if (ftruncate(fd.get(), static_cast<off_t>(size)) < 0)
+    return fail_errno(TARN_E_SYSTEM, "cannot make a file of %llu bytes in %s", static_cast<unsigned long long>(size),
+                      directory_.c_str());
+  out = std::make_shared<File>(File{std::move(fd), size});
+  return 0;
+}
+
+int Spill::find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset) {
+  if (last_file_ == nullptr || size > last_file_->size - last_file_->end) {
+    if (int r = open_file(std::max(size, kFileSize), last_file_); r < 0) return r;
+  }
+  file = last_file_;
+  offset = file->end;
+  file->end += size;
+  return 0;
+}
+
+// ---- Jobs ------------------------------------------------------------------------------------
+
+int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, Done done,
+                std::shared_ptr<Copy>& out) {
+  auto copy = std::make_shared<Copy>(*this, user);
+  if (int r = Charge::take(disk, range.size, copy->charge_); r < 0) return r;
+  if (int r = find_room(range.size, copy->file_, copy->offset_); r < 0) return r;
+  copy->size_ = range.size;
+  copy->sums_.resize((range.size + kPiece - 1) / kPiece);
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kSave;
+  job->user = user;
+  job->wanted = std::move(wanted);
+  job->range = std::move(range);
+  job->copy = copy;
+  job->file = copy->file_;
+  job->file_offset = copy->offset_;
+  job->done = std::move(done);
+  submit(std::move(job));
+  out = std::move(copy);
+  return 0;
+}
+
+void Spill::load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done) {
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kLoad;
+  job->user = user;
+  job->wanted = std::move(wanted);
+  job->range = std::move(range);
+  job->file = copy->file_;
+  job->file_offset = copy->offset_;
+  job->copy = std::move(copy);
+  job->done = std::move(done);
+  submit(std::move(job));
+}
+
+void Spill::discard(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done) {
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kDiscard;
+  job->user = user;
+  job->wanted = std::move(wanted);
+  job->range = std::move(range);
+  job->done = std::move(done);
+  submit(std::move(job));
+}
+
+void Spill::submit(std::shared_ptr<Job> job) {
+  if (threads_.empty()) start();
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    ++under_way_;
+    Line& line = lines_[job->kind == Kind::kLoad ? 0 : 1];
+    auto& jobs = line.jobs[job->user];
+    if (jobs.empty()) line.turns.push_back(job->user);
+    jobs.push_back(std::move(job));
+  }
+  wake_.notify_all();
+}
+
+void Spill::start() {
+  event_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  watch_ = loop_.watch(event_.get(), EPOLLIN, [this](uint32_t) { deliver(); });
+  if (!event_.valid() || !watch_.active()) throw std::runtime_error("cannot make an event descriptor");
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (uint32_t i = 0; i < kThreads; ++i) threads_.emplace_back([this] { work(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+bool Spill::idle() {
+  std::lock_guard lock(mutex_);
+  return under_way_ == 0;
+}
+
+// The next piece in turn, with mutex_ held; nullptr if there is none.
+std::shared_ptr<Spill::Job> Spill::take_piece(uint64_t& at, uint64_t& size) {
+  Line& line = lines_[next_line_].turns.empty() ? lines_[1 - next_line_] : lines_[next_line_];
+  if (line.turns.empty()) return nullptr;
+  next_line_ = &line == &lines_[0] ? 1 : 0;
+  uid_t user = line.turns.front();
+  line.turns.pop_front();
+  auto found = line.jobs.find(user);
+  std::shared_ptr<Job> job = found->second.front();
+  // What nobody wants any more ends with no further piece, unless it is what nobody waits for anyhow.
+  bool is_over = job->kind != Kind::kErase && (job->code < 0 || job->wanted.expired());
+  at = job->next;
+  uint64_t piece = job->kind == Kind::kSave || job->kind == Kind::kLoad ? kPiece : kDiscardPiece;
+  size = is_over ? 0 : std::min(piece, job->range.size - at);
+  job->next += size;
+  ++job->running;
+  if (is_over || job->next == job->range.size) found->second.pop_front();
+  if (found->second.empty()) {
+    line.jobs.erase(found);
+  } else {
+    line.turns.push_back(user);
+  }
+  if (is_over) job->next = job->range.size;
+  return job;
+}
+
+void Spill::work() {
+  Buffer buffer;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    uint64_t at;
+    uint64_t size;
+    std::shared_ptr<Job> job = take_piece(at, size);
+    if (job == nullptr) {
+      if (wake_.wait_for(lock, kBufferPatience) == std::cv_status::no_timeout) continue;
+      buffer.empty();
+      wake_.wait(lock, [this] { return stopping_ || !lines_[0].turns.empty() || !lines_[1].turns.empty(); });
+      continue;
+    }
+    lock.unlock();
+    int code = size == 0 ? 0 : do_piece(*job, at, size, buffer);
+    std::string text = code < 0 ? last_error() : "";
+    lock.lock();
+    if (code < 0 && job->code == 0) {
+      job->code = code;
+      job->text = std::move(text);
+    }
+    if (--job->running == 0 && job->next == job->range.size) {
+      finished_.push_back(std::move(job));
+      uint64_t one = 1;
+      [[maybe_unused]] ssize_t written = write(event_.get(), &one, sizeof one);
+    }
+    job.reset();  // with the lock: the loop thread shall be the last to have it
+  }
+}
+
+int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
+  if (job.kind == Kind::kErase) return punch(job.file->fd.get(), job.file_offset + at, size);
+  int slab = job.range.file->get();
+  auto slab_at = static_cast<off_t>(job.range.begin + at);
+  if (job.kind == Kind::kDiscard) return punch(slab, static_cast<uint64_t>(slab_at), size);
+  if (buffer.data == nullptr) return fail(TARN_E_NO_MEMORY, "no memory to copy an object");
+  int file = job.file->fd.get();
+  auto file_at = static_cast<off_t>(job.file_offset + at);
+  uint64_t& sum = job.copy->sums_[at / kPiece];
+  auto offset = [](off_t base, uint64_t more) { return base + static_cast<off_t>(more); };
+  if (job.kind == Kind::kSave) {
+    int r = transfer_all([&](uint64_t i) { return pread(slab, buffer.data + i, size - i, offset(slab_at, i)); }, size,
+                         TARN_E_SYSTEM, "read an object");
+    if (r < 0) return r;
+    sum = XXH3_64bits(buffer.data, size);
+    return transfer_all([&](uint64_t i) { return pwrite(file, buffer.data + i, size - i, offset(file_at, i)); }, size,
+                        TARN_E_SYSTEM, "write an object to the disk");
+  }
+  int r = transfer_all([&](uint64_t i) { return pread(file, buffer.data + i, size - i, offset(file_at, i)); }, size,
+                       TARN_E_LOST, "read an object from the disk");
+  if (r < 0) return r;
+  if (XXH3_64bits(buffer.data, size) != sum)
+    return fail(TARN_E_LOST, "an object's copy on the disk is damaged: its checksum is wrong");
+  return transfer_all([&](uint64_t i) { return pwrite(slab, buffer.data + i, size - i, offset(slab_at, i)); }, size,
+                      TARN_E_NO_MEMORY, "bring an object back to memory");
+}
+
+void Spill::deliver() {
+  uint64_t count;
+  [[maybe_unused]] ssize_t size = read(event_.get(), &count, sizeof count);
+  std::vector<std::shared_ptr<Job>> finished;
+  {
+    std::lock_guard lock(mutex_);
+    finished.swap(finished_);
+    under_way_ -= static_cast<uint32_t>(finished.size());
+  }
+  for (auto& job : finished) {
+    if (job->done && !job->wanted.expired()) job->done(job->code, job->text);
+    job.reset();
+  }
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,141 @@
+// Spill: copies of objects on a disk, written and read back by threads of its own.
+//
+// The disk is filled by appending to files that have no name, so that nothing is left of them however this process ends;
+// what is dropped is punched out, and a file goes with its last copy. Pieces of kPiece bytes have a checksum each, kept
+// here. Files are read and written past the page cache (O_DIRECT): memory is short when this is used.
+//
+// Users have turns, a piece each; reading back and writing have turns as well, so neither waits for all of the other. A
+// Copy and its jobs are made, delivered and dropped on the loop thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "closer.hpp"
+#include "ledger.hpp"
+#include "loop.hpp"
+
+namespace tarn::daemon {
+
+class Spill {
+  struct File;
+
+ public:
+  static constexpr uint64_t kPiece = 4u << 20;
+  static constexpr uint64_t kFileSize = uint64_t{1} << 30;  // of a file, unless an object is larger
+  static constexpr uint32_t kThreads = 3;                   // one waits for the disk, one copies, one computes
+
+  // Whole pages of a slab.
+  struct Range {
+    SharedFd file;
+    uint64_t begin;
+    uint64_t size;
+  };
+
+  // Where a copy is. Dropping it frees its room on the disk.
+  class Copy {
+   public:
+    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user) {}
+    Copy(const Copy&) = delete;
+    Copy& operator=(const Copy&) = delete;
+    ~Copy();
+
+   private:
+    friend Spill;
+    Spill& spill_;
+    uid_t user_;
+    Charge charge_;
+    std::shared_ptr<File> file_;
+    uint64_t offset_ = 0;
+    uint64_t size_ = 0;
+    std::vector<uint64_t> sums_;
+  };
+
+  // `code` is 0, or negative with a text.
+  using Done = std::function<void(int code, const std::string& text)>;
+
+  // `directory` "": there is no disk. Nothing is opened and no thread started before the first save.
+  Spill(Loop& loop, std::string directory);
+  Spill(const Spill&) = delete;
+  Spill& operator=(const Spill&) = delete;
+  ~Spill();
+
+  // Why nothing can be written at all: no directory, one that lies in memory, ...; nullptr if it can, as far as known.
+  [[nodiscard]] const char* why_off();
+  // How much room the disk has.
+  [[nodiscard]] uint64_t disk_free() const;
+
+  // Each calls `done` from the loop, unless `wanted` has expired by then.
+  //
+  // Copies `range`, paid from `disk`. TARN_E_QUOTA or TARN_E_STORE_FULL if that has no room, TARN_E_SYSTEM; then `done` does not come.
+  [[nodiscard]] int save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, Done done,
+                         std::shared_ptr<Copy>& out);
+  // Puts the bytes back into `range`. TARN_E_LOST if they are not what was saved, or cannot be read.
+  void load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done);
+  // Takes the pages of `range` away.
+  void discard(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
+
+  [[nodiscard]] bool idle();
+
+ private:
+  enum class Kind : uint8_t { kLoad, kSave, kDiscard, kErase };
+  struct Job {
+    Kind kind;
+    uid_t user;
+    std::weak_ptr<const void> wanted;
+    Range range;
+    std::shared_ptr<Copy> copy;
+    std::shared_ptr<File> file;  // of the copy; or whose end this is
+    uint64_t file_offset = 0;
+    Charge charge;  // of an end: the disk's room is free when it is done
+    Done done;
+    uint64_t next = 0;     // the first byte that no thread has begun with
+    uint32_t running = 0;  // pieces in hand
+    int code = 0;
+    std::string text;
+  };
+  struct Buffer;
+  struct Line {
+    std::map<uid_t, std::deque<std::shared_ptr<Job>>> jobs;
+    std::deque<uid_t> turns;
+  };
+
+  [[nodiscard]] int find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset);
+  [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out);
+  void submit(std::shared_ptr<Job> job);
+  void start();
+  void work();
+  [[nodiscard]] std::shared_ptr<Job> take_piece(uint64_t& at, uint64_t& size);
+  static int do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer);
+  void deliver();
+
+  Loop& loop_;
+  const std::string directory_;
+  std::string why_off_;
+  bool was_looked_at_ = false;
+  std::shared_ptr<File> last_file_;  // that has room at its end
+  Fd event_;
+  Loop::Watch watch_;
+
+  std::mutex mutex_;  // guards the rest
+  std::condition_variable wake_;
+  Line lines_[2];  // reading back; everything else
+  uint32_t next_line_ = 0;
+  uint32_t under_way_ = 0;
+  std::vector<std::shared_ptr<Job>> finished_;
+  bool stopping_ = false;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace tarn::daemon

@@ -1,0 +1,217 @@
+// What memory cannot hold goes to a disk and comes back as it was, or with an error; and nothing of it stays there.
+
+#include "spill.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "os/memory.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uid_t kUser = 7;
+
+// A disk that tests may write to, with a loop to wait in.
+class SpillTest : public testing::Test {
+ protected:
+  SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp")) {}
+
+  ~SpillTest() override {
+    wait_until([this] { return spill->idle(); });
+    spill.reset();
+    EXPECT_EQ(disk.used(), 0u);
+  }
+
+  template <class Condition>
+  void wait_until(Condition condition) {
+    int64_t end = os::now_ns() + 20'000'000'000;
+    while (!condition() && os::now_ns() < end)
+      if (!loop.run_ready()) usleep(500);
+    ASSERT_TRUE(condition()) << "nothing came of it in 20 s";
+  }
+
+  // A slab of `size` random bytes.
+  SharedFd make_slab(uint64_t size, std::string& bytes) {
+    Fd fd;
+    EXPECT_EQ(os::memfd_create("slab", size, fd), 0);
+    bytes.resize(size);
+    std::independent_bits_engine<std::mt19937_64, 64, uint64_t> random(size);
+    for (size_t i = 0; i + 8 <= size; i += 8) {
+      uint64_t word = random();
+      memcpy(&bytes[i], &word, 8);
+    }
+    EXPECT_EQ(pwrite(fd.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
+    return share(std::move(fd));
+  }
+
+  static std::string content(const SharedFd& file, uint64_t begin, uint64_t size) {
+    std::string bytes(size, '\0');
+    EXPECT_EQ(pread(file->get(), bytes.data(), size, static_cast<off_t>(begin)), static_cast<ssize_t>(size));
+    return bytes;
+  }
+
+  static uint64_t memory_of(const SharedFd& file) {
+    struct stat status;
+    EXPECT_EQ(fstat(file->get(), &status), 0);
+    return static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+
+  Spill::Done note(int& code) {
+    code = 1;
+    return [&code, this](int result, const std::string& text) {
+      code = result;
+      last_text = text;
+    };
+  }
+
+  std::shared_ptr<Spill::Copy> save(const SharedFd& slab, uint64_t begin, uint64_t size) {
+    std::shared_ptr<Spill::Copy> copy;
+    int code;
+    EXPECT_EQ(spill->save(kUser, wanted, {slab, begin, size}, disk, note(code), copy), 0) << last_error();
+    wait_until([&] { return code != 1; });
+    EXPECT_EQ(code, 0) << last_text;
+    return copy;
+  }
+
+  int load(std::shared_ptr<Spill::Copy> copy, const SharedFd& slab, uint64_t begin, uint64_t size) {
+    int code;
+    spill->load(kUser, wanted, std::move(copy), {slab, begin, size}, note(code));
+    wait_until([&] { return code != 1; });
+    return code;
+  }
+
+  int discard(const SharedFd& slab, uint64_t begin, uint64_t size) {
+    int code;
+    spill->discard(kUser, wanted, {slab, begin, size}, note(code));
+    wait_until([&] { return code != 1; });
+    return code;
+  }
+
+  // The files without a name that this process has in /var/tmp.
+  static std::vector<int> files_on_disk() {
+    std::vector<int> found;
+    DIR* directory = opendir("/proc/self/fd");
+    while (dirent* entry = readdir(directory)) {
+      char target[PATH_MAX] = {};
+      std::string path = std::string("/proc/self/fd/") + entry->d_name;
+      if (readlink(path.c_str(), target, sizeof target - 1) > 0 && std::string_view(target).starts_with("/var/tmp/"))
+        found.push_back(atoi(entry->d_name));
+    }
+    closedir(directory);
+    return found;
+  }
+
+  Loop loop;
+  Budget disk;
+  std::unique_ptr<Spill> spill;
+  std::shared_ptr<bool> wanted = std::make_shared<bool>(true);
+  std::string last_text;
+};
+
+TEST_F(SpillTest, what_leaves_memory_comes_back_as_it_was_to_its_place) {
+  for (uint64_t size : {uint64_t{4096}, Spill::kPiece, Spill::kPiece + 4096, 37 * kMiB + 8192}) {
+    std::string bytes;
+    SharedFd slab = make_slab(size + 2 * 4096, bytes);
+    auto copy = save(slab, 4096, size);
+    EXPECT_EQ(disk.used(), size);
+    ASSERT_EQ(discard(slab, 4096, size), 0) << last_text;
+    EXPECT_LE(memory_of(slab), 2 * 4096u);
+    EXPECT_EQ(content(slab, 4096, 100), std::string(100, '\0'));
+    ASSERT_EQ(load(copy, slab, 4096, size), 0) << last_text;
+    EXPECT_TRUE(content(slab, 0, size + 2 * 4096) == bytes);
+    copy.reset();
+    wait_until([this] { return spill->idle(); });
+    EXPECT_EQ(disk.used(), 0u);
+  }
+}
+
+TEST_F(SpillTest, nothing_stays_on_the_disk_of_what_is_dropped) {
+  std::string bytes;
+  SharedFd slab = make_slab(64 * kMiB, bytes);
+  std::vector<std::shared_ptr<Spill::Copy>> copies;
+  for (uint64_t i = 0; i < 8; ++i) copies.push_back(save(slab, i * 8 * kMiB, 8 * kMiB));
+  auto blocks = [] {
+    uint64_t sum = 0;
+    for (int fd : files_on_disk()) {
+      struct stat status;
+      if (fstat(fd, &status) == 0) sum += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+    return sum;
+  };
+  EXPECT_GE(blocks(), 64 * kMiB);
+  for (size_t i = 0; i < 8; i += 2) copies[i].reset();
+  wait_until([this] { return spill->idle(); });
+  EXPECT_LE(blocks(), 34 * kMiB);
+  EXPECT_EQ(disk.used(), 32 * kMiB);
+  // The others are what they were.
+  ASSERT_EQ(load(copies[3], slab, 0, 8 * kMiB), 0) << last_text;
+  EXPECT_TRUE(content(slab, 0, 8 * kMiB) == bytes.substr(24 * kMiB, 8 * kMiB));
+  copies.clear();
+  wait_until([this] { return spill->idle(); });
+  EXPECT_LE(blocks(), 1 * kMiB);
+}
+
+TEST_F(SpillTest, a_damaged_copy_is_an_error_and_no_object) {
+  std::string bytes;
+  SharedFd slab = make_slab(8 * kMiB, bytes);
+  auto copy = save(slab, 0, 8 * kMiB);
+  for (int fd : files_on_disk()) {
+    alignas(4096) static char garbage[4096];
+    memset(garbage, 'g', sizeof garbage);
+    EXPECT_EQ(pwrite(fd, garbage, sizeof garbage, 5 * static_cast<off_t>(kMiB)), 4096);
+  }
+  ASSERT_EQ(discard(slab, 0, 8 * kMiB), 0);
+  EXPECT_EQ(load(copy, slab, 0, 8 * kMiB), TARN_E_LOST);
+  EXPECT_NE(last_text.find("checksum"), std::string::npos) << last_text;
+}
+
+TEST_F(SpillTest, a_quota_is_kept_and_named) {
+  std::string bytes;
+  SharedFd slab = make_slab(1 * kMiB, bytes);
+  Budget little("user 7", "bytes", 512 * 1024, TARN_E_QUOTA, &disk);
+  std::shared_ptr<Spill::Copy> copy;
+  int code;
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, kMiB}, little, note(code), copy), TARN_E_QUOTA);
+  EXPECT_NE(std::string(last_error()).find("user 7"), std::string::npos) << last_error();
+  EXPECT_EQ(copy, nullptr);
+}
+
+TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
+  std::string bytes;
+  SharedFd slab = make_slab(32 * kMiB, bytes);
+  std::shared_ptr<Spill::Copy> copy;
+  int code;
+  ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 32 * kMiB}, disk, note(code), copy), 0);
+  wanted.reset();
+  copy.reset();
+  wait_until([this] { return spill->idle(); });
+  EXPECT_EQ(code, 1);
+  EXPECT_EQ(disk.used(), 0u);
+}
+
+TEST_F(SpillTest, places_that_cannot_be_used_say_why) {
+  EXPECT_EQ(spill->why_off(), nullptr) << spill->why_off();
+  EXPECT_NE(std::string(Spill(loop, "").why_off()).find("configured"), std::string::npos);
+  EXPECT_NE(std::string(Spill(loop, "/nowhere/at all").why_off()).find("No such file"), std::string::npos);
+  EXPECT_NE(std::string(Spill(loop, "/dev/shm").why_off()).find("memory itself"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tarn::daemon
