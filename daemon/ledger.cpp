@@ -70,6 +70,12 @@ bool Budget::is_within(const Budget& other) const {
   return false;
 }
 
+int Budget::refuse(uint64_t amount) const {
+  return fail(error_code_, "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
+              static_cast<unsigned long long>(amount), unit_, name_.c_str(), static_cast<unsigned long long>(used_),
+              static_cast<unsigned long long>(limit_));
+}
+
 Charge& Charge::operator=(Charge&& other) noexcept {
   if (this == &other) return *this;
   reset();
@@ -79,12 +85,7 @@ Charge& Charge::operator=(Charge&& other) noexcept {
 }
 
 int Charge::take(Budget& budget, uint64_t amount, Charge& out) {
-  if (const Budget* b = budget.full_for(amount))
-    return fail(
-        b->error_code_,
-        "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
-        static_cast<unsigned long long>(amount), b->unit_, b->name_.c_str(),
-        static_cast<unsigned long long>(b->used_), static_cast<unsigned long long>(b->limit_));
+  if (const Budget* full = budget.full_for(amount)) return full->refuse(amount);
   for (Budget* b = &budget; b != nullptr; b = b->parent_) b->used_ += amount;
   out.reset();
   out.budget_ = &budget;
@@ -106,6 +107,7 @@ void Charge::give_back(uint64_t amount) {
   for (Budget* b = budget_; b != nullptr; b = b->parent_) {
     TARN_ASSERT(b->used_ >= amount);
     b->used_ -= amount;
+    if (amount != 0 && b->on_given_back_) b->on_given_back_();
   }
   amount_ -= amount;
 }
@@ -116,16 +118,15 @@ void Charge::reset() {
 }
 
 std::string list_largest(std::vector<MemoryHolder> holders) {
-  constexpr size_t kNamed = 3;
   std::erase_if(holders, [](const MemoryHolder& holder) { return holder.bytes == 0; });
   std::ranges::stable_sort(holders, std::ranges::greater{}, &MemoryHolder::bytes);
   std::string list;
-  for (size_t i = 0; i < std::min(holders.size(), kNamed); ++i) {
+  for (size_t i = 0; i < std::min(holders.size(), kHoldersNamed); ++i) {
     bool is_small = holders[i].bytes < uint64_t{1} << 20;
     list += (list.empty() ? "" : ", ") + holders[i].name + " " + std::to_string(holders[i].bytes >> (is_small ? 10 : 20)) +
             (is_small ? " KiB" : " MiB");
   }
-  if (holders.size() > kNamed) list += ", " + std::to_string(holders.size() - kNamed) + " more";
+  if (holders.size() > kHoldersNamed) list += ", " + std::to_string(holders.size() - kHoldersNamed) + " more";
   return list;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,13 +23,24 @@ class Budget {
 
   [[nodiscard]] uint64_t limit() const { return limit_; }
   [[nodiscard]] uint64_t used() const { return used_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] int error_code() const { return error_code_; }
+  // The one that it belongs to; nullptr: none.
+  [[nodiscard]] const Budget* parent() const { return parent_; }
   // This one or the nearest above it that cannot pay `amount`; nullptr if all can.
   [[nodiscard]] const Budget* full_for(uint64_t amount) const;
   // Whether what this one pays is paid by `other` as well.
   [[nodiscard]] bool is_within(const Budget& other) const;
+  // Fails with the code of this one, which is full, and a text with the numbers.
+  [[nodiscard]] int refuse(uint64_t amount) const;
+
+  // Of one that belongs to no other: `call` comes whenever something was given back to it. It may come from a destructor,
+  // so it only notes that.
+  void on_given_back(std::function<void()> call) { on_given_back_ = std::move(call); }
 
  private:
   friend class Charge;
+  std::function<void()> on_given_back_;
   std::string name_;  // such as "the host" or "user 1000", for messages
   const char* unit_;
   uint64_t limit_;
@@ -66,6 +78,7 @@ struct MemoryHolder {
   uint64_t bytes;
   std::string name;
 };
+inline constexpr size_t kHoldersNamed = 3;
 [[nodiscard]] std::string list_largest(std::vector<MemoryHolder> holders);
 
 // What `share` of the memory that this process may still use comes to: of what is available on the

@@ -88,6 +88,29 @@ TEST(Ledger, SaysWhichBudgetIsFull) {
   EXPECT_FALSE(ledger.session.is_within(other));
 }
 
+// Whoever waits for memory hears of each that comes back, also of a part, and only then.
+TEST(Ledger, TellsWhenSomethingWasGivenBack) {
+  Ledger ledger;
+  int told = 0;
+  uint64_t used = 0;
+  ledger.host.on_given_back([&] {
+    ++told;
+    used = ledger.host.used();
+  });
+  {
+    Charge charge;
+    ASSERT_EQ(Charge::take(ledger.session, 30, charge), 0);
+    EXPECT_EQ(told, 0);
+    charge.give_back(10);
+    EXPECT_EQ(told, 1);
+    EXPECT_EQ(used, 20u);
+    charge.give_back(0);
+    EXPECT_EQ(told, 1);
+  }
+  EXPECT_EQ(told, 2);
+  EXPECT_EQ(used, 0u);
+}
+
 TEST(Ledger, ThereIsSomeMemoryForUs) {
   uint64_t half = memory_for_us(0.5);
   EXPECT_GT(half, uint64_t{16} << 20);
