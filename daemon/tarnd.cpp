@@ -67,7 +67,8 @@ uint64_t descriptors_for_sessions() {
 
 Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors)
     : uid(user),
-      budget("user " + std::to_string(user), "bytes", memory_max, TARN_E_QUOTA, &memory),
+      budget("user " + std::to_string(user), "bytes", memory_max != 0 ? memory_max : memory.limit(),
+             memory_max != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &memory),
       descriptors("user " + std::to_string(user), "descriptors", descriptors_max, TARN_E_QUOTA, &all_descriptors) {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
@@ -241,7 +242,7 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
     uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
     // No user can take all descriptors from the others.
     uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
-    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_, descriptors, descriptors_);
+    entry = std::make_unique<Tenant>(uid, most, budget_, descriptors, descriptors_);
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);

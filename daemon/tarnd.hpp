@@ -25,6 +25,7 @@
 namespace tarn::daemon {
 
 struct Tenant {
+  // `memory_max` 0: all of `memory`.
   Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors);
   uid_t uid;
   Budget budget;
