@@ -33,6 +33,7 @@ struct Config {
   double memory_share = 0.6;
   uint64_t tenant_memory_max = 0;   // 0: memory_max
   uint64_t session_memory_max = 0;  // 0: that of the tenant
+  uint32_t memory_wait_s = 10;      // how long a request waits for memory that is on its way back
 
   uint32_t sessions_max = 256;
   uint32_t tenant_sessions_max = 64;

@@ -29,6 +29,7 @@ struct ParserGaveUp : std::runtime_error {
 #include <toml++/toml.h>
 
 #include "base/edit_distance.hpp"
+#include "memory_queue.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -36,6 +37,8 @@ namespace {
 constexpr size_t kFileSizeMax = 1 << 20;
 constexpr size_t kQuotedMax = 64;  // of a foreign word in a message
 constexpr uint64_t kMemoryMin = 16 << 20;
+constexpr uint64_t kMemoryWaitMax = MemoryQueue::kWaitMaxNs / 1'000'000'000;
+static_assert(kMemoryWaitMax == 30);  // as the table below says
 
 // What of the file is read now, and where its results go.
 class Reader {
@@ -99,6 +102,8 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) { r.config.tenant_memory_max = r.size(n); }},
     {{"memory", "per_client", "size", ""},
      [](Reader& r, const toml::node& n) { r.config.session_memory_max = r.size(n); }},
+    {{"memory", "wait", "1 to 30", "10"},
+     [](Reader& r, const toml::node& n) { r.config.memory_wait_s = static_cast<uint32_t>(r.number(n, 1, kMemoryWaitMax)); }},
     {{"limits", "sessions", "1 to 4096", "256"},
      [](Reader& r, const toml::node& n) { r.config.sessions_max = static_cast<uint32_t>(r.number(n, 1, 4096)); }},
     {{"limits", "sessions_per_tenant", "1 to 4096", "64"},

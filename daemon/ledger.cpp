@@ -64,12 +64,6 @@ const Budget* Budget::full_for(uint64_t amount) const {
   return nullptr;
 }
 
-bool Budget::is_within(const Budget& other) const {
-  for (const Budget* b = this; b != nullptr; b = b->parent_)
-    if (b == &other) return true;
-  return false;
-}
-
 int Budget::refuse(uint64_t amount) const {
   return fail(error_code_, "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
               static_cast<unsigned long long>(amount), unit_, name_.c_str(), static_cast<unsigned long long>(used_),

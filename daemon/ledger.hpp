@@ -29,8 +29,6 @@ class Budget {
   [[nodiscard]] const Budget* parent() const { return parent_; }
   // This one or the nearest above it that cannot pay `amount`; nullptr if all can.
   [[nodiscard]] const Budget* full_for(uint64_t amount) const;
-  // Whether what this one pays is paid by `other` as well.
-  [[nodiscard]] bool is_within(const Budget& other) const;
   // Fails with the code of this one, which is full, and a text with the numbers.
   [[nodiscard]] int refuse(uint64_t amount) const;
 

@@ -242,6 +242,7 @@ void Session::end(const char* reason) {
   log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
   for (Lane& lane : lanes_) lane.restart.reset();
   for (auto& [index, member] : members_) {
+    member->asks.reset();
     for (auto& [number, slab] : member->slabs) slab.wanted.reset();
     if (member->ticket != 0) kill_worker(*member);
   }
@@ -273,6 +274,7 @@ void Session::forget(Member& member) {
   slab_count_ -= static_cast<uint32_t>(member.slabs.size());
   member.slabs.clear();
   member.last_moment.reset();
+  member.asks.reset();
   member.self.reset();  // what is still being prepared for it finds nobody, also before it is buried
   member.segment.reset();  // before the file: the last of the two frees the memory
   member.segment_file.reset();

@@ -16,7 +16,6 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,6 +25,7 @@
 #include "connection.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
+#include "memory_queue.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
 #include "shm/board.hpp"
@@ -97,6 +97,8 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   wire::Grow backed{};
   bool is_growing = false;
   std::shared_ptr<Member*> self = std::make_shared<Member*>(this);
+  // Its requests for memory live as long as this: until it dies or leaves, or its session ends.
+  std::shared_ptr<const void> asks = std::make_shared<bool>(true);
 
   std::map<uint32_t, Slab> slabs;
   uint32_t next_slab = 0;
@@ -119,6 +121,7 @@ struct SessionServices {
   SpawnLink& spawn;
   SlotTable& slots;
   Prefaulter& prefaulter;
+  MemoryQueue& memory_queue;
   uint32_t host_epoch;
   bool is_private;
   uint32_t spin_budget_ns;
@@ -140,8 +143,6 @@ class Session {
    public:
     // No process of it runs and nobody holds its memory by us any more: bury it.
     virtual void on_session_ended(Session& session) = 0;
-    // `full` has no room for a slab: whoever is paid from it shall drop the empty ones that he keeps.
-    virtual void on_memory_wanted(const Budget& full) = 0;
     // Who has most of what `full` has lent, as `asker` may know it.
     [[nodiscard]] virtual std::string largest_holders(const Budget& full, uid_t asker) const = 0;
 
@@ -194,15 +195,6 @@ class Session {
     Loop::Timer restart;
   };
 
-  // A request for memory that waits for room.
-  struct Wanted {
-    uint32_t member;
-    pid_t pid;  // the index may be given to another
-    wire::SlabRequest request;
-    uint32_t serial;
-    int64_t deadline_ns;
-  };
-
   // session.cpp
   [[nodiscard]] int pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>& out);
   [[nodiscard]] int make_board();
@@ -242,7 +234,7 @@ class Session {
   // session_slab.cpp
   [[nodiscard]] int32_t node_of(const Member& member) const;
   [[nodiscard]] int make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial);
-  void serve_wanted();
+  [[nodiscard]] const Budget* find_full(uint64_t bytes) const;
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
   [[nodiscard]] bool is_memory_coming() const;
   [[nodiscard]] bool ask_again_later(const Member& from, std::function<void(Member&)> ask);
@@ -266,8 +258,6 @@ class Session {
   Owner& owner_;
   std::shared_ptr<Budget> budget_;
   Budget& descriptors_;
-  std::deque<Wanted> wanted_;
-  Loop::Timer wanted_timer_;
   int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory
   Charge descriptor_charge_;
   std::string name_;

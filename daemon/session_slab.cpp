@@ -15,10 +15,9 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint64_t kDescriptorsOfSlab = 2;  // the writer's, and the readers'
-constexpr size_t kWantedMax = 1024;
-constexpr int64_t kReclaimPatienceNs = 200'000'000;
-constexpr int64_t kReclaimLookNs = 2'000'000;
-constexpr int64_t kReclaimPauseNs = 20'000'000;  // nobody is woken for memory more often
+constexpr int64_t kReclaimPatienceNs = 200'000'000;  // for others to drop what they keep, though nothing is coming yet
+constexpr int64_t kHurryNs = 1'000'000'000;          // of who has other ways than to wait; 5 GiB are closed in that time
+constexpr int64_t kReclaimPauseNs = 20'000'000;      // nobody is woken for memory more often
 
 int check_shared_file(const Fd& file, uint64_t size) {
   os::FileStatus status;
@@ -43,43 +42,28 @@ struct Session::Area {
   uint32_t entries;
 };
 
-// Requests are met in their order. One that finds no room and may wait gets what others can spare, if they say so soon:
-// a process that runs a user's code for longer does not look, and keep_free bounds what it keeps.
+// One that may wait gets what others can spare, if they say so soon: a process that runs a user's code for longer does not
+// look, and keep_free bounds what it keeps. Memory that is on its way back both kinds wait for.
 void Session::handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial) {
-  if (wanted_.empty()) {
-    int r = make_slab(from, request, serial);
-    if (r == 0) return;
-    bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
-    if (is_full && request.may_wait == 0 &&
+  bool may_wait = request.may_wait != 0;
+  int64_t now = os::now_ns();
+  int64_t latest = may_wait ? os::kForever : now + kHurryNs;
+  // Both are called only while `from` asks.
+  auto attempt = [this, &from, request, serial] { return make_slab(from, request, serial); };
+  auto refuse = [this, &from, request, serial](int code) {
+    if (code == TARN_E_QUOTA && find_full(request.size) == nullptr &&  // there is memory, and no descriptors for it yet
         ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
       return;
-    if (!is_full || request.may_wait == 0) return refuse_memory(from, serial, r, request.size);
-  }
-  if (wanted_.size() >= kWantedMax)
-    return refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for memory at once");
-  wanted_.push_back({from.index(), from.pid, request, serial, os::now_ns() + kReclaimPatienceNs});
-  serve_wanted();
+    refuse_memory(from, serial, code, request.size);
+  };
+  services_.memory_queue.submit({from.asks, budget_.get(), os::round_up(request.size, os::kPageSize),
+                                 may_wait ? now + kReclaimPatienceNs : now, latest, std::move(attempt), std::move(refuse)});
 }
 
-// Tries again until it is met, or its time has passed.
-void Session::serve_wanted() {
-  while (!wanted_.empty() && !ending_) {
-    Wanted& next = wanted_.front();
-    Member* member = find(next.member);
-    if (member != nullptr && member->pid == next.pid && member->phase != Member::Phase::kDead) {
-      int r = make_slab(*member, next.request, next.serial);
-      if (r < 0 && next.request.may_wait != 0 && (os::now_ns() < next.deadline_ns || is_memory_coming())) {
-        // Again and again: what was released since the last time comes back only now.
-        if (const Budget* full = budget_->full_for(next.request.size))
-          owner_.on_memory_wanted(*full);
-        wanted_timer_ =
-            services_.loop.call_at(os::now_ns() + kReclaimLookNs, [this] { serve_wanted(); });
-        return;
-      }
-      if (r < 0) refuse_memory(*member, next.serial, r, next.request.size);
-    }
-    wanted_.pop_front();
-  }
+// The budget that has no room for `bytes`, or of which others wait for the rest; nullptr: none.
+const Budget* Session::find_full(uint64_t bytes) const {
+  const Budget* full = budget_->full_for(os::round_up(bytes, os::kPageSize));
+  return full != nullptr ? full : services_.memory_queue.blocked_by(*budget_);
 }
 
 void Session::reclaim() {
@@ -319,8 +303,7 @@ void Session::refuse_slab(Member& to, uint32_t serial, int code, const char* tex
 void Session::refuse_memory(Member& to, uint32_t serial, int code, uint64_t bytes) {
   std::string text = last_error();
   bool is_full = code == TARN_E_STORE_FULL || code == TARN_E_QUOTA;
-  const Budget* full = is_full ? budget_->full_for(bytes) : nullptr;
-  if (full != nullptr) {
+  if (const Budget* full = is_full ? find_full(bytes) : nullptr) {
     std::string list = full == budget_.get() ? largest_members() : owner_.largest_holders(*full, identity_.uid);
     if (!list.empty()) text += "; most is held by " + list;
   }

@@ -193,6 +193,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   worker.signal = signal;
   worker.exit_status = exit_status;
   worker.phase = Member::Phase::kDead;
+  worker.asks.reset();
   if (worker.connection != nullptr) {
     worker.connection->close();
     services_.loop.bury(std::move(worker.connection));

@@ -81,10 +81,14 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
+      memory_queue_(
+          loop, int64_t{config.memory_wait_s} * 1'000'000'000, [this](const Budget& full, uint64_t) { on_memory_wanted(full); },
+          [this](const Budget& full) { return is_memory_coming(full); }),
       closer_(loop),
       spawn_(loop, closer_),
       prefaulter_(loop),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
+  budget_.on_given_back([this] { memory_queue_.serve_soon(); });
   wake_cost_timer_ = loop_.call_at(started_ns_ + kWakeCostDelayNs, [this] {
     if (wake_cost_.start()) measure_wake_cost();
   });
@@ -190,8 +194,16 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   // that case the session ends with the first, which is the stricter choice.
   Fd pidfd;
   if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
-  SessionServices services{loop_,       closer_,          spawn_, slots_, prefaulter_, host_epoch_,
-                           is_private_, spin_budget_ns(), config_.session_slabs_max,
+  SessionServices services{loop_,
+                           closer_,
+                           spawn_,
+                           slots_,
+                           prefaulter_,
+                           memory_queue_,
+                           host_epoch_,
+                           is_private_,
+                           spin_budget_ns(),
+                           config_.session_slabs_max,
                            config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
@@ -203,6 +215,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   ++tenant->sessions;
   log(Level::kInfo, "session %u: %s, process %d of user %u, %u workers", last_session_, session->name().c_str(),
       peer.pid, peer.uid, session->worker_count());
+  for (const Budget* b : {&session->budget(), session->budget().parent()}) payers_[b].push_back(session.get());
   sessions_.emplace(last_session_, std::move(session));
   set_spin_budgets();
   drop_visitor(visitor);
@@ -314,29 +327,58 @@ void Tarnd::on_session_ended(Session& session) {
   auto found = sessions_.find(session.number());
   auto tenant = tenants_.find(session.identity().uid);
   --tenant->second->sessions;
+  for (const Budget* b : {&session.budget(), session.budget().parent()}) {
+    auto payers = payers_.find(b);
+    std::erase(payers->second, &session);
+    if (payers->second.empty()) payers_.erase(payers);
+  }
   loop_.bury(std::move(found->second));
   sessions_.erase(found);
   set_spin_budgets();
   if (is_private_ || (ending_ && sessions_.empty())) shut_down();
 }
 
-// A tenant who is at his own limit disturbs nobody else.
+template <class Fn>
+void Tarnd::for_each_payer(const Budget& budget, Fn fn) const {
+  if (&budget == &budget_) {
+    for (auto& [number, session] : sessions_) fn(*session);
+  } else if (auto found = payers_.find(&budget); found != payers_.end()) {
+    for (Session* session : found->second) fn(*session);
+  }
+}
+
+// `full` has no room: whoever is paid from it shall drop the slabs that he keeps empty. A tenant who is at his own limit
+// disturbs nobody else.
 void Tarnd::on_memory_wanted(const Budget& full) {
-  for (auto& [number, session] : sessions_)
-    if (session->budget().is_within(full)) session->reclaim();
+  for_each_payer(full, [](Session& session) { session.reclaim(); });
+}
+
+// Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that.
+bool Tarnd::is_memory_coming(const Budget& full) {
+  auto is_users = [this](uid_t user) { return closer_.is_closing_memory(user) || prefaulter_.is_dropping(user); };
+  if (&full == &budget_) return std::ranges::any_of(tenants_, [&](auto& entry) { return is_users(entry.first); });
+  auto found = payers_.find(&full);
+  return found != payers_.end() && is_users(found->second.front()->identity().uid);
 }
 
 // What others have is one sum: neither their names nor their number is anybody's business.
 std::string Tarnd::largest_holders(const Budget& full, uid_t asker) const {
-  std::vector<MemoryHolder> holders;
+  // Only those that can be named get a name: when memory is short, many ask this at once.
+  std::vector<std::pair<uint64_t, const Session*>> known;
   uint64_t of_others = 0;
-  for (auto& [number, session] : sessions_) {
-    if (!session->budget().is_within(full)) continue;
-    if (session->identity().uid == asker || asker == 0) {
-      holders.push_back({session->budget().used(), "session " + std::to_string(number) + " (" + session->name() + ")"});
+  for_each_payer(full, [&](const Session& session) {
+    if (session.identity().uid == asker || asker == 0) {
+      known.emplace_back(session.budget().used(), &session);
     } else {
-      of_others += session->budget().used();
+      of_others += session.budget().used();
     }
+  });
+  auto named = known.begin() + static_cast<ptrdiff_t>(std::min(known.size(), kHoldersNamed));
+  std::ranges::partial_sort(known, named, std::ranges::greater{}, [](const auto& each) { return each.first; });
+  std::vector<MemoryHolder> holders;
+  for (auto& [bytes, session] : known) {
+    bool is_named = holders.size() < kHoldersNamed;
+    holders.push_back({bytes, is_named ? "session " + std::to_string(session->number()) + " (" + session->name() + ")" : ""});
   }
   holders.push_back({of_others, "other users"});
   return list_largest(std::move(holders));

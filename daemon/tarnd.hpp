@@ -10,12 +10,15 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "closer.hpp"
 #include "config.hpp"
 #include "connection.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
+#include "memory_queue.hpp"
 #include "prefault.hpp"
 #include "session.hpp"
 #include "slots.hpp"
@@ -59,13 +62,13 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] const Budget& budget() const { return budget_; }
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] bool is_private() const { return is_private_; }
+  [[nodiscard]] const MemoryQueue& memory_queue() const { return memory_queue_; }
   [[nodiscard]] int64_t started_ns() const { return started_ns_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
   // Whether all that was left to close is closed. For tests.
   [[nodiscard]] bool has_closed_all() { return prefaulter_.idle() && closer_.idle(); }
 
   void on_session_ended(Session& session) override;
-  void on_memory_wanted(const Budget& full) override;
   [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
 
  private:
@@ -104,6 +107,11 @@ class Tarnd final : public Session::Owner {
   void answer_in_turn(Visitor& visitor);
   void answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial);
   [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
+  // Calls fn(session) for all that are paid from `budget`, and looks at no others.
+  template <class Fn>
+  void for_each_payer(const Budget& budget, Fn fn) const;
+  void on_memory_wanted(const Budget& full);
+  [[nodiscard]] bool is_memory_coming(const Budget& full);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
   void refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text);
   void drop_visitor(Visitor& visitor);
@@ -117,6 +125,8 @@ class Tarnd final : public Session::Owner {
   Budget budget_;
   Budget descriptors_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
+  std::unordered_map<const Budget*, std::vector<Session*>> payers_;  // by the budget of a tenant or a session
+  MemoryQueue memory_queue_;  // hears of all that is given back, so it outlives those who give
   Closer closer_;  // gives back to the budgets above what those below leave to it
   SpawnLink spawn_;
   Prefaulter prefaulter_;

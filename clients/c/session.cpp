@@ -26,7 +26,8 @@ namespace tarn::client {
 namespace {
 
 constexpr const char* kHostSocket = "/run/tarn/tarnd.sock";
-constexpr int64_t kRequestTimeoutNs = 60'000'000'000;  // pre-faulting a slab of tens of GB takes its time
+// Pre-faulting a slab of tens of GB takes its time, and before that it may wait for room: MemoryQueue::kWaitMaxNs.
+constexpr int64_t kRequestTimeoutNs = 60'000'000'000;
 constexpr int64_t kCloseTimeoutNs = 5'000'000'000;
 
 // The build id of this executable (the first loaded object), which tells one build from another.

@@ -450,6 +450,74 @@ TEST(Host, MemoryThatWasDroppedIsThereForTheNextRequest) {
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
+void request_and_wait(FakeClient& client, uint64_t size, uint32_t serial) {
+  client.send(Type::kSlabRequest, serial, wire::SlabRequest{size, -1, 1});
+}
+
+// Returns once tarnd has handled what `client` sent before.
+void settle(FakeClient& client) {
+  client.send(Type::kGrow, 1000, wire::Grow{});
+  client.expect(Type::kGrown);
+}
+
+// False if this process was too slow for requests to wait for it.
+bool a_large_request_gets_what_comes_back() {
+  Host host("[memory]\nlimit = \"64MiB\"\n");
+  host.start_daemon();
+  FakeClient::Options options = host.options();
+  options.workers = 0;
+  options.flags = TARN_INIT_NO_WORKERS;
+  FakeClient large(host.socket_path());
+  FakeClient small(host.socket_path());
+  large.open(options);
+  small.open(options);
+  wire::SlabId halves[2];
+  for (uint32_t i = 0; i < 2; ++i) {
+    auto info = large.request_slab(16 << 20, i + 1).as<wire::SlabInfo>();
+    halves[i] = {info.member, info.slab};
+  }
+  // The other fills the rest.
+  while (small.request_slab(1 << 20, 1).type == Type::kSlabGranted) continue;
+
+  int64_t begin = os::now_ns();
+  request_and_wait(large, 32 << 20, 10);
+  settle(large);
+  for (uint32_t serial = 20; serial < 23; ++serial) request_and_wait(small, 1 << 20, serial);
+  settle(small);
+  large.send(Type::kSlabDrop, 0, halves[0]);
+  settle(large);
+  // More than the small ones ask for is free now, or is in a moment: this is one that does not wait for long.
+  Message late = small.request_slab(1 << 20, 23);
+  large.send(Type::kSlabDrop, 0, halves[1]);
+  settle(large);
+  bool in_time = os::now_ns() - begin < 150'000'000;
+  if (in_time) {
+    EXPECT_EQ(late.type, Type::kSlabRefused);
+    auto of = [](uint32_t serial) { return [serial](const Message& m) { return m.serial == serial; }; };
+    EXPECT_EQ(large.expect(Type::kSlabGranted, of(10)).as<wire::SlabInfo>().size, 32u << 20);
+    for (uint32_t serial = 20; serial < 23; ++serial) {
+      auto refused = small.expect(Type::kSlabRefused, of(serial)).as<wire::SlabRefused>();
+      EXPECT_EQ(refused.code, TARN_E_STORE_FULL);
+      std::string text = refused.text;
+      EXPECT_NE(text.find("it has waited for 0."), std::string::npos) << text;
+      EXPECT_NE(text.find("most is held by session 1 ("), std::string::npos) << text;
+    }
+  }
+  large.close();
+  small.close();
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+  return in_time;
+}
+
+// Two sessions of one user fill the host. One asks for all that it has itself, which it gives back bit by bit, the other
+// meanwhile for little, again and again. Expect: they queue; the large request is granted, the small ones, for which there
+// was room before, are refused when their time has passed, with the names of those who hold most.
+TEST(Host, SmallRequestsDoNotTakeWhatALargeOneWaitsFor) {
+  for (int i = 0; i < 10; ++i)
+    if (a_large_request_gets_what_comes_back()) return;
+  GTEST_SKIP() << "this machine is too slow";
+}
+
 // Orders to the spawn service are as large as their users like. Expect: many at once do not end it for everybody.
 TEST(Host, SurvivesManyLargeEnvironmentsAtOnce) {
   Host host;

@@ -60,6 +60,7 @@ reserve = 1
 limit = "16GiB"
 per_tenant = 1073741824
 per_client = "512 MiB"
+wait = 5
 [limits]
 sessions = 1
 sessions_per_tenant = 2
@@ -80,6 +81,7 @@ sessions = 8
   EXPECT_EQ(config.memory_max, uint64_t{16} << 30);
   EXPECT_EQ(config.tenant_memory_max, uint64_t{1} << 30);
   EXPECT_EQ(config.session_memory_max, uint64_t{512} << 20);
+  EXPECT_EQ(config.memory_wait_s, 5u);
   EXPECT_EQ(config.sessions_max, 1u);
   EXPECT_EQ(config.tenant_sessions_max, 2u);
   EXPECT_EQ(config.session_workers_max, 3u);
@@ -138,6 +140,8 @@ TEST(ConfigFileTest, refuses_wrong_types_and_values) {
            {"[memory]\nlimit = 1000", "memory.limit is 1000; it must be a size of at least 16MiB"},
            {"[memory]\nlimit = \"99999999999TiB\"", "it must be a size"},
            {"[memory]\nper_tenant = true", "memory.per_tenant is true or false; it must be a size"},
+           {"[memory]\nwait = 0", "memory.wait is 0; it must be a number from 1 to 30"},
+           {"[memory]\nwait = \"10s\"", "memory.wait is a text; it must be a number from 1 to 30"},
            {"[limits]\nsessions = 4097", "limits.sessions is 4097; it must be a number from 1 to 4096"},
            {"[limits]\nsessions = 1979-05-27", "limits.sessions is a date or time"},
            {"[tenants.nobody-here]\nsessions = 1", "there is no user \"nobody-here\" on this host"},
@@ -221,6 +225,7 @@ TEST(ConfigFileTest, defaults_in_the_table_are_those_of_the_struct) {
     EXPECT_EQ(config.slots.reserve, standard.slots.reserve);
     EXPECT_EQ(config.memory_max, standard.memory_max);
     EXPECT_EQ(config.memory_share, standard.memory_share);
+    EXPECT_EQ(config.memory_wait_s, standard.memory_wait_s);
     EXPECT_EQ(config.sessions_max, standard.sessions_max);
     EXPECT_EQ(config.tenant_sessions_max, standard.tenant_sessions_max);
     EXPECT_EQ(config.session_workers_max, standard.session_workers_max);

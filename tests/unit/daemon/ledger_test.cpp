@@ -83,9 +83,6 @@ TEST(Ledger, SaysWhichBudgetIsFull) {
   Charge charge;
   ASSERT_EQ(Charge::take(other, 60, charge), 0);
   EXPECT_EQ(ledger.session.full_for(60), &ledger.host) << "the nearest of those that are full";
-  EXPECT_TRUE(ledger.session.is_within(ledger.host));
-  EXPECT_TRUE(ledger.session.is_within(ledger.session));
-  EXPECT_FALSE(ledger.session.is_within(other));
 }
 
 // Whoever waits for memory hears of each that comes back, also of a part, and only then.
