@@ -295,14 +295,28 @@ std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& bud
   return by_node;
 }
 
+// What waits of all sessions, whoever asks: a sum, as what is used.
+Json waiting(const MemoryQueue& queue) {
+  MemoryQueue::Waits waits = queue.waits();
+  int64_t oldest_ms = waits.requests == 0 ? 0 : (os::now_ns() - waits.since_ns) / 1'000'000;
+  Json answer;
+  answer["requests"] = waits.requests;
+  answer["bytes"] = waits.bytes;
+  answer["oldest_s"] = static_cast<double>(oldest_ms) / 1000;
+  return answer;
+}
+
 Json memory(const Tarnd& daemon, const Asker& asker) {
   Json answer = with_schema("tarn.memory/1");
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
+  answer["waiting"] = waiting(daemon.memory_queue());
   Rows rows(asker.rows_max);
   CensusBudget budget(kCensusRecordsMax);
   bool complete = true;
   for_each_session(daemon, asker, [&](const Session& session) {
+    // Goes with the first row of the session.
+    uint64_t waiting = daemon.memory_queue().waits_of(session.budget()).bytes;
     for (auto& [index, member] : session.members()) {
       auto by_node = memory_of(*member, budget, complete);
       // What its records take goes with its first row.
@@ -321,6 +335,7 @@ Json memory(const Tarnd& daemon, const Asker& asker) {
         row["objects"] = share.objects;
         row["bytes"] = share.bytes;
         row["records"] = std::exchange(records, 0);
+        row["waiting"] = std::exchange(waiting, 0);
         rows.add(std::move(row));
       }
     }

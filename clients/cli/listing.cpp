@@ -146,6 +146,7 @@ int run_listing(const Listing& listing, const Options& options) {
     answer["truncated"] = is_cut;
     if (options.json) return print_json(daemon, answer);
     std::fputs(make_table(listing.fields, rows).text(wants_colour(STDOUT_FILENO)).c_str(), stdout);
+    if (listing.note) std::fputs(listing.note(answer).c_str(), stdout);
     if (is_cut) {
       std::fflush(stdout);
       std::fprintf(stderr, "tarn: there are more; --limit 0 shows as many as tarnd tells\n");

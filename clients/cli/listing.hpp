@@ -22,6 +22,7 @@ struct Listing {
   std::vector<Field> fields;
   std::vector<std::string> others{};  // keys of the rows that the table does not show
   std::function<void(Json& rows)> change{};  // what is done with the rows before they are filtered
+  std::function<std::string(const Json& answer)> note{};  // what the table says below its rows; "": nothing
 };
 
 inline constexpr int64_t kTableRows = 100;  // of one daemon, unless --limit says otherwise

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "listing.hpp"
+#include "text.hpp"
 #include "verbs.hpp"
 
 namespace tarn::cli {
@@ -10,7 +11,7 @@ namespace {
 
 using Kind = Field::Kind;
 
-constexpr std::array<const char*, 5> kSums = {"slabs", "size", "objects", "bytes", "records"};
+constexpr std::array<const char*, 6> kSums = {"slabs", "size", "objects", "bytes", "records", "waiting"};
 
 // One row for each value of `key`, with the sums.
 Json group_rows(const Json& rows, const std::string& key) {
@@ -49,13 +50,25 @@ std::vector<Field> fields_of(const std::string& by) {
                                                        {"size", "MEMORY", Kind::kBytes},
                                                        {"objects", "OBJECTS", Kind::kNumber},
                                                        {"bytes", "IN USE", Kind::kBytes},
-                                                       {"records", "RECORDS", Kind::kBytes}})
+                                                       {"records", "RECORDS", Kind::kBytes},
+                                                       {"waiting", "WAITING", Kind::kBytes}})
     fields.push_back(sum);
   return fields;
 }
 
+// Of all users, as the limit is for all.
+std::string note_waiting(const Json& answer) {
+  Json waiting = answer.value("waiting", Json::object());  // an older tarnd has none
+  auto requests = waiting.value("requests", uint64_t{0});
+  if (requests == 0) return "";
+  auto oldest_ns = static_cast<int64_t>(waiting.value("oldest_s", 0.0) * 1e9);
+  return (requests == 1 ? "1 request waits" : std::to_string(requests) + " requests wait") + " for memory: " +
+         show_bytes(waiting.value("bytes", uint64_t{0})) + ", the oldest for " + show_duration(oldest_ns) + "\n";
+}
+
 int run(const Options& options) {
   Listing listing{"memory", fields_of(options.by), {}};
+  listing.note = note_waiting;
   if (options.by.empty()) return run_listing(listing, options);
   listing.change = [by = options.by](Json& rows) {
     rows = group_rows(rows, by);
@@ -70,7 +83,8 @@ constinit const Verb kMemoryVerb = {
     "memory", "who has how much memory, and for what",
     "Shows what each member of your sessions (1 is the client, workers follow) has on each NUMA node: its slabs and their "
     "memory, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, or "
-    "lies between them. RECORDS is what descriptions of tasks and objects take. Who keeps an object from being freed "
+    "lies between them. RECORDS is what descriptions of tasks and objects take; WAITING, in the first row of a session, what "
+    "it has asked for and waits for. Who keeps an object from being freed "
     "is in `tarn objects`. With --by, sums for each session, client (by name), tenant (user) or node.",
     nullptr, false, run, "session|client|tenant|node"};
 

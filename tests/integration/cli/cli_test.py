@@ -115,6 +115,11 @@ def memory_shows_who_has_how_much(client: Client) -> None:
     # The limit is for what is shown, not for what is summed up.
     assert ask(client, "memory", "--by", "session", "--limit", "1")["memory"][0]["records"] == sum(row["records"] for row in rows)
     assert "IN USE" in tarn("memory", "--by", "node", "--address", client.address).stdout
+    # There is room, so nobody waits.
+    assert ask(client, "memory")["waiting"] == {"requests": 0, "bytes": 0, "oldest_s": 0.0}
+    assert all(row["waiting"] == 0 for row in rows)
+    table = tarn("memory", "--address", client.address).stdout
+    assert "WAITING" in table and "for memory:" not in table
     assert "--by" in tarn("memory", "--by", "colour", "--address", client.address, status=2).stderr
 
 

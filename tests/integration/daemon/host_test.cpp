@@ -450,6 +450,26 @@ TEST(Host, MemoryThatWasDroppedIsThereForTheNextRequest) {
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
+// What tarnd answers to `what`, as JSON.
+std::string query(const Host& host, const char* what) {
+  Fd socket;
+  EXPECT_EQ(os::socket_connect(host.socket_path(), socket), 0) << last_error();
+  static wire::Buffer<wire::kMessageSizeMax> buffer;
+  wire::Builder hello(buffer.bytes, Type::kHello, 1);
+  auto& body = hello.body<wire::Hello>();
+  body.role = static_cast<uint32_t>(wire::Role::kTool);
+  body.pid = getpid();
+  EXPECT_EQ(os::socket_send(socket, hello.finish(), {}, os::kForever), 0);
+  wire::Builder query(buffer.bytes, Type::kQuery, 2);
+  wire::set_text(query.body<wire::Query>().what, what);
+  EXPECT_EQ(os::socket_send(socket, query.finish(), {}, os::kForever), 0);
+  os::Received received;
+  wire::Packet packet;
+  EXPECT_EQ(os::socket_receive(socket, buffer.bytes, received, os::deadline_after(kPatience)), 0);
+  EXPECT_EQ(wire::parse({buffer.bytes, received.size}, 0, wire::From::kDaemon, packet), 0) << last_error();
+  return {reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size()};
+}
+
 void request_and_wait(FakeClient& client, uint64_t size, uint32_t serial) {
   client.send(Type::kSlabRequest, serial, wire::SlabRequest{size, -1, 1});
 }
@@ -484,6 +504,7 @@ bool a_large_request_gets_what_comes_back() {
   settle(large);
   for (uint32_t serial = 20; serial < 23; ++serial) request_and_wait(small, 1 << 20, serial);
   settle(small);
+  std::string memory = query(host, "memory");
   large.send(Type::kSlabDrop, 0, halves[0]);
   settle(large);
   // More than the small ones ask for is free now, or is in a moment: this is one that does not wait for long.
@@ -492,6 +513,9 @@ bool a_large_request_gets_what_comes_back() {
   settle(large);
   bool in_time = os::now_ns() - begin < 150'000'000;
   if (in_time) {
+    EXPECT_NE(memory.find("\"waiting\":{\"requests\":4,\"bytes\":36700160,\"oldest_s\":0."), std::string::npos) << memory;
+    EXPECT_NE(memory.find("\"waiting\":33554432"), std::string::npos) << memory;
+    EXPECT_NE(memory.find("\"waiting\":3145728"), std::string::npos) << memory;
     EXPECT_EQ(late.type, Type::kSlabRefused);
     auto of = [](uint32_t serial) { return [serial](const Message& m) { return m.serial == serial; }; };
     EXPECT_EQ(large.expect(Type::kSlabGranted, of(10)).as<wire::SlabInfo>().size, 32u << 20);
