@@ -33,6 +33,10 @@ struct Config {
   double memory_share = 0.6;
   uint64_t tenant_memory_max = 0;   // 0: memory_max
   uint64_t session_memory_max = 0;  // 0: that of the tenant
+  std::string spill_directory = "/var/tmp";  // where objects go while memory is short; "": nowhere
+  uint64_t spill_max = 0;  // bytes of the disk. 0: `spill_share` of what is free there at start
+  double spill_share = 0.5;
+  uint64_t tenant_spill_max = 0;  // 0: spill_max
   uint32_t memory_wait_s = 10;      // how long a request waits for memory that is on its way back
 
   uint32_t sessions_max = 256;

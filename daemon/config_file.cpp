@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -57,7 +58,9 @@ class Reader {
   unsigned mode(const toml::node& node);
   Level level(const toml::node& node);
   std::vector<topo::CpuSet> cpu_lists(const toml::node& node);
-  void memory_limit(const toml::node& node);
+  std::string folder(const toml::node& node);
+  // A share leaves `bytes` 0.
+  void size_or_share(const toml::node& node, uint64_t& bytes, double& share);
 
   [[noreturn]] void refuse(const toml::source_region& where, const std::string& what) const;
 
@@ -97,11 +100,18 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) {
        r.config.slots.reserve = static_cast<uint32_t>(r.number(n, 0, topo::kCpusMax - 1));
      }},
-    {{"memory", "limit", "size or share", "\"60%\""}, [](Reader& r, const toml::node& n) { r.memory_limit(n); }},
+    {{"memory", "limit", "size or share", "\"60%\""}, 
+     [](Reader& r, const toml::node& n) { r.size_or_share(n, r.config.memory_max, r.config.memory_share); }},
     {{"memory", "per_tenant", "size", ""},
      [](Reader& r, const toml::node& n) { r.config.tenant_memory_max = r.size(n); }},
     {{"memory", "per_client", "size", ""},
      [](Reader& r, const toml::node& n) { r.config.session_memory_max = r.size(n); }},
+    {{"memory", "spill_directory", "path or nothing", "\"/var/tmp\""},
+     [](Reader& r, const toml::node& n) { r.config.spill_directory = r.folder(n); }},
+    {{"memory", "spill_limit", "size or share", "\"50%\""},
+     [](Reader& r, const toml::node& n) { r.size_or_share(n, r.config.spill_max, r.config.spill_share); }},
+    {{"memory", "spill_per_tenant", "size", ""},
+     [](Reader& r, const toml::node& n) { r.config.tenant_spill_max = r.size(n); }},
     {{"memory", "wait", "1 to 30", "10"},
      [](Reader& r, const toml::node& n) { r.config.memory_wait_s = static_cast<uint32_t>(r.number(n, 1, kMemoryWaitMax)); }},
     {{"limits", "sessions", "1 to 4096", "256"},
@@ -238,6 +248,15 @@ std::string Reader::path(const toml::node& node) {
   return text;
 }
 
+std::string Reader::folder(const toml::node& node) {
+  std::string wanted = "an absolute path, such as \"/var/tmp\", or \"\" for none";
+  if (!node.is_string()) refuse_type(node, wanted);
+  std::string text = text_of(node);
+  bool is_path = text.empty() || (text[0] == '/' && text.size() < PATH_MAX && text.find('\0') == std::string::npos);
+  if (!is_path) refuse(node.source(), key_ + " is " + quoted(text) + "; it must be " + wanted);
+  return text;
+}
+
 uint64_t Reader::size(const toml::node& node) {
   std::string wanted = "a size of at least 16MiB, in bytes or such as \"16GiB\" (B, KiB, MiB, GiB, TiB)";
   uint64_t bytes = 0;
@@ -256,18 +275,18 @@ uint64_t Reader::size(const toml::node& node) {
   return bytes;
 }
 
-void Reader::memory_limit(const toml::node& node) {
+void Reader::size_or_share(const toml::node& node, uint64_t& bytes, double& share) {
   if (node.is_string() && text_of(node).ends_with('%')) {
     std::string text = text_of(node);
     int percent = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
     if (error != std::errc() || end != text.data() + text.size() - 1 || percent < 1 || percent > 100)
       refuse(node.source(), key_ + " is " + quoted(text) + "; a share must be \"1%\" to \"100%\"");
-    config.memory_max = 0;
-    config.memory_share = percent / 100.0;
+    bytes = 0;
+    share = percent / 100.0;
     return;
   }
-  config.memory_max = size(node);
+  bytes = size(node);
 }
 
 unsigned Reader::mode(const toml::node& node) {

@@ -137,15 +137,15 @@ class EndSignals {
 };
 
 // What is free for us is looked up once: the budget and the slots share out the same bytes.
-Config with_memory(Config config) {
+void set_memory(Config& config) {
   if (config.memory_max == 0) config.memory_max = memory_for_us(config.memory_share);
   config.slots.memory = config.memory_max;
-  return config;
 }
 
 int run_private(const Options& options) {
   Loop loop;
-  Config config = with_memory({});
+  Config config;
+  set_memory(config);
   // hwloc would cost more than the rest of the start.
   Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kSysfs), true);
   EndSignals signals(loop, daemon);
@@ -191,7 +191,9 @@ void connect_spawn_service(Loop& loop, Tarnd& daemon, const Config& config, Loop
 
 Config host_config(const Options& options) {
   if (!options.config_path.empty()) return read_config(options.config_path);
-  return access(kConfigPath, F_OK) == 0 ? read_config(kConfigPath) : Config{};
+  if (access(kConfigPath, F_OK) == 0) return read_config(kConfigPath);
+  Config defaults;
+  return defaults;
 }
 
 int check_config(const Options& options) {
@@ -202,7 +204,8 @@ int check_config(const Options& options) {
 }
 
 int run_host(const Options& options, int argc, char** argv) {
-  Config config = with_memory(host_config(options));
+  Config config = host_config(options);
+  set_memory(config);
   set_log_level(options.verbose ? Level::kDebug : config.log_level);
   Fd spawn_socket = inherited(options.spawn_fd);
   if (!spawn_socket.valid() && os::socket_connect(config.spawn_socket_path, spawn_socket) < 0)

@@ -36,13 +36,14 @@ int check_kind(const Fd& fd, mode_t kind, const char* what) {
 }  // namespace
 
 Session::Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-                 Budget& descriptors, Owner& owner)
+                 Budget& descriptors, Budget& disk, Owner& owner)
     : services_(services),
       identity_(std::move(identity)),
       owner_(owner),
       budget_(std::make_shared<Budget>("session " + std::to_string(identity_.number), "bytes", memory_max,
                                        TARN_E_STORE_FULL, &memory)),
-      descriptors_(descriptors) {}
+      descriptors_(descriptors),
+      mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, disk}) {}
 
 Session::~Session() {
   for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
@@ -193,6 +194,11 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_slab_drop(from, packet.as<wire::SlabId>());
     case wire::Type::kFileShare:
       return handle_file_share(from, packet.as<wire::SlabInfo>(), packet.serial, std::move(received.descriptors[0]));
+    case wire::Type::kRestore:
+      return mover_.handle_restore(from, packet.as<wire::Extent>(), packet.serial);
+    case wire::Type::kCopyDrop:
+      if (!mover_.handle_copy_drop(from, packet.as<wire::Extent>())) reject(from, "COPY_DROP of what is not away");
+      return;
     case wire::Type::kGrow:
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
@@ -276,6 +282,7 @@ void Session::forget(Member& member) {
   member.last_moment.reset();
   member.asks.reset();
   member.self.reset();  // what is still being prepared for it finds nobody, also before it is buried
+  member.records.reset();
   member.segment.reset();  // before the file: the last of the two frees the memory
   member.segment_file.reset();
   member.segment_payment.reset();

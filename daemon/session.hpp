@@ -26,6 +26,7 @@
 #include "ledger.hpp"
 #include "loop.hpp"
 #include "memory_queue.hpp"
+#include "mover.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
 #include "shm/board.hpp"
@@ -36,6 +37,13 @@ namespace tarn::daemon {
 
 class Session;
 
+// What was paid for a file. Goes with the last copy of it, and is given back when that is closed.
+struct Payment {
+  std::shared_ptr<Budget> session;  // outlives the session by as much
+  Charge memory;
+  Charge descriptors;
+};
+
 struct Slab {
   enum class Phase { kPreparing, kReady } phase = Phase::kPreparing;
   SharedFd writer;  // for the owner; none of a mapped file
@@ -44,14 +52,10 @@ struct Slab {
   int32_t node = -1;
   bool is_file = false;
   uint32_t serial = 0;  // of the request
+  std::shared_ptr<Payment> payment;                        // none of a mapped file
+  std::map<uint64_t, std::unique_ptr<MovedObject>> moved;  // by offset
+  uint64_t bytes_away = 0;                                 // that have no pages and are not paid for
   std::shared_ptr<const bool> wanted;  // while it is being prepared: gone, and so is the work
-};
-
-// What was paid for a file. Goes with the last copy of it, and is given back when that is closed.
-struct Payment {
-  std::shared_ptr<Budget> session;  // outlives the session by as much
-  Charge memory;
-  Charge descriptors;
 };
 
 class Member final : public Connection::Owner, public SpawnedProcess {
@@ -92,6 +96,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
 
   SharedFd segment_file;
   os::Mapping segment;  // its fixed beginning
+  os::Mapping records;  // its object records, once one of its objects is moved
   std::shared_ptr<Payment> segment_payment;
   std::shared_ptr<Payment> connection_payment;
   wire::Grow backed{};
@@ -122,6 +127,7 @@ struct SessionServices {
   SlotTable& slots;
   Prefaulter& prefaulter;
   MemoryQueue& memory_queue;
+  Spill& spill;
   uint32_t host_epoch;
   bool is_private;
   uint32_t spin_budget_ns;
@@ -150,9 +156,9 @@ class Session {
     ~Owner() = default;
   };
 
-  // `memory` and `descriptors` are what the tenant has.
+  // `memory`, `descriptors` and `disk` are what the tenant has.
   Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-          Budget& descriptors, Owner& owner);
+          Budget& descriptors, Budget& disk, Owner& owner);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -167,6 +173,14 @@ class Session {
 
   // Asks all members to drop the slabs in which nothing is alive.
   void reclaim();
+  // Its objects that leave memory and come back.
+  [[nodiscard]] Mover& mover() { return mover_; }
+  [[nodiscard]] const Mover& mover() const { return mover_; }
+
+  // Answers a request for a slab, a file, records or an object.
+  void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
+  // What to tell who asked for `bytes` of memory and gets `code`: last_error(), and who fills what is full.
+  [[nodiscard]] std::string memory_refusal(int code, uint64_t bytes) const;
 
   // For the tools.
   [[nodiscard]] uint32_t number() const { return identity_.number; }
@@ -248,8 +262,6 @@ class Session {
   void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
   void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
-  void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
-  void refuse_memory(Member& to, uint32_t serial, int code, uint64_t bytes);
   [[nodiscard]] std::string largest_members() const;
   [[nodiscard]] Member* find(uint32_t index);
 
@@ -279,6 +291,7 @@ class Session {
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
 
+  Mover mover_;  // its objects go with the slabs of the members
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;
   uint32_t last_index_ = shm::kFirstWorker - 1;

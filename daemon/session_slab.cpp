@@ -54,7 +54,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
     if (code == TARN_E_QUOTA && find_full(request.size) == nullptr &&  // there is memory, and no descriptors for it yet
         ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
       return;
-    refuse_memory(from, serial, code, request.size);
+    refuse_slab(from, serial, code, memory_refusal(code, request.size).c_str());
   };
   services_.memory_queue.submit({from.asks, budget_.get(), os::round_up(request.size, os::kPageSize),
                                  may_wait ? now + kReclaimPatienceNs : now, latest, std::move(attempt), std::move(refuse)});
@@ -96,7 +96,8 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   if (r == 0) r = os::memfd_open_reader(writer, reader);
   if (r < 0) return r;
   slab.writer = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(writer), payment);
-  slab.reader = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(reader), std::move(payment));
+  slab.reader = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(reader), payment);
+  slab.payment = std::move(payment);
   slab.wanted = std::make_shared<bool>(true);
   SharedFd warmed = slab.writer;
   std::weak_ptr<const void> wanted = slab.wanted;
@@ -299,15 +300,15 @@ void Session::refuse_slab(Member& to, uint32_t serial, int code, const char* tex
   to.connection->send(message);
 }
 
-// With last_error(); and if it is that something is full, with the names of those who fill it.
-void Session::refuse_memory(Member& to, uint32_t serial, int code, uint64_t bytes) {
+std::string Session::memory_refusal(int code, uint64_t bytes) const {
   std::string text = last_error();
-  bool is_full = code == TARN_E_STORE_FULL || code == TARN_E_QUOTA;
-  if (const Budget* full = is_full ? find_full(bytes) : nullptr) {
+  if (code != TARN_E_STORE_FULL && code != TARN_E_QUOTA) return text;
+  if (const Budget* full = find_full(bytes)) {
     std::string list = full == budget_.get() ? largest_members() : owner_.largest_holders(*full, identity_.uid);
     if (!list.empty()) text += "; most is held by " + list;
   }
-  refuse_slab(to, serial, code, text.c_str());
+  if (std::string why = mover_.why_not(); !why.empty()) text += "; nothing goes to disk: " + why;
+  return text;
 }
 
 std::string Session::largest_members() const {
@@ -315,7 +316,7 @@ std::string Session::largest_members() const {
   for (auto& [index, member] : members_) {
     uint64_t bytes = member->segment_payment == nullptr ? 0 : member->segment_payment->memory.amount();
     for (auto& [number, slab] : member->slabs)
-      if (!slab.is_file) bytes += slab.size;
+      if (!slab.is_file) bytes += slab.size - slab.bytes_away;
     std::string name = member->is_client() ? "the client" : "worker " + std::to_string(index);
     if (member->phase == Member::Phase::kDead) name = "dead " + name;
     holders.push_back({bytes, std::move(name)});

@@ -120,9 +120,9 @@ const char* Spill::why_off() {
   return why_off_.empty() ? nullptr : why_off_.c_str();
 }
 
-uint64_t Spill::disk_free() const {
+uint64_t Spill::disk_free(const std::string& directory) {
   struct statfs status;
-  if (statfs(directory_.c_str(), &status) < 0) return 0;
+  if (directory.empty() || statfs(directory.c_str(), &status) < 0) return 0;
   return static_cast<uint64_t>(status.f_bavail) * static_cast<uint64_t>(status.f_bsize);
 }
 

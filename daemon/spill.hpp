@@ -72,8 +72,8 @@ class Spill {
 
   // Why nothing can be written at all: no directory, one that lies in memory, ...; nullptr if it can, as far as known.
   [[nodiscard]] const char* why_off();
-  // How much room the disk has.
-  [[nodiscard]] uint64_t disk_free() const;
+  // How much room the disk behind `directory` has.
+  [[nodiscard]] static uint64_t disk_free(const std::string& directory);
 
   // Each calls `done` from the loop, unless `wanted` has expired by then.
   //

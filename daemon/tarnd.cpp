@@ -63,13 +63,20 @@ uint64_t descriptors_for_sessions() {
   return limit.rlim_cur > 2 * kReserve ? limit.rlim_cur - kReserve : limit.rlim_cur / 2;
 }
 
+// What objects may take of the disk.
+uint64_t disk_for_objects(const Config& config) {
+  if (config.spill_max != 0) return config.spill_max;
+  return static_cast<uint64_t>(static_cast<double>(Spill::disk_free(config.spill_directory)) * config.spill_share);
+}
+
 }  // namespace
 
-Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors)
+Tenant::Tenant(uid_t user, const Limits& limits, Budget& all_memory, Budget& all_descriptors, Budget& all_disk)
     : uid(user),
-      budget("user " + std::to_string(user), "bytes", memory_max != 0 ? memory_max : memory.limit(),
-             memory_max != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &memory),
-      descriptors("user " + std::to_string(user), "descriptors", descriptors_max, TARN_E_QUOTA, &all_descriptors) {}
+      budget("user " + std::to_string(user), "bytes", limits.memory != 0 ? limits.memory : all_memory.limit(),
+             limits.memory != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &all_memory),
+      descriptors("user " + std::to_string(user), "descriptors", limits.descriptors, TARN_E_QUOTA, &all_descriptors),
+      disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &all_disk) {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
     : loop_(loop),
@@ -81,10 +88,12 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
+      disk_("this host's tarnd", "bytes on disk", disk_for_objects(config), TARN_E_STORE_FULL, nullptr),
       memory_queue_(
-          loop, int64_t{config.memory_wait_s} * 1'000'000'000, [this](const Budget& full, uint64_t) { on_memory_wanted(full); },
+          loop, int64_t{config.memory_wait_s} * 1'000'000'000, [this](const Budget& full, uint64_t missing) { on_memory_wanted(full, missing); },
           [this](const Budget& full) { return is_memory_coming(full); }),
       closer_(loop),
+      spill_(loop, config.spill_directory),
       spawn_(loop, closer_),
       prefaulter_(loop),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
@@ -200,6 +209,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
                            slots_,
                            prefaulter_,
                            memory_queue_,
+                           spill_,
                            host_epoch_,
                            is_private_,
                            spin_budget_ns(),
@@ -208,7 +218,8 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
   uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
-  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, tenant->descriptors, *this);
+  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most,
+                                           tenant->descriptors, tenant->disk, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r < 0) return r;
   ++last_session_;
@@ -246,7 +257,7 @@ void Tarnd::measure_wake_cost() {
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   std::erase_if(tenants_, [](auto& entry) {
     const Tenant& each = *entry.second;
-    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0;
+    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0 && each.disk.used() == 0;
   });
   auto& entry = tenants_[uid];
   auto own = config_.tenants.find(uid);
@@ -255,7 +266,8 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
     uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
     // No user can take all descriptors from the others.
     uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
-    entry = std::make_unique<Tenant>(uid, most, budget_, descriptors, descriptors_);
+    uint64_t disk = config_.tenant_spill_max != 0 ? config_.tenant_spill_max : disk_.limit();
+    entry = std::make_unique<Tenant>(uid, Tenant::Limits{most, descriptors, disk}, budget_, descriptors_, disk_);
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);
@@ -347,14 +359,36 @@ void Tarnd::for_each_payer(const Budget& budget, Fn fn) const {
   }
 }
 
-// `full` has no room: whoever is paid from it shall drop the slabs that he keeps empty. A tenant who is at his own limit
-// disturbs nobody else.
-void Tarnd::on_memory_wanted(const Budget& full) {
+// `full` has no room: whoever is paid from it shall drop the slabs that he keeps empty, and objects that nobody reads go
+// to disk. A tenant who is at his own limit disturbs nobody else.
+void Tarnd::on_memory_wanted(const Budget& full, uint64_t missing) {
   for_each_payer(full, [](Session& session) { session.reclaim(); });
+  if (spill_.why_off() == nullptr) return move_to_disk(full, missing);
+  if (!std::exchange(said_why_off_, true)) log(Level::kInfo, "objects cannot leave memory: %s", spill_.why_off());
 }
 
-// Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that.
+// Who has most begins. A little more than is missing, so that the next request finds room.
+void Tarnd::move_to_disk(const Budget& full, uint64_t missing) {
+  constexpr uint64_t kMoreShare = 16;
+  uint64_t wanted = missing + full.limit() / kMoreShare;
+  std::vector<Session*> payers;
+  for_each_payer(full, [&](Session& session) {
+    wanted -= std::min(wanted, session.mover().bytes_leaving());
+    payers.push_back(&session);
+  });
+  std::ranges::sort(payers, std::ranges::greater{}, [](const Session* each) { return each->budget().used(); });
+  for (Session* session : payers) {
+    if (wanted == 0) return;
+    wanted -= std::min(wanted, session->mover().move_out(wanted));
+  }
+}
+
+// Memory that somebody dropped is free once it is closed, a moment later, and that of an object when it is on the disk:
+// nobody is refused for that.
 bool Tarnd::is_memory_coming(const Budget& full) {
+  bool is_leaving = false;
+  for_each_payer(full, [&](const Session& session) { is_leaving = is_leaving || session.mover().bytes_leaving() != 0; });
+  if (is_leaving) return true;
   auto is_users = [this](uid_t user) { return closer_.is_closing_memory(user) || prefaulter_.is_dropping(user); };
   if (&full == &budget_) return std::ranges::any_of(tenants_, [&](auto& entry) { return is_users(entry.first); });
   auto found = payers_.find(&full);

@@ -28,11 +28,16 @@
 namespace tarn::daemon {
 
 struct Tenant {
-  // `memory_max` 0: all of `memory`.
-  Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors);
+  struct Limits {
+    uint64_t memory;  // 0: all there is
+    uint64_t descriptors;
+    uint64_t disk;
+  };
+  Tenant(uid_t user, const Limits& limits, Budget& all_memory, Budget& all_descriptors, Budget& all_disk);
   uid_t uid;
   Budget budget;
   Budget descriptors;
+  Budget disk;
   uint32_t sessions = 0;
 };
 
@@ -60,13 +65,14 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Session>>& sessions() const { return sessions_; }
   [[nodiscard]] const SlotTable& slots() const { return slots_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] const Budget& disk() const { return disk_; }
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] bool is_private() const { return is_private_; }
   [[nodiscard]] const MemoryQueue& memory_queue() const { return memory_queue_; }
   [[nodiscard]] int64_t started_ns() const { return started_ns_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
   // Whether all that was left to close is closed. For tests.
-  [[nodiscard]] bool has_closed_all() { return prefaulter_.idle() && closer_.idle(); }
+  [[nodiscard]] bool has_closed_all() { return prefaulter_.idle() && closer_.idle() && spill_.idle(); }
 
   void on_session_ended(Session& session) override;
   [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
@@ -110,7 +116,8 @@ class Tarnd final : public Session::Owner {
   // Calls fn(session) for all that are paid from `budget`, and looks at no others.
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;
-  void on_memory_wanted(const Budget& full);
+  void on_memory_wanted(const Budget& full, uint64_t missing);
+  void move_to_disk(const Budget& full, uint64_t missing);
   [[nodiscard]] bool is_memory_coming(const Budget& full);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
   void refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text);
@@ -124,10 +131,13 @@ class Tarnd final : public Session::Owner {
   SlotTable slots_;
   Budget budget_;
   Budget descriptors_;
+  Budget disk_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
   std::unordered_map<const Budget*, std::vector<Session*>> payers_;  // by the budget of a tenant or a session
   MemoryQueue memory_queue_;  // hears of all that is given back, so it outlives those who give
   Closer closer_;  // gives back to the budgets above what those below leave to it
+  Spill spill_;
+  bool said_why_off_ = false;
   SpawnLink spawn_;
   Prefaulter prefaulter_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;

@@ -470,7 +470,8 @@ int Store::info(const ObjectRef& ref, tarn_object_details& out) {
   out.owner = member;
   out.references = entry->refs;
   uint64_t holders = record == nullptr ? 1 : record->life.bits.load(kAcquire);
-  out.holders = (holders & kDead) != 0 ? 0 : static_cast<uint32_t>(std::popcount(holders));
+  // tarnd's own, while it moves the object, is nobody's business.
+  out.holders = (holders & kDead) != 0 ? 0 : static_cast<uint32_t>(std::popcount(holders & ~kDaemonHolder));
   return 0;
 }
 
@@ -583,6 +584,7 @@ int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out) {
     }
     data = entry->data;
     restoring_.fetch_add(1);
+    drop_free_slabs(0);  // memory is short, or it would be there: what this process keeps is what it can have
   }
   int r = bring_back(ref, *record, data);
   Gate::Pass pass(gate_);
@@ -632,6 +634,7 @@ int Store::resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned) {
     entry->pins = 0;
   }
   if (entry->pins == 0 && !record->pins.pin(self_)) {
+    drop_free_slabs(0);
     // A worker has one thread, so nobody waits at the gate.
     if (int r = bring_back(ref, *record, data); r < 0) {
       drop_pin(*record);
@@ -756,6 +759,12 @@ void Store::settle() {
   heap_.trim();
   drop_spent_slabs();
   drop_free_slabs(0);
+  for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
+    shm::MemberSegment* segment = table_.segment(member);
+    if (segment == nullptr || !is_dead_[member].load(std::memory_order_acquire)) continue;
+    // tarnd was the last to hold something of a dead member, which it cannot hear of any more.
+    if (segment->returned_objects.load(kRelaxed) != 0 && segment->returned_objects.exchange(0) != 0) drop_empty_slabs(member);
+  }
 }
 
 // ---- News from tarnd -------------------------------------------------------------------------

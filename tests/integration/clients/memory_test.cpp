@@ -2,16 +2,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <string>
 #include <vector>
 
+#include "support/own_daemon.hpp"
 #include "support/self_worker.hpp"
 
 namespace {
@@ -52,35 +49,10 @@ const tarn::test::SelfWorker worker([] {
 class Memory : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("tarn-memory-" + std::to_string(getpid()));
-    std::filesystem::create_directory(folder_);
-    std::ofstream(folder_ / "tarnd.toml") << "[daemon]\nsocket = \"" << (folder_ / "socket").string()
-                                          << "\"\nspawn_socket = \"" << (folder_ / "spawn").string()
-                                          << "\"\n[memory]\nper_client = \"256MiB\"\n";
-    const std::string config = folder_ / "tarnd.toml";
-    daemon_ = fork();
-    if (daemon_ == 0) {
-      execl(getenv("TARN_TEST_TARND"), "tarnd", "--config", config.c_str(), nullptr);
-      _exit(127);
-    }
-    for (int i = 0; i < 2000 && !std::filesystem::exists(folder_ / "socket"); ++i) usleep(5000);
-    address_ = "unix:" + (folder_ / "socket").string();
-    tarn_options options{};
-    options.size = sizeof options;
-    options.address = address_.c_str();
-    options.workers = 2;
-    options.timeout_ns = kLong;
-    ASSERT_EQ(0, tarn_init(&client_, nullptr, nullptr, &options)) << tarn_last_error();
+    client_ = daemon_.connect(2);
+    ASSERT_NE(nullptr, client_);
   }
-
-  void TearDown() override {
-    tarn_close(client_);
-    kill(daemon_, SIGTERM);
-    int status = 0;
-    waitpid(daemon_, &status, 0);
-    EXPECT_EQ(0, status);
-    std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { tarn_close(client_); }
 
   tarn_future submit(const char* task, uint64_t argument) {
     const tarn_arg arg = tarn_arg_value(&argument, sizeof argument);
@@ -120,12 +92,9 @@ class Memory : public testing::Test {
     for (tarn_object& object : objects) EXPECT_EQ(0, tarn_release(client_, object));
   }
 
+  // Nothing goes to a disk: what is full stays full.
+  tarn::test::OwnDaemon daemon_{"[memory]\nper_client = \"256MiB\"\nspill_directory = \"\""};
   tarn_client* client_ = nullptr;
-
- private:
-  std::filesystem::path folder_;
-  std::string address_;
-  pid_t daemon_ = -1;
 };
 
 TEST_F(Memory, OfWorkersServesTheClient) {

@@ -1,0 +1,394 @@
+#include "mover.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/clock.hpp"
+#include "session.hpp"
+#include "store/object_record.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+using Phase = MovedObject::Phase;
+using store::ObjectRecord;
+
+constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
+constexpr uint32_t kRecordsPerRead = 256;
+constexpr size_t kAskersMax = 1024;          // docs/limits.md
+constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
+constexpr int64_t kCheckPauseNs = 100'000'000;
+constexpr int64_t kPatienceNs = 200'000'000;  // of who wants an object back, while nothing is coming; else memory.wait
+
+// A record as it was once.
+struct RecordImage {
+  uint64_t state;
+  uint64_t holders;
+  uint64_t pins;
+  uint32_t used_at;
+  uint32_t meta_size;
+  uint64_t more_holders;
+  uint64_t place;
+  uint64_t size;
+  uint32_t type;
+  uint32_t link;
+};
+static_assert(sizeof(RecordImage) == sizeof(ObjectRecord));
+static_assert(offsetof(RecordImage, pins) == offsetof(ObjectRecord, pins));
+static_assert(offsetof(RecordImage, used_at) == offsetof(ObjectRecord, used_at));
+static_assert(offsetof(RecordImage, place) == offsetof(ObjectRecord, place));
+static_assert(offsetof(RecordImage, size) == offsetof(ObjectRecord, size));
+
+bool may_leave(const RecordImage& record) {
+  auto state = store::ObjectState::unpack(record.state);
+  return state.readable() && (record.holders & store::kDead) == 0 && record.holders != 0 && record.pins == 0 &&
+         record.size > store::kStaysMax && record.size <= store::kObjectSizeMax &&
+         !store::ObjectPlace::unpack(record.place).is_file;
+}
+
+uint64_t pages_of(const RecordImage& record) { return os::round_up(record.size + record.meta_size, os::kPageSize); }
+
+Slab& slab_of(MovedObject& object) { return object.owner.slabs.at(object.slab); }
+
+constexpr const char* kFreed = "the object was freed";
+
+void send_restored(Member& to, uint32_t serial) {
+  if (to.connection == nullptr) return;
+  wire::Buffer<sizeof(wire::Header)> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kRestored, serial);
+  to.connection->send(message);
+}
+
+Spill::Range range_of(MovedObject& object) { return {slab_of(object).writer, object.offset, object.size}; }
+
+}  // namespace
+
+void MovedObject::enter(Phase next) {
+  auto count = [this](Phase of, int64_t by) {
+    uint64_t bytes = by > 0 ? size : -size;
+    if (of == Phase::kSaving || of == Phase::kLeaving) mover.bytes_leaving_ += bytes;
+    if (of == Phase::kAway || of == Phase::kWaiting || of == Phase::kReturning) {
+      mover.bytes_away_ += bytes;
+      mover.objects_away_ += static_cast<uint64_t>(by);
+    }
+  };
+  count(phase, -1);
+  phase = next;
+  count(phase, 1);
+}
+
+// ---- Which ones ------------------------------------------------------------------------------
+
+uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
+  if (member.segment_file == nullptr || !member.segment.valid()) return 0;
+  auto* segment = reinterpret_cast<const shm::MemberSegment*>(member.segment.data());
+  uint32_t used = std::min({segment->objects_used.load(shm::kAcquire), member.backed.objects, shm::kObjectRecordsMax});
+  uint32_t looked = 0;
+  RecordImage images[kRecordsPerRead];
+  while (look_record_ < used && looked < most) {
+    uint32_t count = std::min({kRecordsPerRead, used - look_record_, most - looked});
+    auto at = static_cast<off_t>(offsetof(shm::MemberSegment, object_records) + uint64_t{look_record_} * sizeof(RecordImage));
+    ssize_t size = pread(member.segment_file->get(), images, count * sizeof(RecordImage), at);
+    if (size != static_cast<ssize_t>(count * sizeof(RecordImage))) break;
+    for (uint32_t i = 0; i < count; ++i)
+      if (may_leave(images[i]))
+        candidates_.push_back({member.index(), look_record_ + i, store::ObjectState::unpack(images[i].state).generation,
+                               images[i].used_at, images[i].size});
+    look_record_ += count;
+    looked += count;
+  }
+  return looked;
+}
+
+// On from where the last look ended, and at most once around.
+void Mover::look_at_records() {
+  candidates_.clear();
+  auto& members = session_.members();
+  uint32_t left = kRecordsPerLook;
+  for (size_t turns = 0; turns <= members.size() && left > 0; ++turns) {
+    auto at = members.lower_bound(look_member_);
+    if (at == members.end()) at = members.begin();
+    if (at == members.end()) return;
+    if (at->first != look_member_) look_record_ = 0;
+    look_member_ = at->first;
+    left -= look_at_records_of(*at->second, left);
+    if (left > 0) {
+      ++look_member_;
+      look_record_ = 0;
+    }
+  }
+  std::ranges::sort(candidates_, [](const Candidate& a, const Candidate& b) {
+    return a.used_at != b.used_at ? a.used_at > b.used_at : a.size < b.size;
+  });
+}
+
+void Mover::pause(const std::string& why) {
+  pause_until_ns_ = os::now_ns() + kPauseNs;
+  why_pause_ = why;
+}
+
+std::string Mover::why_not() const {
+  if (const char* why = services_.spill.why_off()) return why;
+  return os::now_ns() < pause_until_ns_ ? why_pause_ : "";
+}
+
+uint64_t Mover::move_out(uint64_t bytes) {
+  if (session_.is_ending() || os::now_ns() < pause_until_ns_) return 0;
+  check_pages();
+  uint64_t begun = 0;
+  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_;) {
+    if (candidates_.empty()) {
+      if (looked) break;
+      looked = true;
+      look_at_records();
+      if (candidates_.empty()) break;
+    }
+    Candidate next = candidates_.back();
+    candidates_.pop_back();
+    begun += begin(next);
+  }
+  return begun;
+}
+
+// The record behind an index that is backed with memory; nullptr if it cannot be mapped.
+ObjectRecord* Mover::record(Member& owner, uint32_t index) {
+  if (index >= owner.backed.objects || owner.segment_file == nullptr) return nullptr;
+  if (!owner.records.valid() &&
+      os::Mapping::map_range(*owner.segment_file, offsetof(shm::MemberSegment, object_records),
+                             uint64_t{shm::kObjectRecordsMax} * sizeof(ObjectRecord), os::Access::kReadWrite,
+                             owner.records) < 0)
+    return nullptr;
+  return reinterpret_cast<ObjectRecord*>(owner.records.data()) + index;
+}
+
+// ---- Out -------------------------------------------------------------------------------------
+
+uint64_t Mover::begin(const Candidate& candidate) {
+  auto member = session_.members().find(candidate.member);
+  if (member == session_.members().end()) return 0;
+  Member& owner = *member->second;
+  ObjectRecord* live = record(owner, candidate.index);
+  if (live == nullptr) return 0;
+  if (live->life.take(candidate.generation, shm::kDaemonMember) != store::Holders::Taken::kHeld) return 0;
+  RecordImage image;
+  memcpy(&image, static_cast<const void*>(live), sizeof image);
+  store::ObjectPlace place = store::ObjectPlace::unpack(image.place);
+  auto slab = owner.slabs.find(place.slab);
+  uint64_t size = pages_of(image);
+  bool lies_well = may_leave(image) && slab != owner.slabs.end() && slab->second.phase == Slab::Phase::kReady &&
+                   !slab->second.is_file && place.offset % os::kPageSize == 0 && place.offset < slab->second.size &&
+                   size <= slab->second.size - place.offset;
+  if (lies_well) {
+    // An honest owner does not put an object where another one is, in memory or away.
+    auto after = slab->second.moved.lower_bound(place.offset);
+    if (after != slab->second.moved.end() && after->first < place.offset + size) lies_well = false;
+    if (after != slab->second.moved.begin()) {
+      const MovedObject& before = *std::prev(after)->second;
+      if (before.offset + before.size > place.offset) lies_well = false;
+    }
+  }
+  if (!lies_well) {
+    let_go(owner, candidate.index);
+    return 0;
+  }
+  auto object = std::make_unique<MovedObject>(*this, owner);
+  object->slab = place.slab;
+  object->offset = place.offset;
+  object->size = size;
+  object->index = candidate.index;
+  object->generation = candidate.generation;
+  MovedObject& moved = *object;
+  slab->second.moved.emplace(place.offset, std::move(object));
+  int r = services_.spill.save(
+      session_.identity().uid, moved.alive, range_of(moved), services_.disk,
+      [this, &moved](int code, const std::string& text) { finish_saving(moved, code, text); }, moved.copy);
+  if (r < 0) {
+    pause(last_error());
+    let_go(owner, candidate.index);
+    forget(moved);
+    return 0;
+  }
+  moved.enter(Phase::kSaving);
+  return size;
+}
+
+void Mover::finish_saving(MovedObject& object, int code, const std::string& text) {
+  ObjectRecord* live = record(object.owner, object.index);
+  if (code < 0) {
+    log(Level::kWarning, "session %u: an object of %llu bytes stays in memory: %s", session_.number(),
+        static_cast<unsigned long long>(object.size), text.c_str());
+    pause(text);
+  }
+  if (code < 0 || live == nullptr || !live->pins.leave()) {
+    let_go(object.owner, object.index);
+    return forget(object);
+  }
+  object.enter(Phase::kLeaving);
+  take_pages(object);
+}
+
+void Mover::take_pages(MovedObject& object) {
+  services_.spill.discard(session_.identity().uid, object.alive, range_of(object),
+                          [this, &object](int code, const std::string& text) { finish_leaving(object, code, text); });
+}
+
+void Mover::finish_leaving(MovedObject& object, int code, const std::string& text) {
+  if (code == 0) {
+    give_back(object);
+  } else {
+    // It is on the disk and, perhaps, in memory: it stays charged for both.
+    log(Level::kWarning, "session %u: the pages of an object do not go: %s", session_.number(), text.c_str());
+  }
+  object.enter(Phase::kAway);
+  let_go(object.owner, object.index);
+  if (!object.askers.empty()) ask_for_room(object);
+}
+
+// ---- Back ------------------------------------------------------------------------------------
+
+void Mover::handle_restore(Member& from, const wire::Extent& place, uint32_t serial) {
+  MovedObject* object = nullptr;
+  if (auto owner = session_.members().find(place.member); owner != session_.members().end())
+    if (auto slab = owner->second->slabs.find(place.slab); slab != owner->second->slabs.end())
+      if (auto found = slab->second.moved.find(place.offset); found != slab->second.moved.end())
+        object = found->second.get();
+  // Who has pinned it and asks while it is still being copied has made sure that it stays.
+  if (object == nullptr || object->phase == Phase::kSaving) return send_restored(from, serial);
+  if (object->phase == Phase::kAbandoned) return session_.refuse_slab(from, serial, TARN_E_NO_OBJECT, kFreed);
+  if (object->askers.size() >= kAskersMax)
+    return session_.refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for one object at once");
+  object->askers.push_back({from.self, serial});
+  if (object->phase == Phase::kAway) ask_for_room(*object);
+}
+
+void Mover::ask_for_room(MovedObject& object) {
+  object.enter(Phase::kWaiting);
+  services_.queue.submit({object.alive, &services_.memory, object.is_charged ? 0 : object.size, os::now_ns() + kPatienceNs,
+                          os::kForever, [this, &object] { return try_to_return(object); },
+                          [this, &object](int code) {
+                            object.enter(Phase::kAway);
+                            std::string text = session_.memory_refusal(code, object.size);
+                            answer(object, code, text);
+                          }});
+}
+
+int Mover::try_to_return(MovedObject& object) {
+  bool was_charged = object.is_charged;
+  if (int r = charge(object); r < 0) return r;
+  ObjectRecord* live = record(object.owner, object.index);
+  if (live == nullptr || live->life.take(object.generation, shm::kDaemonMember) != store::Holders::Taken::kHeld) {
+    if (!was_charged) give_back(object);
+    object.enter(Phase::kAway);
+    answer(object, TARN_E_NO_OBJECT, kFreed);
+    return 0;
+  }
+  object.enter(Phase::kReturning);
+  services_.spill.load(session_.identity().uid, object.alive, object.copy, range_of(object),
+                       [this, &object](int code, const std::string& text) { finish_returning(object, code, text); });
+  return 0;
+}
+
+void Mover::finish_returning(MovedObject& object, int code, const std::string& text) {
+  if (code < 0) {
+    log(Level::kError, "session %u: an object of %llu bytes does not come back: %s", session_.number(),
+        static_cast<unsigned long long>(object.size), text.c_str());
+    answer(object, code, text);
+    object.enter(Phase::kLeaving);
+    return take_pages(object);  // whatever has come
+  }
+  if (ObjectRecord* live = record(object.owner, object.index)) live->pins.come_back();
+  answer(object, 0, "");
+  let_go(object.owner, object.index);
+  forget(object);
+}
+
+bool Mover::handle_copy_drop(Member& from, const wire::Extent& place) {
+  if (place.member != from.index()) return false;
+  auto slab = from.slabs.find(place.slab);
+  if (slab == from.slabs.end()) return false;
+  auto found = slab->second.moved.find(place.offset);
+  if (found == slab->second.moved.end()) return false;
+  MovedObject& object = *found->second;
+  if (object.phase != Phase::kAway && object.phase != Phase::kWaiting) return false;
+  object.enter(Phase::kAbandoned);
+  object.copy.reset();
+  object.alive = std::make_shared<bool>(true);  // what was asked for it is over
+  answer(object, TARN_E_NO_OBJECT, kFreed);
+  return true;
+}
+
+// ---- Both ------------------------------------------------------------------------------------
+
+int Mover::charge(MovedObject& object) {
+  if (object.is_charged) return 0;
+  Slab& slab = slab_of(object);
+  if (int r = slab.payment->memory.add(object.size); r < 0) return r;
+  slab.bytes_away -= object.size;
+  object.is_charged = true;
+  return 0;
+}
+
+void Mover::give_back(MovedObject& object) {
+  if (!object.is_charged) return;
+  Slab& slab = slab_of(object);
+  slab.payment->memory.give_back(object.size);
+  slab.bytes_away += object.size;
+  object.is_charged = false;
+}
+
+void Mover::answer(MovedObject& object, int code, const std::string& text) {
+  for (const MovedObject::Asker& asker : std::exchange(object.askers, {})) {
+    auto member = asker.member.lock();
+    if (member == nullptr || (*member)->connection == nullptr) continue;
+    if (code == 0) {
+      send_restored(**member, asker.serial);
+    } else {
+      session_.refuse_slab(**member, asker.serial, code, text.c_str());
+    }
+  }
+}
+
+// tarnd does not hold the object any more. If nobody else did either, its owner hears of it; or, if that is dead, whoever
+// looks for what it left.
+void Mover::let_go(Member& owner, uint32_t index) {
+  ObjectRecord* live = record(owner, index);
+  if (live == nullptr || !live->life.drop(shm::kDaemonMember, shm::kDaemonMember)) return;
+  auto* segment = reinterpret_cast<shm::MemberSegment*>(owner.segment.data());
+  auto* records = reinterpret_cast<ObjectRecord*>(owner.records.data());
+  store::push_returned(segment->returned_objects, [&](uint32_t i) -> shm::Word<uint32_t>& { return records[i].link; }, index);
+  if (owner.phase == Member::Phase::kDead) session_.reclaim();
+}
+
+void Mover::forget(MovedObject& object) { slab_of(object).moved.erase(object.offset); }
+
+// A slab has no more memory than is paid for: its owner could write where it had been told that pages are gone.
+void Mover::check_pages() {
+  constexpr uint64_t kBlock = 512;
+  if (os::now_ns() < checked_ns_ + kCheckPauseNs) return;
+  checked_ns_ = os::now_ns();
+  for (auto& [index, member] : session_.members()) {
+    for (auto& [number, slab] : member->slabs) {
+      if (slab.bytes_away == 0) continue;
+      struct stat status;
+      if (fstat(slab.writer->get(), &status) < 0) continue;
+      if (static_cast<uint64_t>(status.st_blocks) * kBlock <= slab.size - slab.bytes_away) continue;
+      for (auto& [offset, object] : slab.moved) {
+        if (object->phase == Phase::kAbandoned) {
+          services_.spill.discard(session_.identity().uid, object->alive, range_of(*object), nullptr);
+        } else if (object->phase == Phase::kAway && !object->is_charged) {
+          object->enter(Phase::kLeaving);  // not to be brought back while its pages go
+          take_pages(*object);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace tarn::daemon

@@ -1,0 +1,137 @@
+// Mover: the objects of one session that leave memory for the disk while memory is short, and come back.
+//
+//   begin to copy -> kSaving -> nobody pinned it: kLeaving (its pages go) -> kAway -> somebody pins it: kWaiting (for room)
+//   -> kReturning -> in memory again. Freed while away: kAbandoned, its place is nobody's until the slab goes.
+//
+// tarnd holds the object (kDaemonHolder) in kSaving, kLeaving and kReturning, so its record stays its own meanwhile; the
+// words are store/pins.hpp and store/holders.hpp. Which objects there are, and where, is read from the records of the
+// session's members: hostile bytes, copied once, checked against tarnd's own table of slabs, and then used. What a member
+// can bring about by lies is that pages of its own user's slabs leave memory.
+//
+// Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ledger.hpp"
+#include "memory_queue.hpp"
+#include "spill.hpp"
+#include "wire/messages.hpp"
+
+namespace tarn::store {
+struct ObjectRecord;
+}
+
+namespace tarn::daemon {
+
+class Member;
+class Mover;
+class Session;
+struct Slab;
+
+// An object that is not, or soon not, in memory. Its slab owns it.
+struct MovedObject {
+  enum class Phase : uint8_t { kNone, kSaving, kLeaving, kAway, kWaiting, kReturning, kAbandoned };
+  // Somebody who waits for it to come back.
+  struct Asker {
+    std::weak_ptr<Member*> member;
+    uint32_t serial;
+  };
+
+  MovedObject(Mover& by, Member& of) : mover(by), owner(of) {}
+  MovedObject(const MovedObject&) = delete;
+  MovedObject& operator=(const MovedObject&) = delete;
+  ~MovedObject() { enter(Phase::kNone); }
+
+  void enter(Phase next);
+
+  Mover& mover;
+  Member& owner;
+  uint32_t slab = 0;
+  uint64_t offset = 0;
+  uint64_t size = 0;  // whole pages
+  uint32_t index = 0;
+  uint32_t generation = 0;
+  bool is_charged = true;  // for memory
+  Phase phase = Phase::kNone;
+  std::shared_ptr<Spill::Copy> copy;
+  std::vector<Asker> askers;
+  std::shared_ptr<const void> alive = std::make_shared<bool>(true);  // jobs and requests about it end with it
+};
+
+class Mover {
+ public:
+  struct Services {
+    Loop& loop;
+    Spill& spill;
+    MemoryQueue& queue;
+    Budget& memory;  // of the session
+    Budget& disk;    // of the tenant
+  };
+
+  Mover(Session& session, Services services) : session_(session), services_(services) {}
+  Mover(const Mover&) = delete;
+  Mover& operator=(const Mover&) = delete;
+
+  // Begins to move objects that nobody pins, the longest unused first, until they have `bytes` together or none is found in
+  // a bounded look. Returns how many bytes that is.
+  uint64_t move_out(uint64_t bytes);
+
+  // RESTORE: answered when the object is in memory, or cannot be.
+  void handle_restore(Member& from, const wire::Extent& place, uint32_t serial);
+  // COPY_DROP. False if no object of `from` is away there.
+  [[nodiscard]] bool handle_copy_drop(Member& from, const wire::Extent& place);
+
+  // Why nothing leaves memory, as far as it is the disk's doing; or "".
+  [[nodiscard]] std::string why_not() const;
+  [[nodiscard]] uint64_t bytes_leaving() const { return bytes_leaving_; }
+  [[nodiscard]] uint64_t bytes_away() const { return bytes_away_; }
+  [[nodiscard]] uint64_t objects_away() const { return objects_away_; }
+
+ private:
+  friend MovedObject;
+
+  // What a look at the records found.
+  struct Candidate {
+    uint32_t member;
+    uint32_t index;
+    uint32_t generation;
+    uint32_t used_at;
+    uint64_t size;
+  };
+
+  void pause(const std::string& why);
+  void look_at_records();
+  uint32_t look_at_records_of(const Member& member, uint32_t most);
+  [[nodiscard]] store::ObjectRecord* record(Member& owner, uint32_t index);
+  [[nodiscard]] uint64_t begin(const Candidate& candidate);
+  void finish_saving(MovedObject& object, int code, const std::string& text);
+  void take_pages(MovedObject& object);
+  void finish_leaving(MovedObject& object, int code, const std::string& text);
+  void ask_for_room(MovedObject& object);
+  [[nodiscard]] int try_to_return(MovedObject& object);
+  void finish_returning(MovedObject& object, int code, const std::string& text);
+  void answer(MovedObject& object, int code, const std::string& text);
+  [[nodiscard]] int charge(MovedObject& object);
+  void give_back(MovedObject& object);
+  void let_go(Member& owner, uint32_t index);
+  void forget(MovedObject& object);
+  void check_pages();
+
+  Session& session_;
+  Services services_;
+  std::vector<Candidate> candidates_;  // the best last
+  uint32_t look_member_ = 0;
+  uint32_t look_record_ = 0;
+  int64_t pause_until_ns_ = 0;  // after a disk said no
+  std::string why_pause_;
+  int64_t checked_ns_ = 0;
+  uint64_t bytes_leaving_ = 0;
+  uint64_t bytes_away_ = 0;
+  uint64_t objects_away_ = 0;
+};
+
+}  // namespace tarn::daemon

@@ -1,0 +1,278 @@
+// What nobody reads leaves memory when that is short, and comes back when somebody does: to clients and workers, whoever
+// made it, and with an error that says why when it cannot.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "support/own_daemon.hpp"
+#include "support/self_worker.hpp"
+
+namespace {
+
+constexpr int64_t kLong = tarn::test::OwnDaemon::kLong;
+constexpr uint64_t kMiB = 1 << 20;
+
+// Bytes that tell which object they are of, and where in it.
+void fill(void* data, uint64_t size, uint64_t seed) {
+  auto* words = static_cast<uint64_t*>(data);
+  for (uint64_t i = 0; i < size / 8; ++i) words[i] = seed * 0x9e3779b97f4a7c15u + i;
+}
+
+bool is_filled(const void* data, uint64_t size, uint64_t seed) {
+  auto* words = static_cast<const uint64_t*>(data);
+  for (uint64_t i = 0; i < size / 8; ++i)
+    if (words[i] != seed * 0x9e3779b97f4a7c15u + i) return false;
+  return true;
+}
+
+int make(tarn_call* call) {
+  uint64_t wish[2];  // size, seed
+  memcpy(wish, tarn_call_arg(call, 0).data, sizeof wish);
+  void* data;
+  if (int r = tarn_call_return_buffer(call, wish[0], &data); r < 0) return r;
+  fill(data, wish[0], wish[1]);
+  return 0;
+}
+
+int check(tarn_call* call) {
+  uint64_t seed;
+  memcpy(&seed, tarn_call_arg(call, 0).data, sizeof seed);
+  tarn_bytes bytes = tarn_call_arg(call, 1);
+  uint8_t good = is_filled(bytes.data, bytes.size, seed) ? 1 : 0;
+  return tarn_call_return(call, &good, sizeof good);
+}
+
+int crash(tarn_call*) {
+  raise(SIGKILL);
+  return 0;
+}
+
+const tarn::test::SelfWorker worker([] {
+  (void)tarn_task_define("make", make);
+  (void)tarn_task_define("check", check);
+  (void)tarn_task_define("crash", crash);
+});
+
+// Sessions that may have 256 MiB, and a disk for more.
+class SpillClient : public testing::Test {
+ protected:
+  void TearDown() override {
+    for (tarn_client* client : clients_) tarn_close(client);
+  }
+
+  tarn_client* connect(uint32_t workers) {
+    clients_.push_back(daemon_.connect(workers, workers == 0 ? uint32_t{TARN_INIT_NO_WORKERS} : 0));
+    return clients_.back();
+  }
+
+  static tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
+    std::vector<uint64_t> bytes(size / 8);
+    fill(bytes.data(), size, seed);
+    tarn_object object{};
+    EXPECT_EQ(0, tarn_put(client, bytes.data(), size, &object)) << tarn_last_error();
+    return object;
+  }
+
+  static void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
+    tarn_bytes bytes{};
+    ASSERT_EQ(0, tarn_get(client, object, &bytes)) << tarn_last_error();
+    EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed)) << "object " << seed;
+    EXPECT_EQ(0, tarn_object_unpin(client, object)) << tarn_last_error();
+  }
+
+  static tarn_future submit_check(tarn_client* client, uint64_t seed, tarn_arg what) {
+    const tarn_arg args[] = {tarn_arg_value(&seed, sizeof seed), what};
+    tarn_future future{};
+    EXPECT_EQ(0, tarn_submit(client, tarn_task_id("check"), args, 2, nullptr, &future)) << tarn_last_error();
+    return future;
+  }
+
+  static tarn_future submit_make(tarn_client* client, uint64_t size, uint64_t seed) {
+    const uint64_t wish[] = {size, seed};
+    const tarn_arg arg = tarn_arg_value(wish, sizeof wish);
+    tarn_future future{};
+    EXPECT_EQ(0, tarn_submit(client, tarn_task_id("make"), &arg, 1, nullptr, &future)) << tarn_last_error();
+    return future;
+  }
+
+  static void expect_good(tarn_client* client, tarn_future future) {
+    tarn_bytes bytes{};
+    ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+    ASSERT_EQ(1u, bytes.size);
+    EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+
+  tarn::test::OwnDaemon daemon_{"[memory]\nper_client = \"256MiB\""};
+  std::vector<tarn_client*> clients_;
+};
+
+TEST_F(SpillClient, FourTimesTheMemoryIsPutAndReadBack) {
+  tarn_client* client = connect(0);
+  constexpr uint64_t kSizes[] = {32 * kMiB, 5 * kMiB + 4096 * 3, 100'000, 40'000};
+  std::vector<tarn_object> objects;
+  uint64_t bytes = 0;
+  for (uint64_t seed = 0; bytes < 1024 * kMiB; ++seed) {
+    uint64_t size = kSizes[seed % 4] / 8 * 8;
+    objects.push_back(put(client, size, seed));
+    bytes += size;
+  }
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) expect_bytes(client, objects[seed], seed);
+  for (uint64_t seed = objects.size(); seed-- > 0;) expect_bytes(client, objects[seed], seed);
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  // All of it is free again.
+  tarn_object large{};
+  void* data;
+  ASSERT_EQ(0, tarn_object_create(client, 200 * kMiB, &large, &data)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_release(client, large));
+}
+
+TEST_F(SpillClient, WhatIsPinnedStaysAndAFullStoreSaysSo) {
+  tarn_client* client = connect(0);
+  std::vector<tarn_object> objects;
+  std::vector<tarn_bytes> bytes;
+  for (uint64_t seed = 0; seed < 7; ++seed) {
+    objects.push_back(put(client, 32 * kMiB, seed));
+    bytes.push_back({});
+    ASSERT_EQ(0, tarn_get(client, objects.back(), &bytes.back()));
+  }
+  tarn_object more{};
+  std::vector<char> text(64 * kMiB, 'm');
+  EXPECT_EQ(TARN_E_STORE_FULL, tarn_put(client, text.data(), text.size(), &more));
+  EXPECT_NE(nullptr, strstr(tarn_last_error(), "most is held by")) << tarn_last_error();
+  for (uint64_t seed = 0; seed < 7; ++seed) EXPECT_TRUE(is_filled(bytes[seed].data, bytes[seed].size, seed));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(0, tarn_object_unpin(client, objects[static_cast<size_t>(i)]));
+  ASSERT_EQ(0, tarn_put(client, text.data(), text.size(), &more)) << tarn_last_error();
+  // Those that were not unpinned did not move.
+  for (uint64_t seed = 3; seed < 7; ++seed) EXPECT_TRUE(is_filled(bytes[seed].data, bytes[seed].size, seed));
+  for (uint64_t seed = 0; seed < 3; ++seed) EXPECT_EQ(0, tarn_release(client, objects[seed]));
+}
+
+TEST_F(SpillClient, TasksGetTheirArgumentsBackAndResultsLeaveToo) {
+  tarn_client* client = connect(2);
+  std::vector<tarn_future> results;
+  for (uint64_t seed = 0; seed < 40; ++seed) results.push_back(submit_make(client, 24 * kMiB, seed));
+  // By now most are on the disk. Some are read by tasks, some here.
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    if (seed % 2 == 0) {
+      expect_good(client, submit_check(client, seed, tarn_arg_future(results[seed])));
+    } else {
+      tarn_bytes bytes{};
+      ASSERT_EQ(0, tarn_result(client, results[seed], kLong, &bytes)) << tarn_last_error();
+      EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed));
+    }
+    EXPECT_EQ(0, tarn_future_release(client, results[seed]));
+  }
+}
+
+TEST_F(SpillClient, WhatADeadWorkerMadeComesBack) {
+  tarn_client* client = connect(1);
+  std::vector<tarn_object> objects(20);
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    tarn_future future = submit_make(client, 24 * kMiB, seed);
+    ASSERT_EQ(0, tarn_future_object(client, future, kLong, &objects[seed])) << tarn_last_error();
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  tarn_submit_options once{};
+  once.size = sizeof once;
+  once.retries = -1;
+  tarn_future end{};
+  ASSERT_EQ(0, tarn_submit(client, tarn_task_id("crash"), nullptr, 0, &once, &end));
+  tarn_bytes nothing{};
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, end, kLong, &nothing)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client, end));
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    expect_bytes(client, objects[seed], seed);
+    expect_good(client, submit_check(client, seed, tarn_arg_object(objects[seed])));
+  }
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  tarn_object large{};
+  void* data;
+  ASSERT_EQ(0, tarn_object_create(client, 200 * kMiB, &large, &data)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_release(client, large));
+}
+
+TEST_F(SpillClient, ThreadsThatReadAndReleaseDoNotWaitForOneAnother) {
+  tarn_client* client = connect(0);
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([client, t] {
+      for (uint64_t round = 0; round < 6; ++round) {
+        std::vector<tarn_object> objects;
+        for (uint64_t i = 0; i < 6; ++i) objects.push_back(put(client, 16 * kMiB, t * 1000 + round * 10 + i));
+        for (uint64_t i = 0; i < 6; ++i) expect_bytes(client, objects[i], t * 1000 + round * 10 + i);
+        for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// The descriptors of the daemon that are files on the disk, by their content in bytes.
+uint64_t bytes_on_disk(pid_t daemon) {
+  uint64_t sum = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
+    std::error_code error;
+    auto target = std::filesystem::read_symlink(entry.path(), error).string();
+    struct stat status;
+    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
+      sum += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return sum;
+}
+
+TEST_F(SpillClient, NothingStaysOnTheDiskOfWhatWasReleased) {
+  tarn_client* client = connect(0);
+  tarn_client_info info{};
+  info.size = sizeof info;
+  ASSERT_EQ(0, tarn_client_get_info(client, &info));
+  std::vector<tarn_object> objects;
+  for (uint64_t seed = 0; seed < 32; ++seed) objects.push_back(put(client, 16 * kMiB, seed));
+  EXPECT_GT(bytes_on_disk(info.daemon_pid), 200 * kMiB);
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  for (int i = 0; i < 1000 && bytes_on_disk(info.daemon_pid) > kMiB; ++i) usleep(5000);
+  EXPECT_LE(bytes_on_disk(info.daemon_pid), kMiB);
+}
+
+TEST(SpillLimits, ADiskThatIsFullOrNotThereIsAFullStore) {
+  constexpr const char* kConfigs[] = {"spill_limit = \"64MiB\"", "spill_directory = \"\"", "spill_directory = \"/dev/shm\"",
+                                      "spill_per_tenant = \"64MiB\""};
+  for (const char* config : kConfigs) {
+    tarn::test::OwnDaemon daemon(std::string("[memory]\nper_client = \"128MiB\"\n") + config);
+    tarn_client* client = daemon.connect(0, TARN_INIT_NO_WORKERS);
+    ASSERT_NE(nullptr, client);
+    std::vector<char> bytes(16 * kMiB, 'b');
+    std::vector<tarn_object> objects;
+    int r = 0;
+    for (int i = 0; i < 32 && r == 0; ++i) {
+      objects.emplace_back();
+      r = tarn_put(client, bytes.data(), bytes.size(), &objects.back());
+    }
+    EXPECT_EQ(TARN_E_STORE_FULL, r) << config;
+    EXPECT_NE(nullptr, strstr(tarn_last_error(), "disk")) << tarn_last_error();
+    objects.pop_back();
+    size_t most = strstr(config, "64MiB") != nullptr ? 11 : 7;
+    EXPECT_LE(objects.size(), most) << config;
+    EXPECT_GE(objects.size(), most - 2) << config;
+    // Those that were taken are there: all of them once there is room to move.
+    EXPECT_EQ(0, tarn_release(client, objects.back()));
+    EXPECT_EQ(0, tarn_release(client, objects[objects.size() - 2]));
+    objects.resize(objects.size() - 2);
+    for (size_t i = 0; i < objects.size(); ++i) {
+      tarn_bytes got{};
+      ASSERT_EQ(0, tarn_get(client, objects[i], &got)) << config << ": " << tarn_last_error();
+      EXPECT_EQ(0, memcmp(got.data, bytes.data(), bytes.size())) << config;
+      EXPECT_EQ(0, tarn_object_unpin(client, objects[i]));
+    }
+    tarn_close(client);
+  }
+}
+
+}  // namespace
