@@ -119,6 +119,12 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
                                  "--size", str(args.store)), f"store.churn.{of}"),),
                args.churn_rounds, 0 if args.smoke else args.store)
           for of, better in (("waste", "lower"), ("decay", "higher"))],
+        *[Case(case, "higher",
+               (tarn(case, "--size", str(args.spill), command="spill"),
+                limit("disk", f"disk.{way}", "--size", str(args.spill))),
+               0, 0 if args.smoke else args.spill) for case, way in (("spill.bw", "write"), ("restore.bw", "read"))],
+        Case("overcommit", "lower", (tarn("overcommit", "--size", str(args.overcommit)),), 1,
+             0 if args.smoke else args.overcommit),
         Case("cleanup.kill", "lower", (tarn("cleanup.kill"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),
@@ -440,6 +446,7 @@ def parse_arguments() -> argparse.Namespace:
     # Milliseconds and rounds of store.churn, and bytes of its store.
     args.churn_ms, args.churn_rounds, args.store = (
         (20, 1, 64 << 20) if args.smoke else (3000, 1, 1 << 30) if args.quick else (10_000, 3, 1 << 30))
+    args.spill, args.overcommit = (64 << 20, 64 << 20) if args.smoke else (512 << 20, 2 << 30)
     if args.churn_s is not None:
         args.churn_ms, args.churn_rounds = 1000 * args.churn_s, 1
     args.size_cap = 1 << 20 if args.smoke else 1 << 40

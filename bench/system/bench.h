@@ -66,6 +66,8 @@ void bench_release_same(Bench *bench);
 void bench_release_other(Bench *bench);
 void bench_many(Bench *bench);
 void bench_churn(Bench *bench);
+void bench_spill(Bench *bench);
+void bench_overcommit(Bench *bench);
 void bench_cleanup(Bench *bench);
 void bench_holder(Bench *bench);
 void bench_start(Bench *bench);

@@ -18,6 +18,8 @@
  *   release.other          the same when the owner of the memory is the worker
  *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
  *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
+ *   spill                  spill.bw and restore.bw: out of a full store of --size bytes (512 MiB), and back
+ *   overcommit             the most memory, by the limit, while four times --size bytes (2 GiB) go through it
  *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
  *                          tarnd has all back
  *   start.first_result     from fork to the first result, private daemon, two workers
@@ -153,6 +155,8 @@ int main(int argc, char **argv)
     {"release.other", bench_release_other},
     {"objects.1m", bench_many},
     {"store.churn", bench_churn},
+    {"spill", bench_spill},
+    {"overcommit", bench_overcommit},
     {"cleanup.kill", bench_cleanup},
     {"holder", bench_holder}, /* the process that cleanup.kill kills */
     {"start.first_result", bench_start},
