@@ -34,16 +34,21 @@ struct ObjectPlace {
 
 struct alignas(64) ObjectRecord {
   Holders life;
-  uint64_t more_holders[3];  // zero: for sessions with more holders than one word has bits
-  uint64_t place;            // ObjectPlace
-  uint64_t size;             // bytes
-  uint32_t type;             // zero: for the type tag
-  Word<uint32_t> link;       // kOffered: record id of the task it was made for; dead: the next returned one
+  uint64_t pins_word;     // zero
+  uint32_t used_at;       // zero
+  uint32_t meta_size;     // bytes of the meta block behind the payload (store/object_meta.hpp); 0: there is none
+  uint64_t more_holders;  // zero: for sessions with more holders than one word has bits
+  uint64_t place;         // ObjectPlace
+  uint64_t size;          // bytes of the payload
+  uint32_t type;          // its tag, 0: none
+  Word<uint32_t> link;    // kOffered: record id of the task it was made for; dead: the next returned one
 };
 
 #ifndef TARN_MODEL
 static_assert(sizeof(ObjectRecord) == shm::kRecordSize && alignof(ObjectRecord) == 64);
-static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, more_holders) == 16);
+static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, pins_word) == 16);
+static_assert(offsetof(ObjectRecord, used_at) == 24 && offsetof(ObjectRecord, meta_size) == 28);
+static_assert(offsetof(ObjectRecord, more_holders) == 32);
 static_assert(offsetof(ObjectRecord, place) == 40 && offsetof(ObjectRecord, size) == 48);
 static_assert(offsetof(ObjectRecord, type) == 56 && offsetof(ObjectRecord, link) == 60);
 #endif

@@ -30,7 +30,11 @@ class ObjectTable {
     bool is_live;         // own: the record is in use
     uint8_t flags;        // EntryFlags
   };
-  enum EntryFlags : uint8_t { kIsSealed = 1, kIsFile = 2 };
+  enum EntryFlags : uint8_t {
+    kIsSealed = 1,
+    kIsFile = 2,
+    kIsBeingPut = 64  // the program has not been told its handle yet
+  };
   static_assert(sizeof(Entry) == 32);
 
   [[nodiscard]] int init(uint32_t self, shm::MemberSegment& own);
@@ -72,6 +76,10 @@ class ObjectTable {
     if (index >= shm::kObjectRecordsMax) return nullptr;
     Entry* entry = &members_[member].entries[index];
     return (entry->refs | entry->kept) != 0 && entry->generation == ref.generation ? entry : nullptr;
+  }
+  // The entry of an object of a member that this process has held something of; index < used(member).
+  [[nodiscard]] Entry* entry_at(uint32_t id) const {
+    return &members_[shm::id_member(id)].entries[shm::id_index(id)];
   }
   // The entry for an id of another member, to be filled.
   [[nodiscard]] int entry(uint32_t id, Entry*& out);

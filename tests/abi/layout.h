@@ -82,7 +82,27 @@ AT(tarn_object_details, node, 24);
 AT(tarn_object_details, owner, 28);
 AT(tarn_object_details, references, 32);
 AT(tarn_object_details, holders, 36);
-AT(tarn_object_details, reserved, 40);
+AT(tarn_object_details, type, 40);
+AT(tarn_object_details, meta_bytes, 44);
+AT(tarn_object_details, reserved, 48);
+
+SIZE(tarn_object_options, 64);
+AT(tarn_object_options, size, 0);
+AT(tarn_object_options, type, 8);
+AT(tarn_object_options, reserved, 12);
+AT(tarn_object_options, label, 16);
+AT(tarn_object_options, metadata, 24);
+AT(tarn_object_options, metadata_size, 32);
+AT(tarn_object_options, reserved2, 40);
+
+SIZE(tarn_array_layout, 568);
+AT(tarn_array_layout, size, 0);
+AT(tarn_array_layout, dtype, 8);
+AT(tarn_array_layout, ndim, 12);
+AT(tarn_array_layout, offset, 16);
+AT(tarn_array_layout, shape, 24);
+AT(tarn_array_layout, strides, 280);
+AT(tarn_array_layout, reserved, 536);
 
 #undef AT
 #undef SIZE
