@@ -28,6 +28,28 @@
 
 namespace tarn {
 
+// What to say about a new object: it is shown by the tools, and goes with the bytes. What is left
+// out is not said.
+struct object_options {
+  std::uint32_t type = TARN_TYPE_NONE;  // a tag of Tarn's, or one's own from TARN_TYPE_USER on
+  std::string label = {};               // at most 63 bytes
+  std::string_view metadata = {};       // at most 4096 bytes; copied
+};
+
+namespace detail {
+
+inline tarn_object_options to_c(const object_options& options) {
+  tarn_object_options c{};
+  c.size = sizeof c;
+  c.type = options.type;
+  c.label = options.label.c_str();
+  c.metadata = options.metadata.data();
+  c.metadata_size = options.metadata.size();
+  return c;
+}
+
+}  // namespace detail
+
 // A reference to an immutable range of shared bytes; copies are further references to the same
 // bytes. As the parameter of a task it is the argument, and valid until the task returns.
 class object {
@@ -82,8 +104,32 @@ class object {
     return detail::elements_of<T>(get());
   }
 
+  // The bytes of an object that has the tag `type`; throws type_error if it has another one, or
+  // none. Since 0.1.
+  [[nodiscard]] std::string_view view(std::uint32_t type) const& {
+    tarn_bytes bytes;
+    detail::check(::tarn_get_typed(own_client("type"), handle_, type, &bytes));
+    return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
+  // The label that its maker gave it, "" if none, and the metadata, in place: valid for as long as
+  // this object refers to them. A slice has those of the whole. Since 0.1.
+  [[nodiscard]] std::string_view label() const& {
+    const char* label;
+    detail::check(::tarn_object_get_label(own_client("label"), handle_, &label));
+    return label;
+  }
+  [[nodiscard]] std::string_view metadata() const& {
+    tarn_bytes bytes;
+    detail::check(::tarn_object_get_metadata(own_client("metadata"), handle_, &bytes));
+    return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
   // The bytes of an object that is about to go would go with it.
   std::string_view view() && = delete;
+  std::string_view view(std::uint32_t type) && = delete;
+  std::string_view label() && = delete;
+  std::string_view metadata() && = delete;
   template <detail::plain T>
   std::span<const T> view() && = delete;
 
@@ -123,6 +169,15 @@ class object {
     tarn_bytes bytes;
     detail::check(::tarn_get(open_client(), handle_, &bytes));
     return bytes;
+  }
+
+  [[nodiscard]] tarn_client* own_client(const char* what) const {
+    if (argument_ != nullptr) {
+      detail::raise(TARN_E_STATE,
+                    std::string("a task gets the bytes of its arguments without their ") + what +
+                        "; pass that as an argument of its own");
+    }
+    return open_client();
   }
 
   [[nodiscard]] tarn_client* open_client() const {
