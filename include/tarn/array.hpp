@@ -180,7 +180,7 @@ namespace detail {
 template <array_element T>
 array_span<const T> open_array(const object& object) {
   const std::string_view payload = object.view(TARN_TYPE_ARRAY);
-  if (payload.size() != object.info().bytes)
+  if (!object.is_whole())
     raise(TARN_E_TYPE, "a slice of an array is no array by itself; view the whole");
   tarn_array_layout layout{};
   layout.size = sizeof layout;

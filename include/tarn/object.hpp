@@ -61,16 +61,24 @@ class object {
   object(const session& session, tarn_object handle) noexcept
       : session_(&session), handle_(handle) {}
 
-  // The argument of a task, which the call keeps. Since 0.1.
-  static object of_argument(tarn_bytes bytes) noexcept {
+  // The argument of a task, which the call keeps; `index` of `call` if it is the whole of it, so that
+  // it has a type, a label and metadata. Since 0.1.
+  static object of_argument(tarn_bytes bytes, const tarn_call* call = nullptr,
+                            std::size_t index = 0) noexcept {
     object argument;
     argument.handle_.size = bytes.size;
     argument.argument_ = bytes.data != nullptr ? bytes.data : "";
+    argument.call_ = call;
+    argument.index_ = index;
     return argument;
   }
 
   object(const object& other)
-      : session_(other.session_), handle_(other.handle_), argument_(other.argument_) {
+      : session_(other.session_),
+        handle_(other.handle_),
+        argument_(other.argument_),
+        call_(other.call_),
+        index_(other.index_) {
     if (session_ != nullptr) detail::check(::tarn_object_ref(session_->handle(), handle_));
   }
   object(object&& other) noexcept { swap(other); }
@@ -86,6 +94,8 @@ class object {
     std::swap(session_, other.session_);
     std::swap(handle_, other.handle_);
     std::swap(argument_, other.argument_);
+    std::swap(call_, other.call_);
+    std::swap(index_, other.index_);
   }
 
   // The size in bytes. Since 0.1.
@@ -107,22 +117,39 @@ class object {
   // The bytes of an object that has the tag `type`; throws type_error if it has another one, or
   // none. Since 0.1.
   [[nodiscard]] std::string_view view(std::uint32_t type) const& {
-    tarn_bytes bytes;
-    detail::check(::tarn_get_typed(own_client("type"), handle_, type, &bytes));
+    tarn_bytes bytes{};
+    if (argument_ != nullptr) {
+      const std::uint32_t found = argument_details().type;
+      if (found != type) detail::raise(TARN_E_TYPE, wrong_type(found, type));
+      bytes = {argument_, handle_.size};
+    } else {
+      detail::check(::tarn_get_typed(open_client(), handle_, type, &bytes));
+    }
     return {static_cast<const char*>(bytes.data), bytes.size};
   }
 
   // The label that its maker gave it, "" if none, and the metadata, in place: valid for as long as
   // this object refers to them. A slice has those of the whole. Since 0.1.
   [[nodiscard]] std::string_view label() const& {
+    if (argument_ != nullptr) return argument_details().label;
     const char* label;
-    detail::check(::tarn_object_get_label(own_client("label"), handle_, &label));
+    detail::check(::tarn_object_get_label(open_client(), handle_, &label));
     return label;
   }
   [[nodiscard]] std::string_view metadata() const& {
-    tarn_bytes bytes;
-    detail::check(::tarn_object_get_metadata(own_client("metadata"), handle_, &bytes));
+    tarn_bytes bytes{};
+    if (argument_ != nullptr) {
+      bytes = argument_details().metadata;
+    } else {
+      detail::check(::tarn_object_get_metadata(open_client(), handle_, &bytes));
+    }
     return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
+  // Whether this is all of the object, and not a slice of it. Since 0.1.
+  [[nodiscard]] bool is_whole() const {
+    if (argument_ != nullptr) return handle_.size == argument_details().bytes;
+    return handle_.size == info().bytes;
   }
 
   // The bytes of an object that is about to go would go with it.
@@ -161,7 +188,7 @@ class object {
                                          std::to_string(offset) + " do not lie inside " +
                                          std::to_string(handle_.size) + " bytes");
     }
-    return of_argument({static_cast<const char*>(argument_) + offset, size});
+    return of_argument({static_cast<const char*>(argument_) + offset, size}, call_, index_);
   }
 
   tarn_bytes get() const {
@@ -171,13 +198,19 @@ class object {
     return bytes;
   }
 
-  [[nodiscard]] tarn_client* own_client(const char* what) const {
-    if (argument_ != nullptr) {
-      detail::raise(TARN_E_STATE,
-                    std::string("a task gets the bytes of its arguments without their ") + what +
-                        "; pass that as an argument of its own");
-    }
-    return open_client();
+  // What the object says of which this is an argument; nothing if it is in no call.
+  [[nodiscard]] tarn_arg_details argument_details() const {
+    tarn_arg_details details{};
+    details.size = sizeof details;
+    details.bytes = handle_.size;
+    details.label = "";
+    if (call_ != nullptr) detail::check(::tarn_call_arg_info(call_, index_, &details));
+    return details;
+  }
+
+  static std::string wrong_type(std::uint32_t found, std::uint32_t wanted) {
+    return "the argument's type is " + std::to_string(found) + ", not " + std::to_string(wanted) +
+           " (TARN_TYPE_*)";
   }
 
   [[nodiscard]] tarn_client* open_client() const {
@@ -186,7 +219,9 @@ class object {
 
   const session* session_ = nullptr;
   tarn_object handle_{};
-  const void* argument_ = nullptr;  // the bytes, if this is the argument of a task
+  const void* argument_ = nullptr;   // the bytes, if this is the argument of a task
+  const tarn_call* call_ = nullptr;  // then: which one of which call
+  std::size_t index_ = 0;
 };
 
 namespace detail {

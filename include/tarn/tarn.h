@@ -278,6 +278,22 @@ TARN_API size_t tarn_call_arg_count(const tarn_call *call);
 /* Argument `index`, in place and aligned to 8 bytes; {NULL, 0} if there is none. Since 0.1. */
 TARN_API tarn_bytes tarn_call_arg(const tarn_call *call, size_t index);
 
+typedef struct tarn_arg_details { /* the object that an argument is a range of */
+  size_t size;         /* sizeof(tarn_arg_details) */
+  uint32_t type;       /* its tag, 0: none */
+  uint32_t is_object;  /* 0: a value or the result of another task, which say nothing about themselves */
+  uint64_t bytes;      /* of the whole object */
+  uint64_t offset;     /* of the argument in it */
+  const char *label;   /* "" if it has none */
+  tarn_bytes metadata; /* {NULL, 0} if it has none */
+  uint64_t reserved[4];
+} tarn_arg_details;
+
+/* Fills `*details` (whose size is set by the caller) with what the object of argument `index` says about itself, in place: valid
+ * until the task returns. In the task's thread. Does not block.
+ * Errors: TARN_E_ARGUMENT (there is no such argument); TARN_E_PROTOCOL (damaged by its writer). Since 0.1. */
+TARN_API int tarn_call_arg_info(const tarn_call *call, size_t index, tarn_arg_details *details);
+
 /* The context given to tarn_task_define_typed. Since 0.1. */
 TARN_API void *tarn_call_context(const tarn_call *call);
 

@@ -132,6 +132,8 @@ class Store {
 
   // The bytes of a range that the caller knows to be held by somebody until it is done with them.
   [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out);
+  // What such an object says about itself, and the size of all of it.
+  [[nodiscard]] int resolve_meta(const ObjectRef& ref, ObjectMeta& out, uint64_t& size);
   [[nodiscard]] int alloc_block(uint64_t size, Block& out);
   void free_block(const Block& block, uint64_t size);
   [[nodiscard]] int resolve_block(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size,

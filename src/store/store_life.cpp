@@ -57,6 +57,29 @@ int Store::meta(const ObjectRef& ref, ObjectMeta& out) {
   return 0;
 }
 
+int Store::resolve_meta(const ObjectRef& ref, ObjectMeta& out, uint64_t& size) {
+  tarn_bytes range;
+  if (int r = resolve(ref, range); r < 0) return r;
+  const ObjectRecord* record = table_.record(ref.id);
+  if (record == nullptr) return no_object(ref);
+  // Read once: what is checked is what is used.
+  const uint64_t payload_size = record->size;
+  const uint32_t meta_bytes = record->meta_size;
+  const ObjectPlace place = ObjectPlace::unpack(record->place);
+  ObjectMeta found;
+  found.type = record->type;
+  if (meta_bytes != 0) {
+    SlabMap::View view = slabs_.view(shm::id_member(ref.id), place.slab);
+    if (view.data == nullptr || place.offset > view.size ||
+        !fits_with_meta(payload_size, meta_bytes, view.size - place.offset))
+      return fail(TARN_E_PROTOCOL, "an object's metadata reaches beyond its slab");
+    if (int r = read_meta(view.data + place.offset + meta_offset(payload_size), meta_bytes, found); r < 0) return r;
+  }
+  out = found;
+  size = payload_size;
+  return 0;
+}
+
 int Store::get_typed(const ObjectRef& ref, uint32_t type, tarn_bytes& out) {
   {
     Gate::Pass pass(gate_);

@@ -95,6 +95,16 @@ AT(tarn_object_options, metadata, 24);
 AT(tarn_object_options, metadata_size, 32);
 AT(tarn_object_options, reserved2, 40);
 
+SIZE(tarn_arg_details, 88);
+AT(tarn_arg_details, size, 0);
+AT(tarn_arg_details, type, 8);
+AT(tarn_arg_details, is_object, 12);
+AT(tarn_arg_details, bytes, 16);
+AT(tarn_arg_details, offset, 24);
+AT(tarn_arg_details, label, 32);
+AT(tarn_arg_details, metadata, 40);
+AT(tarn_arg_details, reserved, 56);
+
 SIZE(tarn_array_layout, 568);
 AT(tarn_array_layout, size, 0);
 AT(tarn_array_layout, dtype, 8);

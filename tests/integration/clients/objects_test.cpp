@@ -14,7 +14,23 @@
 
 namespace {
 
-const tarn::test::SelfWorker worker([] {});
+// Gives the details of argument 1 back; of one that there is not, the error.
+int describe_argument(tarn_call* call) {
+  tarn_arg_details details{};
+  details.size = sizeof details;
+  tarn_arg_details other = details;
+  if (tarn_call_arg_info(call, 9, &other) != TARN_E_ARGUMENT) return TARN_E_STATE;
+  if (tarn_call_arg_info(call, 1, nullptr) != TARN_E_ARGUMENT) return TARN_E_STATE;
+  other.size = 8;
+  if (tarn_call_arg_info(call, 1, &other) != TARN_E_ARGUMENT) return TARN_E_STATE;
+  if (int r = tarn_call_arg_info(call, 1, &details); r < 0) return r;
+  std::string text = std::to_string(details.type) + " " + std::to_string(details.is_object) + " " +
+                     std::to_string(details.offset) + "/" + std::to_string(details.bytes) + " " + details.label + " " +
+                     std::string(static_cast<const char*>(details.metadata.data), details.metadata.size);
+  return tarn_call_return(call, text.data(), text.size());
+}
+
+const tarn::test::SelfWorker worker([] { (void)tarn_task_define("describe_argument", describe_argument); });
 
 class Objects : public testing::Test {
  protected:
@@ -174,6 +190,39 @@ TEST_F(Objects, can_be_arrays) {
   ASSERT_EQ(0, tarn_array_read(described, payload.size, &out)) << tarn_last_error();
   EXPECT_EQ(0, memcmp(&layout, &out, sizeof out));
   EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+TEST_F(Objects, tell_tasks_what_they_are) {
+  tarn_object_options o = options(TARN_TYPE_USER, "label");
+  o.metadata = "meta";
+  o.metadata_size = 4;
+  tarn_object objects[3] = {};
+  ASSERT_EQ(0, tarn_put_with(client_, "0123456789", 10, &o, &objects[0]));
+  ASSERT_EQ(0, tarn_object_slice(client_, objects[0], 2, 3, &objects[1]));
+  ASSERT_EQ(0, tarn_put(client_, "plain", 5, &objects[2]));
+  const uint64_t number = 1;
+  const std::vector<std::pair<tarn_arg, std::string>> cases = {
+      {tarn_arg_object(objects[0]), "65536 1 0/10 label meta"},
+      {tarn_arg_object(objects[1]), "65536 1 2/10 label meta"},
+      {tarn_arg_object(objects[2]), "0 1 0/5  "},
+      {tarn_arg_value(&number, sizeof number), "0 0 0/8  "}};
+  for (const auto& [second, expected] : cases) {
+    const tarn_arg args[] = {tarn_arg_value(&number, sizeof number), second};
+    tarn_future future{};
+    tarn_bytes bytes{};
+    ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("describe_argument"), args, 2, nullptr, &future)) << tarn_last_error();
+    ASSERT_EQ(0, tarn_result(client_, future, 20'000'000'000, &bytes)) << tarn_last_error();
+    EXPECT_EQ(expected, std::string(static_cast<const char*>(bytes.data), bytes.size));
+    // That result as an argument says nothing.
+    const tarn_arg again[] = {tarn_arg_value(&number, sizeof number), tarn_arg_future(future)};
+    tarn_future next{};
+    ASSERT_EQ(0, tarn_submit(client_, tarn_task_id("describe_argument"), again, 2, nullptr, &next));
+    ASSERT_EQ(0, tarn_result(client_, next, 20'000'000'000, &bytes)) << tarn_last_error();
+    EXPECT_EQ("0 0 0/" + std::to_string(expected.size()) + "  ", std::string(static_cast<const char*>(bytes.data), bytes.size));
+    EXPECT_EQ(0, tarn_future_release(client_, next));
+    EXPECT_EQ(0, tarn_future_release(client_, future));
+  }
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client_, object));
 }
 
 TEST_F(Objects, exist_while_this_process_holds_them) {

@@ -87,6 +87,20 @@ TEST_F(ArrayHppTest, every_element_type_and_the_odd_shapes_work) {
   EXPECT_THROW(static_cast<void>(tarn.create_array<int>({1}, order::c, std::string(64, 'x'))), bad_argument);
 }
 
+TEST_F(ArrayHppTest, tasks_see_what_their_arguments_say) {
+  const object matrix = tarn.create_array<double>({3, 3}, order::fortran, "matrix").fill(2.0).seal();
+  EXPECT_EQ(tarn.submit(trace, 1, matrix).get(), 7.0);
+  // A slice, another type, another label, bytes that are no array, and the result of a task.
+  EXPECT_THROW(static_cast<void>(tarn.submit(trace, 1, matrix.slice(0, 24)).get()), task_error);
+  EXPECT_THROW(static_cast<void>(tarn.submit(trace, 1, tarn.create_array<float>({1, 1}, order::c, "matrix").fill(2.0F).seal()).get()), task_error);
+  EXPECT_THROW(static_cast<void>(tarn.submit(trace, 1, tarn.put("x", {.label = "matrix"})).get()), task_error);
+  EXPECT_THROW(static_cast<void>(tarn.submit(trace, 1, tarn.put("x")).get()), task_error);
+  EXPECT_EQ(tarn.submit(told, tarn.put("x", {.label = "label", .metadata = "data"})).get(), "label/data");
+  EXPECT_EQ(tarn.submit(told, tarn.put("abc", {.label = "label", .metadata = "data"}).slice(1, 2)).get(), "label/data");
+  EXPECT_EQ(tarn.submit(told, tarn.put("", {.label = "nothing else"})).get(), "nothing else/");
+  EXPECT_EQ(tarn.submit(told, tarn.put("x")).get(), "/");
+}
+
 // The view keeps the object that it was made of.
 TEST_F(ArrayHppTest, a_view_keeps_its_object) {
   object source = tarn.create_array<int>({2}).fill(5).seal();
@@ -106,8 +120,8 @@ TEST_F(ArrayHppTest, what_is_not_such_an_array_is_a_type_error) {
   EXPECT_EQ(refusal<type_error>([&] { array_view<int> v(tarn.put("text", {.type = TARN_TYPE_STRING})); }),
             "the object's type is string, not array");
   EXPECT_THROW(array_view<int>{object()}, error);
-  EXPECT_EQ(refusal<error>([&] { array_view<int> v(object::of_argument({"x", 1})); }),
-            "a task gets the bytes of its arguments without their type; pass that as an argument of its own");
+  EXPECT_EQ(refusal<type_error>([&] { array_view<int> v(object::of_argument({"x", 1})); }),
+            "the argument's type is 0, not 3 (TARN_TYPE_*)");
   // Elements where none can be read in place.
   tarn_array_layout layout{};
   layout.size = sizeof layout;
