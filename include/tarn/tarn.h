@@ -46,7 +46,7 @@ enum tarn_error {
   TARN_E_NO_TASK = -3,            /* No task of that name is defined | Call tarn_task_define with that name before tarn_init, in every program that is started as a worker. */
   TARN_E_NO_OBJECT = -4,          /* No such object | It was released by its last holder, or the handle was not made by this session. */
   TARN_E_NO_FUTURE = -5,          /* No such future | It was released, or the handle was not made by this client. */
-  TARN_E_TYPE = -6,               /* Types do not match | Compare the argument and result types of the caller with those of the task. */
+  TARN_E_TYPE = -6,               /* Types do not match | Compare the argument and result types of the caller with those of the task, or the object's type with the one asked for. */
   TARN_E_TASK_FAILED = -7,        /* The task reported an error | tarn_future_error() has the task's own error. */
   TARN_E_WORKER_CRASHED = -8,     /* The worker process died while it ran the task | Look at the signal or exit status in tarn_future_error(); the retries were used up. */
   TARN_E_CANCELLED = -9,          /* The task was cancelled | Nothing to do. */

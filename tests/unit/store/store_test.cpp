@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -324,6 +325,26 @@ TEST(StoreTest, what_a_process_holds_can_be_listed) {
   EXPECT_FALSE(client.exists(third));
   client.unkeep(second);
   EXPECT_EQ(worker.list(nullptr, nullptr, 0, 0), 0u);
+}
+
+// A thread lists what the process holds while another puts large objects. Expect: nothing that is still being copied is listed,
+// since whoever released it would take the memory from under the copy.
+TEST(StoreTest, what_a_put_is_still_copying_is_not_listed) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::atomic<bool> is_done{false};
+  std::thread putter([&] {
+    std::string text(4'000'000, 'x');
+    for (int i = 0; i < 50; ++i) EXPECT_EQ(client.release(put(client, text)), 0);
+    is_done = true;
+  });
+  while (!is_done) {
+    ObjectRef refs[2];
+    tarn_object_details details[2];
+    size_t count = client.list(refs, reinterpret_cast<std::byte*>(details), sizeof details[0], 2);
+    for (size_t i = 0; i < count; ++i) EXPECT_EQ(details[i].is_sealed, 1u);
+  }
+  putter.join();
 }
 
 TEST(StoreTest, who_waits_for_a_seal_is_woken_by_it_and_by_the_end_of_the_object) {
