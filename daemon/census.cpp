@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "shm/board.hpp"
+#include "store/object_meta.hpp"
 #include "store/object_record.hpp"
 #include "task/task_record.hpp"
 
@@ -107,6 +108,9 @@ bool read_object(const std::byte* bytes, ObjectRow& out) {
   out.slab = place.slab;
   out.in_slab = place.slab != store::kNoSlab;
   out.is_file = place.is_file;
+  out.type = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, type));
+  out.meta_size = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, meta_size));
+  out.offset = place.offset;
   return true;
 }
 
@@ -126,7 +130,7 @@ void for_each_object(const Member& member, uint32_t session, CensusBudget& budge
   if (count < used) out.complete = false;
   for_each_record(member.segment_file, offsetof(shm::MemberSegment, object_records), count,
                   [&](uint32_t record, const std::byte* bytes) {
-                    ObjectRow row{session, member.index(), record, 0, 0, 0, 0, false, false};
+                    ObjectRow row{session, member.index(), record, 0, 0, 0, 0, false, false, 0, 0, 0};
                     if (!read_object(bytes, row)) return;
                     ++out.count;
                     out.bytes += row.size;
@@ -152,6 +156,57 @@ void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budg
       if (out.rows.size() >= 2 * size_t{rows_max} + kRowsSpare) keep_largest(out, rows_max);
     });
   keep_largest(out, rows_max);
+}
+
+namespace {
+
+// The slab that a record names, if there is one and the object lies in it: what the record says is the tenant's word.
+const Slab* slab_of(const Session& session, const ObjectRow& row) {
+  if (!row.in_slab || row.is_file) return nullptr;
+  auto member = session.members().find(row.owner);
+  if (member == session.members().end()) return nullptr;
+  auto found = member->second->slabs.find(row.slab);
+  if (found == member->second->slabs.end() || found->second.is_file) return nullptr;
+  const Slab& slab = found->second;
+  bool fits = row.offset <= slab.size && store::fits_with_meta(row.size, row.meta_size, slab.size - row.offset);
+  return fits ? &slab : nullptr;
+}
+
+}  // namespace
+
+std::string label_of(const Session& session, const ObjectRow& row) {
+  const Slab* slab = row.meta_size == 0 ? nullptr : slab_of(session, row);
+  if (slab == nullptr || slab->reader == nullptr) return "";
+  return read_label(*slab->reader, slab->size, {row.offset, row.size, row.meta_size});
+}
+
+void group_objects(const Session& session, GroupBy by, CensusBudget& budget, LabelBudget& labels, ObjectGroups& out) {
+  ObjectCensus census;
+  for (auto& [index, member] : session.members())
+    for_each_object(*member, session.number(), budget, census, [&](const ObjectRow& row) {
+      if (slab_of(session, row) == nullptr) return;
+      std::string key;
+      if (by == GroupBy::kType) {
+        if (row.type != 0) key = store::TypeText(row.type).text;
+      } else if (row.meta_size != 0) {
+        if (labels.take()) {
+          key = label_of(session, row);
+        } else {
+          out.complete = false;
+        }
+      }
+      auto found = out.sums.find(key);
+      if (found == out.sums.end()) {
+        if (out.sums.size() >= kCensusRowsMax) {
+          out.complete = false;
+          return;
+        }
+        found = out.sums.try_emplace(std::move(key)).first;
+      }
+      ++found->second.count;
+      found->second.bytes += row.size;
+    });
+  out.complete = out.complete && census.complete;
 }
 
 uint64_t tasks_done(const Session& session, uint32_t member) {

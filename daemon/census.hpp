@@ -9,9 +9,11 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "object_label.hpp"
 #include "session.hpp"
 
 namespace tarn::daemon {
@@ -66,8 +68,11 @@ struct ObjectRow {
   uint64_t size;    // bytes
   uint64_t holders; // bit of each member below 62
   uint32_t slab;    // of the owner
-  bool in_slab;     // an object of 0 bytes is in none
+  bool in_slab;     // an object of 0 bytes may be in none
   bool is_file;
+  uint32_t type;       // its tag
+  uint32_t meta_size;  // of the block behind the payload
+  uint64_t offset;     // in the slab
 };
 
 struct ObjectCensus {
@@ -87,6 +92,19 @@ struct ObjectCensus {
 void count_objects_of(const Member& member, CensusBudget& budget, ObjectCensus& out);
 // Adds the objects of all members of `session`; keeps at most `rows_max` rows.
 void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budget, ObjectCensus& out);
+
+// The label of an object of `session`; "" if it has none, or none that can be believed.
+[[nodiscard]] std::string label_of(const Session& session, const ObjectRow& row);
+
+// Objects in slabs, summed up by what they say they are. Their number is bounded; `complete` says if some found no room.
+enum class GroupBy { kType, kLabel };
+struct ObjectGroups {
+  std::map<std::string, ObjectCensus::Sum> sums;  // "" is what has no type, or no label
+  bool complete = true;
+};
+
+// Sums up the objects of all members of `session`.
+void group_objects(const Session& session, GroupBy by, CensusBudget& budget, LabelBudget& labels, ObjectGroups& out);
 
 // How many tasks the worker says it has done; 0 if it cannot be read.
 [[nodiscard]] uint64_t tasks_done(const Session& session, uint32_t member);

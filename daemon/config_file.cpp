@@ -100,7 +100,7 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) {
        r.config.slots.reserve = static_cast<uint32_t>(r.number(n, 0, topo::kCpusMax - 1));
      }},
-    {{"memory", "limit", "size or share", "\"60%\""}, 
+    {{"memory", "limit", "size or share", "\"60%\""},
      [](Reader& r, const toml::node& n) { r.size_or_share(n, r.config.memory_max, r.config.memory_share); }},
     {{"memory", "per_tenant", "size", ""},
      [](Reader& r, const toml::node& n) { r.config.tenant_memory_max = r.size(n); }},

@@ -11,6 +11,7 @@
 #include "log.hpp"
 #include "os/clock.hpp"
 #include "session.hpp"
+#include "store/object_meta.hpp"
 #include "store/object_record.hpp"
 #include "tarn/tarn.h"
 
@@ -53,7 +54,9 @@ bool may_leave(const RecordImage& record) {
          !store::ObjectPlace::unpack(record.place).is_file;
 }
 
-uint64_t pages_of(const RecordImage& record) { return os::round_up(record.size + record.meta_size, os::kPageSize); }
+uint64_t pages_of(const RecordImage& record) {
+  return os::round_up(store::bytes_with_meta(record.size, record.meta_size), os::kPageSize);
+}
 
 Slab& slab_of(MovedObject& object) { return object.owner.slabs.at(object.slab); }
 

@@ -15,6 +15,25 @@ tarn_bytes tarn_call_arg(const tarn_call* call, size_t index) {
   return index < call->arg_count ? call->args[index] : tarn_bytes{nullptr, 0};
 }
 
+int tarn_call_arg_info(const tarn_call* call, size_t index, tarn_arg_details* details) {
+  if (details == nullptr || details->size < sizeof *details)
+    return fail(TARN_E_ARGUMENT, "details is NULL, or its size is not set to sizeof(tarn_arg_details)");
+  shm::ObjectRef ref;
+  if (int r = task::argument_object(*call, index, ref); r < 0) return r;
+  store::ObjectMeta meta;
+  uint64_t size = call->args[index].size;
+  if (ref.generation != 0) {
+    if (int r = call->store->resolve_meta(ref, meta, size); r < 0) return r;
+  }
+  details->type = meta.type;
+  details->is_object = ref.generation != 0 ? 1 : 0;
+  details->bytes = size;
+  details->offset = ref.offset;
+  details->label = meta.label.empty() ? "" : meta.label.data();
+  details->metadata = meta.metadata;
+  return 0;
+}
+
 void* tarn_call_context(const tarn_call* call) { return call->definition->context; }
 
 uint32_t tarn_call_attempt(const tarn_call* call) { return call->attempt; }

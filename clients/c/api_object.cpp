@@ -54,14 +54,6 @@ int open_regular(const char* path, Fd& file, uint64_t& size) {
   return 0;
 }
 
-// Makes an object; once more if there was no room and results of futures that were released early can go by now.
-template <class Make>
-int make_with_room(tarn_client& client, Make make) {
-  int r = make();
-  bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
-  return is_full && client.submitter.reap_all() != 0 ? make() : r;
-}
-
 }  // namespace
 
 int client::object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out) {
@@ -79,7 +71,7 @@ int tarn_put(tarn_client* client, const void* data, size_t size, tarn_object* ob
   if (object == nullptr || (data == nullptr && size != 0))
     return fail(TARN_E_ARGUMENT, "object is NULL, or data is NULL and size is %zu", size);
   shm::ObjectRef ref{};
-  if (int r = make_with_room(*client, [&] { return client->store.put(data, size, ref); }); r < 0)
+  if (int r = client::make_with_room(*client, [&] { return client->store.put(data, size, ref); }); r < 0)
     return r;
   *object = client::object_handle(*client, ref);
   return 0;
@@ -90,7 +82,7 @@ int tarn_object_create(tarn_client* client, size_t size, tarn_object* object, vo
   if (object == nullptr || data == nullptr) return fail(TARN_E_ARGUMENT, "object or data is NULL");
   shm::ObjectRef ref{};
   void* place;
-  if (int r = make_with_room(*client, [&] { return client->store.create(size, ref, place); });
+  if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, place); });
       r < 0)
     return r;
   *object = client::object_handle(*client, ref);
@@ -117,7 +109,7 @@ int tarn_object_from_file(tarn_client* client, const char* path, uint32_t flags,
     if (int r = client->store.map_file(std::move(file), size, ref); r < 0) return r;
   } else {
     void* data;
-    if (int r = make_with_room(*client, [&] { return client->store.create(size, ref, data); });
+    if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, data); });
         r < 0)
       return r;
     int r = read_all(file, static_cast<std::byte*>(data), size, path);

@@ -30,4 +30,15 @@ namespace tarn::client {
 [[nodiscard]] int object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out);
 [[nodiscard]] tarn_object object_handle(const tarn_client& client, const shm::ObjectRef& ref);
 
+// Makes an object; once more if there was no room and results of futures that were released early can go by now.
+template <class Make>
+int make_with_room(tarn_client& client, Make make) {
+  int r = make();
+  bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+  return is_full && client.submitter.reap_all() != 0 ? make() : r;
+}
+
+// What the options of a new object of `size` bytes say, in place; nothing for NULL.
+[[nodiscard]] int object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out);
+
 }  // namespace tarn::client

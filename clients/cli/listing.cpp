@@ -136,7 +136,7 @@ void for_each_daemon(const Options& options, const std::function<void(const Daem
 
 int run_listing(const Listing& listing, const Options& options) {
   for_each_daemon(options, [&](const Daemon& daemon) {
-    Json answer = ask(daemon, listing.what, limit_to_ask(listing, options), options.timeout_ns());
+    Json answer = ask(daemon, listing.query != nullptr ? listing.query : listing.what, limit_to_ask(listing, options), options.timeout_ns());
     Json& rows = answer[listing.what];
     if (listing.change) listing.change(rows);
     std::vector<std::string> keys = listing.others;

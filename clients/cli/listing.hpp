@@ -18,11 +18,12 @@ struct Field {
 };
 
 struct Listing {
-  const char* what;  // the query, and the name of the rows in its answer
+  const char* what;  // the name of the rows in the answer, and the query unless `query` is another one
   std::vector<Field> fields;
   std::vector<std::string> others{};  // keys of the rows that the table does not show
   std::function<void(Json& rows)> change{};  // what is done with the rows before they are filtered
   std::function<std::string(const Json& answer)> note{};  // what the table says below its rows; "": nothing
+  const char* query = nullptr;
 };
 
 inline constexpr int64_t kTableRows = 100;  // of one daemon, unless --limit says otherwise

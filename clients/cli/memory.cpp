@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "listing.hpp"
 #include "text.hpp"
@@ -12,20 +13,21 @@ namespace {
 using Kind = Field::Kind;
 
 constexpr std::array<const char*, 6> kSums = {"slabs", "size", "objects", "bytes", "records", "waiting"};
+constexpr std::array<const char*, 2> kObjectSums = {"objects", "bytes"};
 
 // One row for each value of `key`, with the sums.
-Json group_rows(const Json& rows, const std::string& key) {
+Json group_rows(const Json& rows, const std::string& key, std::span<const char* const> sums) {
   Json groups = Json::array();
   for (const Json& row : rows) {
     auto found = std::ranges::find_if(groups, [&](const Json& group) { return group[key] == row[key]; });
     if (found == groups.end()) {
       Json group;
       group[key] = row[key];
-      for (const char* sum : kSums) group[sum] = uint64_t{0};
+      for (const char* sum : sums) group[sum] = uint64_t{0};
       groups.push_back(std::move(group));
       found = groups.end() - 1;
     }
-    for (const char* sum : kSums) (*found)[sum] = (*found)[sum].get<uint64_t>() + row.value(sum, uint64_t{0});
+    for (const char* sum : sums) (*found)[sum] = (*found)[sum].get<uint64_t>() + row.value(sum, uint64_t{0});
   }
   return groups;
 }
@@ -66,12 +68,30 @@ std::string note_waiting(const Json& answer) {
          show_bytes(waiting.value("bytes", uint64_t{0})) + ", the oldest for " + show_duration(oldest_ns) + "\n";
 }
 
+// By what the objects say they are: tarnd sums that up, since it looks at more objects than it tells of.
+int run_by_object(const Options& options) {
+  bool by_type = options.by == "type";
+  Listing listing{"memory",
+                  {by_type ? Field{"type", "TYPE", Kind::kText} : Field{"label", "LABEL", Kind::kText},
+                   {"objects", "OBJECTS", Kind::kNumber},
+                   {"bytes", "IN USE", Kind::kBytes}},
+                  {}};
+  listing.query = by_type ? "memory_types" : "memory_labels";
+  listing.change = [by = options.by](Json& rows) {
+    rows = group_rows(rows, by, kObjectSums);
+    auto bytes = [](const Json& row) { return row.value("bytes", uint64_t{0}); };
+    std::stable_sort(rows.begin(), rows.end(), [&](const Json& a, const Json& b) { return bytes(a) > bytes(b); });
+  };
+  return run_listing(listing, options);
+}
+
 int run(const Options& options) {
+  if (options.by == "type" || options.by == "label") return run_by_object(options);
   Listing listing{"memory", fields_of(options.by), {}};
   listing.note = note_waiting;
   if (options.by.empty()) return run_listing(listing, options);
   listing.change = [by = options.by](Json& rows) {
-    rows = group_rows(rows, by);
+    rows = group_rows(rows, by, kSums);
     std::stable_sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) { return total(a) > total(b); });
   };
   return run_listing(listing, options);
@@ -85,7 +105,8 @@ constinit const Verb kMemoryVerb = {
     "memory, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, or "
     "lies between them. RECORDS is what descriptions of tasks and objects take; WAITING, in the first row of a session, what "
     "it has asked for and waits for. Who keeps an object from being freed "
-    "is in `tarn objects`. With --by, sums for each session, client (by name), tenant (user) or node.",
-    nullptr, false, run, "session|client|tenant|node"};
+    "is in `tarn objects`. With --by, sums for each session, client (by name), tenant (user) or node; with type or label, of "
+    "what the objects in the slabs say they are.",
+    nullptr, false, run, "session|client|tenant|node|type|label"};
 
 }  // namespace tarn::cli

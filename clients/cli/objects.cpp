@@ -15,7 +15,9 @@ int run(const Options& options) {
                        {"size", "SIZE", Kind::kBytes},
                        {"holders", "HOLDERS", Kind::kText},
                        {"slab", "SLAB", Kind::kNumber},
-                       {"file", "FILE", Kind::kText}}},
+                       {"file", "FILE", Kind::kText},
+                       {"type", "TYPE", Kind::kText},
+                       {"label", "LABEL", Kind::kText}}},
                      options);
 }
 
@@ -25,7 +27,7 @@ constinit const Verb kObjectsVerb = {
     "objects", "who holds which data",
     "Shows the objects of your sessions, the largest first: the member in whose memory each lies (1 is the client, workers "
     "follow), its size, and which members hold it. An object is being written (creating), a result that nobody has looked at "
-    "(offered), or sealed; it is freed when its last holder releases it. With --json, `slabs` has the memory behind them.",
+    "(offered), or sealed; it is freed when its last holder releases it. TYPE and LABEL are what its maker said. With --json, `slabs` has the memory behind them.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

@@ -28,6 +28,28 @@
 
 namespace tarn {
 
+// What to say about a new object: it is shown by the tools, and goes with the bytes. What is left
+// out is not said.
+struct object_options {
+  std::uint32_t type = TARN_TYPE_NONE;  // a tag of Tarn's, or one's own from TARN_TYPE_USER on
+  std::string label = {};               // at most 63 bytes
+  std::string_view metadata = {};       // at most 4096 bytes; copied
+};
+
+namespace detail {
+
+inline tarn_object_options to_c(const object_options& options) {
+  tarn_object_options c{};
+  c.size = sizeof c;
+  c.type = options.type;
+  c.label = options.label.c_str();
+  c.metadata = options.metadata.data();
+  c.metadata_size = options.metadata.size();
+  return c;
+}
+
+}  // namespace detail
+
 // A reference to an immutable range of shared bytes; copies are further references to the same
 // bytes. As the parameter of a task it is the argument, and valid until the task returns.
 class object {
@@ -39,16 +61,24 @@ class object {
   object(const session& session, tarn_object handle) noexcept
       : session_(&session), handle_(handle) {}
 
-  // The argument of a task, which the call keeps. Since 0.1.
-  static object of_argument(tarn_bytes bytes) noexcept {
+  // The argument of a task, which the call keeps; `index` of `call` if it is the whole of it, so that
+  // it has a type, a label and metadata. Since 0.1.
+  static object of_argument(tarn_bytes bytes, const tarn_call* call = nullptr,
+                            std::size_t index = 0) noexcept {
     object argument;
     argument.handle_.size = bytes.size;
     argument.argument_ = bytes.data != nullptr ? bytes.data : "";
+    argument.call_ = call;
+    argument.index_ = index;
     return argument;
   }
 
   object(const object& other)
-      : session_(other.session_), handle_(other.handle_), argument_(other.argument_) {
+      : session_(other.session_),
+        handle_(other.handle_),
+        argument_(other.argument_),
+        call_(other.call_),
+        index_(other.index_) {
     if (session_ != nullptr) detail::check(::tarn_object_ref(session_->handle(), handle_));
   }
   object(object&& other) noexcept { swap(other); }
@@ -67,6 +97,8 @@ class object {
     std::swap(handle_, other.handle_);
     std::swap(argument_, other.argument_);
     std::swap(is_pinned_, other.is_pinned_);
+    std::swap(call_, other.call_);
+    std::swap(index_, other.index_);
   }
 
   // The size in bytes. Since 0.1.
@@ -86,16 +118,60 @@ class object {
     return detail::elements_of<T>(get());
   }
 
-  // Says that no view of this object is used any more; those of its copies and slices are theirs.
-  // What nobody views may leave memory for a disk while memory is short, and the next view brings it
-  // back. Does not block. Since 0.1.
+  // Says that no view, label or metadata of this object is used any more; those of its copies and
+  // slices are theirs. What nobody views may leave memory for a disk while memory is short, and the
+  // next view brings it back. Does not block. Since 0.1.
   void unpin() {
     if (std::exchange(is_pinned_, false))
       detail::check(::tarn_object_unpin(open_client(), handle_));
   }
 
+  // The bytes of an object that has the tag `type`; throws type_error if it has another one, or
+  // none. Since 0.1.
+  [[nodiscard]] std::string_view view(std::uint32_t type) const& {
+    tarn_bytes bytes{};
+    if (argument_ != nullptr) {
+      const std::uint32_t found = argument_details().type;
+      if (found != type) detail::raise(TARN_E_TYPE, wrong_type(found, type));
+      bytes = {argument_, handle_.size};
+    } else {
+      detail::check(::tarn_get_typed(open_client(), handle_, type, &bytes));
+      keep_one_pin();
+    }
+    return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
+  // The label that its maker gave it, "" if none, and the metadata, in place: valid for as long as
+  // this object refers to them. A slice has those of the whole. Since 0.1.
+  [[nodiscard]] std::string_view label() const& {
+    if (argument_ != nullptr) return argument_details().label;
+    const char* label;
+    detail::check(::tarn_object_get_label(open_client(), handle_, &label));
+    keep_one_pin();
+    return label;
+  }
+  [[nodiscard]] std::string_view metadata() const& {
+    tarn_bytes bytes{};
+    if (argument_ != nullptr) {
+      bytes = argument_details().metadata;
+    } else {
+      detail::check(::tarn_object_get_metadata(open_client(), handle_, &bytes));
+      keep_one_pin();
+    }
+    return {static_cast<const char*>(bytes.data), bytes.size};
+  }
+
+  // Whether this is all of the object, and not a slice of it. Since 0.1.
+  [[nodiscard]] bool is_whole() const {
+    if (argument_ != nullptr) return handle_.size == argument_details().bytes;
+    return handle_.size == info().bytes;
+  }
+
   // The bytes of an object that is about to go would go with it.
   std::string_view view() && = delete;
+  std::string_view view(std::uint32_t type) && = delete;
+  std::string_view label() && = delete;
+  std::string_view metadata() && = delete;
   template <detail::plain T>
   std::span<const T> view() && = delete;
 
@@ -127,17 +203,36 @@ class object {
                                          std::to_string(offset) + " do not lie inside " +
                                          std::to_string(handle_.size) + " bytes");
     }
-    return of_argument({static_cast<const char*>(argument_) + offset, size});
+    return of_argument({static_cast<const char*>(argument_) + offset, size}, call_, index_);
   }
 
   tarn_bytes get() const {
     if (argument_ != nullptr) return {argument_, handle_.size};
     tarn_bytes bytes;
     detail::check(::tarn_get(open_client(), handle_, &bytes));
-    // One pin for all views of this object.
+    keep_one_pin();
+    return bytes;
+  }
+
+  // One for all that was got of this object: each call of the C interface adds one.
+  void keep_one_pin() const {
     if (std::exchange(is_pinned_, true))
       detail::check(::tarn_object_unpin(open_client(), handle_));
-    return bytes;
+  }
+
+  // What the object says of which this is an argument; nothing if it is in no call.
+  [[nodiscard]] tarn_arg_details argument_details() const {
+    tarn_arg_details details{};
+    details.size = sizeof details;
+    details.bytes = handle_.size;
+    details.label = "";
+    if (call_ != nullptr) detail::check(::tarn_call_arg_info(call_, index_, &details));
+    return details;
+  }
+
+  static std::string wrong_type(std::uint32_t found, std::uint32_t wanted) {
+    return "the argument's type is " + std::to_string(found) + ", not " + std::to_string(wanted) +
+           " (TARN_TYPE_*)";
   }
 
   [[nodiscard]] tarn_client* open_client() const {
@@ -146,7 +241,9 @@ class object {
 
   const session* session_ = nullptr;
   tarn_object handle_{};
-  const void* argument_ = nullptr;  // the bytes, if this is the argument of a task
+  const void* argument_ = nullptr;   // the bytes, if this is the argument of a task
+  const tarn_call* call_ = nullptr;  // then: which one of which call
+  std::size_t index_ = 0;
   mutable bool is_pinned_ = false;
 };
 

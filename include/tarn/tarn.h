@@ -46,7 +46,7 @@ enum tarn_error {
   TARN_E_NO_TASK = -3,            /* No task of that name is defined | Call tarn_task_define with that name before tarn_init, in every program that is started as a worker. */
   TARN_E_NO_OBJECT = -4,          /* No such object | It was released by its last holder, or the handle was not made by this session. */
   TARN_E_NO_FUTURE = -5,          /* No such future | It was released, or the handle was not made by this client. */
-  TARN_E_TYPE = -6,               /* Types do not match | Compare the argument and result types of the caller with those of the task. */
+  TARN_E_TYPE = -6,               /* Types do not match | Compare the argument and result types of the caller with those of the task, or the object's type with the one asked for. */
   TARN_E_TASK_FAILED = -7,        /* The task reported an error | tarn_future_error() has the task's own error. */
   TARN_E_WORKER_CRASHED = -8,     /* The worker process died while it ran the task | Look at the signal or exit status in tarn_future_error(); the retries were used up. */
   TARN_E_CANCELLED = -9,          /* The task was cancelled | Nothing to do. */
@@ -279,6 +279,22 @@ TARN_API size_t tarn_call_arg_count(const tarn_call *call);
 /* Argument `index`, in place and aligned to 8 bytes; {NULL, 0} if there is none. Since 0.1. */
 TARN_API tarn_bytes tarn_call_arg(const tarn_call *call, size_t index);
 
+typedef struct tarn_arg_details { /* the object that an argument is a range of */
+  size_t size;         /* sizeof(tarn_arg_details) */
+  uint32_t type;       /* its tag, 0: none */
+  uint32_t is_object;  /* 0: a value or the result of another task, which say nothing about themselves */
+  uint64_t bytes;      /* of the whole object */
+  uint64_t offset;     /* of the argument in it */
+  const char *label;   /* "" if it has none */
+  tarn_bytes metadata; /* {NULL, 0} if it has none */
+  uint64_t reserved[4];
+} tarn_arg_details;
+
+/* Fills `*details` (whose size is set by the caller) with what the object of argument `index` says about itself, in place: valid
+ * until the task returns. In the task's thread. Does not block.
+ * Errors: TARN_E_ARGUMENT (there is no such argument); TARN_E_PROTOCOL (damaged by its writer). Since 0.1. */
+TARN_API int tarn_call_arg_info(const tarn_call *call, size_t index, tarn_arg_details *details);
+
 /* The context given to tarn_task_define_typed. Since 0.1. */
 TARN_API void *tarn_call_context(const tarn_call *call);
 
@@ -364,11 +380,165 @@ typedef struct tarn_object_details {
   uint32_t owner;      /* member of the session whose memory it lies in */
   uint32_t references; /* of this process */
   uint32_t holders;    /* processes that hold it */
-  uint64_t reserved[4];
+  uint32_t type;       /* its tag, 0: none */
+  uint32_t meta_bytes; /* what its label and metadata take; 0: it has neither */
+  uint32_t pins;       /* pointers to it that this process has not given back; 65535: that many or more */
+  uint32_t is_on_disk; /* its bytes are not in memory now */
+  uint64_t reserved[2];
 } tarn_object_details;
 
 /* Fills `*details`. Since 0.1. */
 TARN_API int tarn_object_info(tarn_client *client, tarn_object object, tarn_object_details *details);
+
+/* ---- What objects say about themselves -------------------------------------------------------- */
+
+/* Tags of objects. Those below TARN_TYPE_USER are Tarn's, the others are for programs to choose. */
+enum tarn_type {
+  TARN_TYPE_NONE = 0,        /* nothing is said */
+  TARN_TYPE_BYTES = 1,       /* bytes without a meaning of their own */
+  TARN_TYPE_STRING = 2,      /* text in UTF-8, without a NUL at its end */
+  TARN_TYPE_ARRAY = 3,       /* an array, described by its metadata: see tarn_array_describe */
+  TARN_TYPE_USER = 0x10000   /* the first one for programs */
+};
+
+/* What to say about a new object. Zero means nothing, everywhere. Since 0.1. */
+typedef struct tarn_object_options {
+  size_t size;            /* sizeof(tarn_object_options) */
+  uint32_t type;          /* enum tarn_type, or a tag of the program's own */
+  uint32_t reserved;      /* zero */
+  const char *label;      /* for people and tools: at most 63 bytes and a NUL; NULL or "": none */
+  const void *metadata;   /* bytes that go with the object; NULL: none */
+  size_t metadata_size;   /* at most 4096 */
+  uint64_t reserved2[3];  /* zero */
+} tarn_object_options;
+
+/* tarn_put with a type, a label and metadata, which are copied and never change, as the bytes. A slice has those of its
+ * object. `options` may be NULL. Thread-safe; blocks as tarn_put does.
+ * Errors: those of tarn_put; TARN_E_ARGUMENT for a tag below TARN_TYPE_USER that is not Tarn's, a label that is too long, or
+ * TARN_TYPE_ARRAY with metadata that describes no array of `size` bytes; TARN_E_TOO_LARGE for more metadata. Since 0.1. */
+TARN_API int tarn_put_with(tarn_client *client, const void *data, size_t size, const tarn_object_options *options,
+                           tarn_object *object);
+
+/* tarn_object_create with a type, a label and metadata: they are fixed now, the bytes with tarn_object_seal. `options` may be
+ * NULL. Thread-safe; blocks as tarn_put does. Errors as tarn_put_with. Since 0.1. */
+TARN_API int tarn_object_create_with(tarn_client *client, size_t size, const tarn_object_options *options,
+                                     tarn_object *object, void **data);
+
+/* Sets `*metadata` to the object's metadata, in place, read-only and aligned to 8 bytes: valid while the caller keeps a
+ * reference and has not unpinned it: pins, and blocks, as tarn_get does. {NULL, 0} if it has none. Thread-safe.
+ * Errors: those of tarn_get (not sealed: TARN_E_STATE); TARN_E_PROTOCOL if they were damaged by their writer. Since 0.1. */
+TARN_API int tarn_object_get_metadata(tarn_client *client, tarn_object object, tarn_bytes *metadata);
+
+/* Sets `*label` to the object's label, in place: pins, and is valid, as what tarn_object_get_metadata gives. "" if it has none. Thread-safe.
+ * Errors as tarn_object_get_metadata. Since 0.1. */
+TARN_API int tarn_object_get_label(tarn_client *client, tarn_object object, const char **label);
+
+/* tarn_get for an object that must have the tag `type`: another one, or none, is TARN_E_TYPE, and tarn_last_error() names
+ * both. Thread-safe, blocks as tarn_get does. TARN_E_ARGUMENT if `type` is 0; other errors as tarn_get. Since 0.1. */
+TARN_API int tarn_get_typed(tarn_client *client, tarn_object object, uint32_t type, tarn_bytes *bytes);
+
+/* ---- Finding, awaiting and dropping objects --------------------------------------------------- */
+
+/* Returns 1 if this process holds the object and the range lies inside it, so that it can be used; 0 if it was released, never
+ * was, or belongs to another session. An unsealed object exists. Another thread may release it at any time. Thread-safe, does
+ * not block. Negative: TARN_E_NOT_INITIALISED, TARN_E_FORKED. Since 0.1. */
+TARN_API int tarn_object_exists(tarn_client *client, tarn_object object);
+
+/* Lists the objects that this process holds, to see what it forgot to release: each once, as a whole and without a reference
+ * for the caller, in no particular order. Sets the first `capacity` elements of `objects`, and of `details` unless that is
+ * NULL; details[0].size is set to sizeof(tarn_object_details) by the caller. `*count` is how many objects there are, which may
+ * be more than `capacity`; with a capacity of 0 both arrays may be NULL. Objects that another thread makes at the same time
+ * with tarn_object_create or tarn_object_from_file are listed unsealed: they are not the caller's to drop. Thread-safe; other
+ * threads wait meanwhile, some milliseconds for a million objects.
+ * Errors: TARN_E_ARGUMENT. Since 0.1. */
+TARN_API int tarn_object_list(tarn_client *client, tarn_object *objects, tarn_object_details *details, size_t capacity,
+                              size_t *count);
+
+/* Waits until another thread of this process has sealed the object; returns at once if it is sealed. Sleeps meanwhile.
+ * Thread-safe. Errors: TARN_E_TIMED_OUT; TARN_E_NO_OBJECT, also if it is dropped while this waits; TARN_E_ARGUMENT (timeout
+ * below -1). Since 0.1. */
+TARN_API int tarn_object_wait(tarn_client *client, tarn_object object, int64_t timeout_ns);
+
+/* Drops an object that is not sealed, with all references of this process to it; its memory must not be used any more.
+ * Thread-safe, does not block. Errors: TARN_E_STATE if it is sealed (release it) or the argument of a task; TARN_E_NO_OBJECT.
+ * Since 0.1. */
+TARN_API int tarn_object_abort(tarn_client *client, tarn_object object);
+
+/* Puts `count` pieces of data, each into an object of its own, in their order. `options`, which may be NULL, holds for each.
+ * Stops at the first error: `*done` is set in any case, objects[0] to objects[*done - 1] are there, each with one reference for
+ * the caller, and of the others nothing is. Thread-safe; blocks as tarn_put does. Errors as tarn_put_with. Since 0.1. */
+TARN_API int tarn_put_many(tarn_client *client, const tarn_bytes *data, size_t count, const tarn_object_options *options,
+                           tarn_object *objects, size_t *done);
+
+/* tarn_get for `count` objects, in their order. Stops at the first error: `*done` is set in any case, bytes[0] to
+ * bytes[*done - 1] are set. Thread-safe; blocks as tarn_get does. Errors as tarn_get. Since 0.1. */
+TARN_API int tarn_get_many(tarn_client *client, const tarn_object *objects, size_t count, tarn_bytes *bytes, size_t *done);
+
+/* tarn_release for `count` objects, in their order. Stops at the first error: `*done` is set in any case, objects[0] to
+ * objects[*done - 1] are released and the others are not. Thread-safe, does not block. Errors as tarn_release. Since 0.1. */
+TARN_API int tarn_release_many(tarn_client *client, const tarn_object *objects, size_t count, size_t *done);
+
+/* ---- Arrays ----------------------------------------------------------------------------------- */
+
+/* Types of elements. The numbers are those of the metadata, docs/formats/arrays.md. */
+enum tarn_dtype {
+  TARN_DTYPE_BOOL = 1, /* one byte, 0 or 1 */
+  TARN_DTYPE_INT8 = 2,
+  TARN_DTYPE_INT16 = 3,
+  TARN_DTYPE_INT32 = 4,
+  TARN_DTYPE_INT64 = 5,
+  TARN_DTYPE_UINT8 = 6,
+  TARN_DTYPE_UINT16 = 7,
+  TARN_DTYPE_UINT32 = 8,
+  TARN_DTYPE_UINT64 = 9,
+  TARN_DTYPE_FLOAT16 = 10,
+  TARN_DTYPE_FLOAT32 = 11,
+  TARN_DTYPE_FLOAT64 = 12,
+  TARN_DTYPE_COMPLEX64 = 13, /* two float32, the real part first */
+  TARN_DTYPE_COMPLEX128 = 14 /* two float64 */
+};
+
+enum {
+  TARN_ORDER_C = 0u,       /* the last index runs fastest */
+  TARN_ORDER_FORTRAN = 1u, /* the first index runs fastest */
+  TARN_ARRAY_DIMENSIONS_MAX = 32
+};
+
+/* Where the elements of an array lie in an object: that with the indices i, j, ... begins at
+ * offset + i * strides[0] + j * strides[1] + ... bytes. Without dimensions there is one element. Since 0.1. */
+typedef struct tarn_array_layout {
+  size_t size;         /* sizeof(tarn_array_layout) */
+  uint32_t dtype;      /* enum tarn_dtype */
+  uint32_t ndim;       /* dimensions, at most 32 */
+  uint64_t offset;     /* bytes from the start of the object */
+  uint64_t shape[32];  /* elements along each dimension; 0: the array is empty */
+  int64_t strides[32]; /* bytes from one element to the next along each, of any sign */
+  uint64_t reserved[4];
+} tarn_array_layout;
+
+/* Returns the bytes of one element, 0 if there is no such type. Thread-safe, does not block. Since 0.1. */
+TARN_API size_t tarn_dtype_size(uint32_t dtype);
+
+/* Fills `*layout`, whose size is set by the caller, for an array without gaps in `order` (TARN_ORDER_*), and sets `*bytes`
+ * to how many it takes. `shape` has `ndim` numbers and may be NULL if that is 0. Thread-safe, does not block.
+ * Errors: TARN_E_ARGUMENT (no such dtype or order, more than 32 dimensions); TARN_E_TOO_LARGE. Since 0.1. */
+TARN_API int tarn_array_contiguous(uint32_t dtype, uint32_t ndim, const uint64_t *shape, uint32_t order,
+                                   tarn_array_layout *layout, uint64_t *bytes);
+
+/* The most bytes of metadata that an array needs: 16, and 16 for each dimension. */
+#define TARN_ARRAY_METADATA_MAX 528
+
+/* Writes the metadata of an array that lies in an object of `bytes` bytes to `metadata`, which has room for `capacity` bytes,
+ * and sets `*metadata_size`. Goes with the tag TARN_TYPE_ARRAY. Thread-safe, does not block.
+ * Errors: TARN_E_ARGUMENT (an element lies outside the object, no such dtype, too many dimensions, no room). Since 0.1. */
+TARN_API int tarn_array_describe(const tarn_array_layout *layout, uint64_t bytes, void *metadata, size_t capacity,
+                                 size_t *metadata_size);
+
+/* Reads the metadata of an array in an object of `bytes` bytes, the whole of it and not of a slice, into `*layout`, whose size
+ * is set by the caller. What comes out is safe to use whoever wrote it: every element lies inside the object, and all of them
+ * together have fewer than 2^63 bytes. Elements may lie where their type is not aligned. Thread-safe, does not block.
+ * Errors: TARN_E_TYPE (it describes no array of so many bytes); TARN_E_ARGUMENT. Since 0.1. */
+TARN_API int tarn_array_read(tarn_bytes metadata, uint64_t bytes, tarn_array_layout *layout);
 
 /* ---- Building arguments ---------------------------------------------------------------------- */
 

@@ -16,7 +16,8 @@
 // what tarn.h says of a function holds for the one of that name here. The nouns have a header each:
 //
 //   codec.hpp    which types can be arguments and results, and the hook for others
-//   object.hpp   object, writer, filled, split_lines
+//   object.hpp   object, object_options, writer, filled, split_lines
+//   array.hpp    array_view, array_writer: arrays of several dimensions
 //   future.hpp   future, wait, wait_any, when_all
 //   task.hpp     TARN_TASK, this_task
 //   session.hpp  what keeps those that outlive their client out of harm
@@ -34,6 +35,7 @@
 #endif
 
 #include <tarn/tarn.h>
+#include <tarn/array.hpp>
 #include <tarn/codec.hpp>
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
@@ -41,6 +43,7 @@
 #include <tarn/session.hpp>
 #include <tarn/task.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -69,6 +72,12 @@ enum class file : std::uint32_t {
 // How a task is run.
 struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
+};
+
+// An object that this process holds, as the C interface names and describes it.
+struct held_object {
+  tarn_object handle;
+  tarn_object_details details;
 };
 
 // A session with a daemon, that of the host or a private one. Ends with this object.
@@ -126,40 +135,63 @@ class client {
   // Copies `value` into a new object: its characters, its elements, or its own bytes. Since 0.1.
   template <class T>
   [[nodiscard]] object put(const T& value) {
-    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      return put_bytes(detail::bytes_of(std::string_view(value)));
-    } else if constexpr (detail::raw<T>) {
-      return put_bytes(detail::bytes_of(value));
-    } else {
-      constexpr bool is_range = requires {
-        std::span(std::data(value), std::size(value));
-      };
-      static_assert(is_range,
-                    "tarn: put takes text, elements or a plain value; encode others first");
-      if constexpr (is_range) {
-        using element = std::remove_cvref_t<decltype(*std::data(value))>;
-        static_assert(detail::plain<element>,
-                      "tarn: put copies bytes, and these elements hold their data elsewhere (like "
-                      "std::string); put each, or their text joined");
-        if constexpr (detail::plain<element>) {
-          return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))));
-        }
-      }
-    }
+    return put_value(value, nullptr);
+  }
+
+  // The same, with a type, a label or metadata. Throws bad_argument, over_limit. Since 0.1.
+  template <class T>
+  [[nodiscard]] object put(const T& value, const object_options& options) {
+    return put_value(value, &options);
   }
 
   // Makes an object of `count` elements that the caller fills in place. No copy. Since 0.1.
   template <detail::plain T>
   [[nodiscard]] writer<T> create(std::size_t count) {
-    static_assert(alignof(T) <= 64, "tarn: objects are aligned to 64 bytes");
-    if (count > SIZE_MAX / sizeof(T)) {
-      detail::raise(TARN_E_TOO_LARGE, std::to_string(count) + " elements of " +
-                                          std::to_string(sizeof(T)) + " bytes are too many");
+    return create_elements<T>(count, nullptr);
+  }
+
+  // The same, with a type, a label or metadata. Throws bad_argument, over_limit. Since 0.1.
+  template <detail::plain T>
+  [[nodiscard]] writer<T> create(std::size_t count, const object_options& options) {
+    return create_elements<T>(count, &options);
+  }
+
+  // Makes an array with that many elements along each dimension, at most 32 of them, that the
+  // caller fills in place. No copy. Read it by array_view<T>. Throws over_limit. Since 0.1.
+  template <array_element T>
+  [[nodiscard]] array_writer<T> create_array(const std::vector<std::uint64_t>& shape,
+                                             order in = order::c, const std::string& label = {}) {
+    tarn_array_layout layout{};
+    layout.size = sizeof layout;
+    std::uint64_t bytes;
+    detail::check(::tarn_array_contiguous(
+        detail::dtype_of<T>(),
+        static_cast<std::uint32_t>(std::min<std::size_t>(shape.size(), 1000)), shape.data(),
+        static_cast<std::uint32_t>(in), &layout, &bytes));
+    char metadata[TARN_ARRAY_METADATA_MAX];
+    std::size_t size;
+    detail::check(::tarn_array_describe(&layout, bytes, metadata, sizeof metadata, &size));
+    return {create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}}), layout};
+  }
+
+  // The objects that this process holds, each once and as a whole, with what is known about it:
+  // what is there and should not be was not released. Takes no references. Since 0.1.
+  [[nodiscard]] std::vector<held_object> objects() const {
+    std::vector<tarn_object> handles;
+    std::vector<tarn_object_details> details;
+    std::size_t count;
+    // Other threads may make more of them meanwhile.
+    for (detail::check(::tarn_object_list(opened().handle(), nullptr, nullptr, 0, &count));
+         count > handles.size();) {
+      handles.resize(count + 64);
+      details.resize(handles.size());
+      details[0].size = sizeof details[0];
+      detail::check(::tarn_object_list(opened().handle(), handles.data(), details.data(),
+                                       handles.size(), &count));
     }
-    tarn_object object;
-    void* data;
-    detail::check(::tarn_object_create(opened().handle(), count * sizeof(T), &object, &data));
-    return writer<T>(opened(), object, {static_cast<T*>(data), count});
+    std::vector<held_object> objects(count);
+    for (std::size_t i = 0; i < count; ++i) objects[i] = {handles[i], details[i]};
+    return objects;
   }
 
   // Makes an object of the regular file at `path`. Throws file_error, denied. Since 0.1.
@@ -216,9 +248,55 @@ class client {
   }
 
  private:
-  object put_bytes(tarn_bytes bytes) {
+  template <detail::plain T>
+  writer<T> create_elements(std::size_t count, const object_options* options) {
+    static_assert(alignof(T) <= 64, "tarn: objects are aligned to 64 bytes");
+    if (count > SIZE_MAX / sizeof(T)) {
+      detail::raise(TARN_E_TOO_LARGE, std::to_string(count) + " elements of " +
+                                          std::to_string(sizeof(T)) + " bytes are too many");
+    }
     tarn_object object;
-    detail::check(::tarn_put(opened().handle(), bytes.data, bytes.size, &object));
+    void* data;
+    const tarn_object_options c =
+        options != nullptr ? detail::to_c(*options) : tarn_object_options{};
+    detail::check(::tarn_object_create_with(opened().handle(), count * sizeof(T),
+                                            options != nullptr ? &c : nullptr, &object, &data));
+    return writer<T>(opened(), object, {static_cast<T*>(data), count});
+  }
+
+  template <class T>
+  object put_value(const T& value, const object_options* options) {
+    if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      return put_bytes(detail::bytes_of(std::string_view(value)), options);
+    } else if constexpr (detail::raw<T>) {
+      return put_bytes(detail::bytes_of(value), options);
+    } else {
+      constexpr bool is_range = requires {
+        std::span(std::data(value), std::size(value));
+      };
+      static_assert(is_range,
+                    "tarn: put takes text, elements or a plain value; encode others first");
+      if constexpr (is_range) {
+        using element = std::remove_cvref_t<decltype(*std::data(value))>;
+        static_assert(detail::plain<element>,
+                      "tarn: put copies bytes, and these elements hold their data elsewhere (like "
+                      "std::string); put each, or their text joined");
+        if constexpr (detail::plain<element>) {
+          return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))),
+                           options);
+        }
+      }
+    }
+  }
+
+  object put_bytes(tarn_bytes bytes, const object_options* options) {
+    tarn_object object;
+    if (options == nullptr) {
+      detail::check(::tarn_put(opened().handle(), bytes.data, bytes.size, &object));
+    } else {
+      const tarn_object_options c = detail::to_c(*options);
+      detail::check(::tarn_put_with(opened().handle(), bytes.data, bytes.size, &c, &object));
+    }
     return tarn::object(opened(), object);
   }
 

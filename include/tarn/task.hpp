@@ -156,7 +156,7 @@ template <class P>
 P decode_argument(tarn_call* call, std::size_t index) try {
   const tarn_bytes bytes = ::tarn_call_arg(call, index);
   if constexpr (std::is_same_v<P, object>) {
-    return object::of_argument(bytes);
+    return object::of_argument(bytes, call, index);
   } else {
     return decode_whole<P>(bytes);
   }

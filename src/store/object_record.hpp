@@ -38,13 +38,13 @@ struct ObjectPlace {
 
 struct alignas(64) ObjectRecord {
   Holders life;
-  Pins pins;               // of an object that can leave memory (can_leave)
+  Pins pins;               // of an object that can leave memory (kStaysMax)
   Word<uint32_t> used_at;  // seconds of the monotonic clock when it was made or last unpinned: a hint
-  uint32_t meta_size;      // zero: for metadata behind the bytes
+  uint32_t meta_size;      // bytes of the meta block behind the payload (store/object_meta.hpp); 0: there is none
   uint64_t more_holders;   // zero: for sessions with more holders than one word has bits
   uint64_t place;          // ObjectPlace
-  uint64_t size;           // bytes
-  uint32_t type;           // zero: for the type tag
+  uint64_t size;           // bytes of the payload
+  uint32_t type;           // its tag, 0: none
   Word<uint32_t> link;     // kOffered: record id of the task it was made for; dead: the next returned one
 };
 

@@ -33,7 +33,12 @@ class ObjectTable {
 
     void set_size(uint64_t bytes) { size = bytes & ((uint64_t{1} << 48) - 1); }
   };
-  enum EntryFlags : uint8_t { kIsSealed = 1, kIsFile = 2, kCanLeave = 4 };
+  enum EntryFlags : uint8_t {
+    kIsSealed = 1,
+    kIsFile = 2,
+    kCanLeave = 4,
+    kIsBeingPut = 64  // the program has not been told its handle yet
+  };
   static constexpr uint32_t kPinsMax = 0xffff;  // then nobody counts any more: pinned until the last release
   static_assert(sizeof(Entry) == 32);
 
@@ -76,6 +81,10 @@ class ObjectTable {
     if (index >= shm::kObjectRecordsMax) return nullptr;
     Entry* entry = &members_[member].entries[index];
     return (entry->refs | entry->kept) != 0 && entry->generation == ref.generation ? entry : nullptr;
+  }
+  // The entry of an object of a member that this process has held something of; index < used(member).
+  [[nodiscard]] Entry* entry_at(uint32_t id) const {
+    return &members_[shm::id_member(id)].entries[shm::id_index(id)];
   }
   // The entry for an id of another member, to be filled.
   [[nodiscard]] int entry(uint32_t id, Entry*& out);

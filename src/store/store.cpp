@@ -1,28 +1,17 @@
 #include "store/store.hpp"
 
 #include <algorithm>
-#include <bit>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "os/clock.hpp"
+#include "store/refusals.hpp"
 
 namespace tarn::store {
 namespace {
 
 // Where objects of 0 bytes are.
 alignas(64) constinit std::byte nothing[64] = {};
-
-int no_object(const ObjectRef& ref) {
-  return fail(TARN_E_NO_OBJECT, "no such object (member %u, index %u, generation %u): it was released, or never was",
-              shm::id_member(ref.id), shm::id_index(ref.id), ref.generation);
-}
-
-int bad_range(const ObjectRef& ref, uint64_t size) {
-  return fail(TARN_E_ARGUMENT, "%llu bytes from %llu on, of an object of %llu",
-              static_cast<unsigned long long>(ref.size), static_cast<unsigned long long>(ref.offset),
-              static_cast<unsigned long long>(size));
-}
 
 // One reference of this process more.
 int count(uint32_t& references) {
@@ -34,8 +23,6 @@ int count(uint32_t& references) {
 bool can_leave(uint64_t size, bool is_file) { return size > kStaysMax && !is_file; }
 
 uint32_t seconds_now() { return static_cast<uint32_t>(os::now_ns() / 1'000'000'000); }
-
-bool range_fits(const ObjectRef& ref, uint64_t size) { return ref.offset <= size && ref.size <= size - ref.offset; }
 
 }  // namespace
 
@@ -124,19 +111,21 @@ int Store::alloc_record(uint32_t& index) {
   return table_.alloc(index);
 }
 
-// A record with memory; all of the record but its life is written.
-int Store::make(uint64_t size, uint32_t& index) {
+// A record with memory; all of the record but its life is written, and the meta block.
+int Store::make(uint64_t size, uint32_t& index, const ObjectMeta* meta) {
   settle_dead();
   take_back();
   if (size > kObjectSizeMax)
     return fail(TARN_E_TOO_LARGE, "an object of %llu bytes; at most %llu are allowed",
                 static_cast<unsigned long long>(size), static_cast<unsigned long long>(kObjectSizeMax));
   SlabHeap::Place place{kNoSlab, 0, nothing};
-  if (size != 0) {
-    if (int r = alloc(size, place); r < 0) return r;
+  uint32_t meta_bytes = meta == nullptr ? 0 : meta_size(*meta);
+  uint64_t total = bytes_with_meta(size, meta_bytes);
+  if (total != 0) {
+    if (int r = alloc(total, place); r < 0) return r;
   }
   if (int r = alloc_record(index); r < 0) {
-    if (size != 0) heap_.free(place.slab, place.data);
+    if (total != 0) heap_.free(place.slab, place.data);
     return r;
   }
   Entry& entry = table_.own(index);
@@ -152,7 +141,10 @@ int Store::make(uint64_t size, uint32_t& index) {
   }
   record.place = ObjectPlace{place.slab, false, place.offset}.pack();
   record.size = size;
-  record.type = 0;
+  record.type = meta == nullptr ? 0 : meta->type;
+  record.meta_size = meta_bytes;
+  if (meta_bytes != 0) [[unlikely]]
+    write_meta(place.data + meta_offset(size), *meta);
   return 0;
 }
 
@@ -164,14 +156,14 @@ ObjectRef Store::first_reference(uint32_t index) {
   return {shm::make_id(self_, index), entry.generation, 0, entry.size};
 }
 
-int Store::put(const void* data, uint64_t size, ObjectRef& out) {
+int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta) {
   constexpr uint64_t kInsideMax = 16 * 1024;  // beyond, other threads do not wait for the copy
   ObjectRef ref;
   Entry* entry;
   {
     Gate::Pass pass(gate_);
     uint32_t index;
-    if (int r = make(size, index); r < 0) return r;
+    if (int r = make(size, index, meta); r < 0) return r;
     ref = first_reference(index);
     entry = &table_.own(index);
     ObjectRecord& record = table_.own_record(index);
@@ -183,19 +175,20 @@ int Store::put(const void* data, uint64_t size, ObjectRef& out) {
       out = ref;
       return 0;
     }
+    entry->flags |= ObjectTable::kIsBeingPut;
   }
   copy(entry->data, data, size);
   Gate::Pass pass(gate_);
-  entry->flags |= ObjectTable::kIsSealed;
+  entry->flags ^= ObjectTable::kIsBeingPut | ObjectTable::kIsSealed;
   table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
   out = ref;
   return 0;
 }
 
-int Store::create(uint64_t size, ObjectRef& out, void*& data) {
+int Store::create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta) {
   Gate::Pass pass(gate_);
   uint32_t index;
-  if (int r = make(size, index); r < 0) return r;
+  if (int r = make(size, index, meta); r < 0) return r;
   out = first_reference(index);
   Entry& entry = table_.own(index);
   data = entry.data;
@@ -216,6 +209,7 @@ int Store::seal(const ObjectRef& ref) {
   if ((entry->flags & ObjectTable::kIsSealed) != 0) return fail(TARN_E_STATE, "the object is sealed already");
   entry->flags |= ObjectTable::kIsSealed;
   table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
+  wake_seal_waiters();
   return 0;
 }
 
@@ -253,6 +247,7 @@ int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
   record.place = ObjectPlace{slab, true, 0}.pack();
   record.size = size;
   record.type = 0;
+  record.meta_size = 0;
   record.life.reserve(holder_bit(self_));
   out = first_reference(index);
   record.life.seal(out.generation);
@@ -416,6 +411,8 @@ void Store::give_back(uint32_t member, uint32_t index) {
 void Store::free_own(uint32_t index) {
   Entry& entry = table_.own(index);
   uint32_t slab = entry.slab;
+  if ((entry.flags & ObjectTable::kIsSealed) == 0) [[unlikely]]
+    wake_seal_waiters();
   ObjectRecord& record = table_.own_record(index);
   // Nobody holds it, so this does not change any more: not tarnd either is about to move it.
   bool is_away = (entry.flags & ObjectTable::kCanLeave) != 0 && record.pins.is_away();
@@ -457,24 +454,6 @@ void Store::take_back_from_dead(uint32_t member) {
     if (table_.own(i).is_live && table_.own_record(i).life.bits.load(kAcquire) == dead_by(member)) free_own(i);
 }
 
-int Store::info(const ObjectRef& ref, tarn_object_details& out) {
-  Gate::Pass pass(gate_);
-  Entry* entry = table_.held(ref);
-  if (entry == nullptr) return no_object(ref);
-  uint32_t member = shm::id_member(ref.id);
-  const ObjectRecord* record = table_.record(ref.id);
-  out.bytes = entry->size;
-  out.is_sealed = (entry->flags & ObjectTable::kIsSealed) != 0 ? 1 : 0;
-  out.is_file = (entry->flags & ObjectTable::kIsFile) != 0 ? 1 : 0;
-  out.node = out.is_file != 0 || entry->slab == kNoSlab ? -1 : slabs_.node(member, entry->slab);
-  out.owner = member;
-  out.references = entry->refs;
-  uint64_t holders = record == nullptr ? 1 : record->life.bits.load(kAcquire);
-  // tarnd's own, while it moves the object, is nobody's business.
-  out.holders = (holders & kDead) != 0 ? 0 : static_cast<uint32_t>(std::popcount(holders & ~kDaemonHolder));
-  return 0;
-}
-
 // ---- Reading ---------------------------------------------------------------------------------
 
 // A slab or file of anybody, mapped. `id` is the object for which it is needed.
@@ -513,12 +492,12 @@ int Store::locate(const ObjectRef& ref, const ObjectRecord& record, ObjectPlace&
   place = ObjectPlace::unpack(record.place);
   if (place.slab == kNoSlab) {
     data = nothing;
-    return record.size == 0 ? 0 : fail(TARN_E_PROTOCOL, "an object of %llu bytes lies nowhere",
-                                       static_cast<unsigned long long>(record.size));
+    if (record.size == 0 && record.meta_size == 0) return 0;
+    return fail(TARN_E_PROTOCOL, "an object of %llu bytes lies nowhere", static_cast<unsigned long long>(record.size));
   }
   SlabMap::View view;
   if (int r = find_slab(ref.id, shm::id_member(ref.id), place.slab, view); r < 0) return r;
-  if (place.offset > view.size || record.size > view.size - place.offset)
+  if (place.offset > view.size || !fits_with_meta(record.size, record.meta_size, view.size - place.offset))
     return fail(TARN_E_PROTOCOL, "an object reaches beyond its slab (%llu + %llu of %llu bytes)",
                 static_cast<unsigned long long>(place.offset), static_cast<unsigned long long>(record.size),
                 static_cast<unsigned long long>(view.size));

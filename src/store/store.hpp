@@ -20,6 +20,7 @@
 #include "shm/ids.hpp"
 #include "shm/member_segment.hpp"
 #include "store/copy.hpp"
+#include "store/object_meta.hpp"
 #include "store/object_table.hpp"
 #include "store/slab_heap.hpp"
 #include "store/slab_map.hpp"
@@ -78,10 +79,10 @@ class Store {
   // How much memory in empty slabs is kept for later; before the first object.
   void set_keep_free(uint64_t bytes) { keep_free_ = bytes; }
 
-  // ---- Objects of this process. The caller gets one reference each.
+  // ---- Objects of this process. The caller gets one reference each. `meta`, if there is one, has been checked.
 
-  [[nodiscard]] int put(const void* data, uint64_t size, ObjectRef& out);
-  [[nodiscard]] int create(uint64_t size, ObjectRef& out, void*& data);
+  [[nodiscard]] int put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta = nullptr);
+  [[nodiscard]] int create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta = nullptr);
   [[nodiscard]] int seal(const ObjectRef& ref);
   // The first `size` bytes of a file, mapped by every process that reads it. size > 0.
   [[nodiscard]] int map_file(Fd file, uint64_t size, ObjectRef& out);
@@ -105,8 +106,24 @@ class Store {
   [[nodiscard]] int keep(const ObjectRef& ref);
   void unkeep(const ObjectRef& ref);
   [[nodiscard]] int share(const ObjectRef& ref);
+
+  // ---- What is known about objects that the program holds (store_life.cpp).
+
   // Fills everything but `size`.
   [[nodiscard]] int info(const ObjectRef& ref, tarn_object_details& out);
+  // Label and metadata, in place, and the type: valid as the bytes are. Errors as of get.
+  [[nodiscard]] int meta(const ObjectRef& ref, ObjectMeta& out);
+  // As get, if the object has that tag; TARN_E_TYPE if not.
+  [[nodiscard]] int get_typed(const ObjectRef& ref, uint32_t type, tarn_bytes& out);
+  // Whether the program holds the object, and the range lies inside it.
+  [[nodiscard]] bool exists(const ObjectRef& ref);
+  // All that the program holds, each as a whole: the first `capacity` into `refs`, and their details, `stride` bytes apart
+  // (nullptr: not wanted). Returns how many there are.
+  [[nodiscard]] size_t list(ObjectRef* refs, std::byte* details, size_t stride, size_t capacity);
+  // Sleeps until the object is sealed by another thread. TARN_E_TIMED_OUT; TARN_E_NO_OBJECT also if it is dropped meanwhile.
+  [[nodiscard]] int wait_sealed(const ObjectRef& ref, int64_t deadline_ns);
+  // Drops an unsealed object, with all references of the program. TARN_E_STATE if it is sealed or an argument of a task.
+  [[nodiscard]] int abort(const ObjectRef& ref);
 
   // ---- Results, made by a worker for the client.
 
@@ -126,6 +143,8 @@ class Store {
   // whether they need unpin_resolved then.
   [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned);
   void unpin_resolved(const ObjectRef& ref);
+  // What such an object says about itself, and the size of all of it.
+  [[nodiscard]] int resolve_meta(const ObjectRef& ref, ObjectMeta& out, uint64_t& size);
   [[nodiscard]] int alloc_block(uint64_t size, Block& out);
   void free_block(const Block& block, uint64_t size);
   [[nodiscard]] int resolve_block(uint32_t member, uint32_t slab, uint64_t offset, uint64_t size,
@@ -170,7 +189,7 @@ class Store {
   [[nodiscard]] int alloc_slow(uint64_t size, SlabHeap::Place& out);
   [[nodiscard]] int add_slab(uint64_t size, bool may_wait);
   [[nodiscard]] int alloc_record(uint32_t& index);
-  [[nodiscard]] int make(uint64_t size, uint32_t& index);
+  [[nodiscard]] int make(uint64_t size, uint32_t& index, const ObjectMeta* meta = nullptr);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
   [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out);
   [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data);
@@ -187,6 +206,8 @@ class Store {
   [[nodiscard]] int fill_entry(const ObjectRef& ref, const ObjectRecord& record, Entry& entry);
   [[nodiscard]] int check_file(uint32_t id, const ObjectRecord& record, const FileGuard* guard);
   void mark_file_changed(uint32_t id);
+  void describe(uint32_t id, const Entry& entry, tarn_object_details& out);
+  void wake_seal_waiters();
   void settle_dead();
   void drop_empty_slabs(uint32_t member);
 
@@ -209,6 +230,8 @@ class Store {
   SlabHeap heap_;
   ObjectTable table_;
   Dead dead_[shm::kMembersMax] = {};
+  uint32_t seal_waiters_ = 0;  // threads that sleep until something is sealed or dropped
+  uint32_t seals_ = 0;         // counts that while there are any; they sleep on it
 };
 
 }  // namespace tarn::store

@@ -58,4 +58,7 @@ int vfail_call(tarn_call& call, int code, const char* type, const char* format, 
 // Makes room for a result of `size` bytes, in the call or in an object.
 [[nodiscard]] int result_buffer(tarn_call& call, size_t size, void*& data);
 
+// The object that argument `index` is a range of; generation 0 if it is a value or the result of another task.
+[[nodiscard]] int argument_object(const tarn_call& call, size_t index, ObjectRef& out);
+
 }  // namespace tarn::task

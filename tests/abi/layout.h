@@ -82,7 +82,39 @@ AT(tarn_object_details, node, 24);
 AT(tarn_object_details, owner, 28);
 AT(tarn_object_details, references, 32);
 AT(tarn_object_details, holders, 36);
-AT(tarn_object_details, reserved, 40);
+AT(tarn_object_details, type, 40);
+AT(tarn_object_details, meta_bytes, 44);
+AT(tarn_object_details, pins, 48);
+AT(tarn_object_details, is_on_disk, 52);
+AT(tarn_object_details, reserved, 56);
+
+SIZE(tarn_object_options, 64);
+AT(tarn_object_options, size, 0);
+AT(tarn_object_options, type, 8);
+AT(tarn_object_options, reserved, 12);
+AT(tarn_object_options, label, 16);
+AT(tarn_object_options, metadata, 24);
+AT(tarn_object_options, metadata_size, 32);
+AT(tarn_object_options, reserved2, 40);
+
+SIZE(tarn_arg_details, 88);
+AT(tarn_arg_details, size, 0);
+AT(tarn_arg_details, type, 8);
+AT(tarn_arg_details, is_object, 12);
+AT(tarn_arg_details, bytes, 16);
+AT(tarn_arg_details, offset, 24);
+AT(tarn_arg_details, label, 32);
+AT(tarn_arg_details, metadata, 40);
+AT(tarn_arg_details, reserved, 56);
+
+SIZE(tarn_array_layout, 568);
+AT(tarn_array_layout, size, 0);
+AT(tarn_array_layout, dtype, 8);
+AT(tarn_array_layout, ndim, 12);
+AT(tarn_array_layout, offset, 16);
+AT(tarn_array_layout, shape, 24);
+AT(tarn_array_layout, strides, 280);
+AT(tarn_array_layout, reserved, 536);
 
 #undef AT
 #undef SIZE

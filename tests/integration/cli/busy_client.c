@@ -1,5 +1,5 @@
-/* A client to look at: its name would clear a terminal, one task runs until it is told to end, others wait
- * for it, and it holds an object of 1 MiB. Connects to $TARN_ADDRESS. Says "ready" and its pid, and ends when its input ends. */
+/* A client to look at: its name would clear a terminal, and so would the label of one of its objects; one task runs until it is told to
+ * end, others wait for it, and it holds an object of 1 MiB and some smaller ones that say what they are. Connects to $TARN_ADDRESS. Says "ready" and its pid, and ends when its input ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +28,8 @@ int main(int argc, char **argv)
   tarn_client *client;
   tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, {0}};
   tarn_future first, second;
+  tarn_object_options labelled = {sizeof labelled, TARN_TYPE_STRING, 0, "evil\033[2J\xc2\x9blabel", "meta", 4, {0}};
+  tarn_object_options tagged = {sizeof tagged, TARN_TYPE_USER + 1, 0, "part", NULL, 0, {0}};
   tarn_object object;
   tarn_arg argument;
   char *data = calloc(1, 1 << 20);
@@ -36,6 +38,10 @@ int main(int argc, char **argv)
   check(tarn_task_define("sleep_for_long", sleep_for_long));
   check(tarn_init(&client, &argc, &argv, &options));
   check(tarn_put(client, data, 1 << 20, &object));
+  check(tarn_put_with(client, data, 4096, &labelled, &object));
+  check(tarn_put_with(client, data, 1000, &tagged, &object));
+  check(tarn_put_with(client, data, 2000, &tagged, &object));
+  check(tarn_put_with(client, NULL, 0, &tagged, &object));
   check(tarn_submit(client, tarn_task_id("sleep_for_long"), NULL, 0, NULL, &first));
   argument = tarn_arg_future(first);
   check(tarn_submit(client, tarn_task_id("sleep_for_long"), &argument, 1, NULL, &second));

@@ -101,6 +101,26 @@ def objects_show_who_holds_what(client: Client) -> None:
 
 
 @test
+def objects_and_memory_show_what_the_objects_say_they_are(client: Client) -> None:
+    rows = {row["size"]: row for row in ask(client, "objects")["objects"]}
+    assert rows[1 << 20]["type"] is None and rows[1 << 20]["label"] is None
+    assert rows[4096]["type"] == "string" and rows[4096]["label"].startswith("evil?[2J")
+    assert (rows[1000]["type"], rows[1000]["label"]) == ("0x10001", "part") == (rows[0]["type"], rows[0]["label"])
+    assert len(ask(client, "objects", "--filter", "LABEL=part")["objects"]) == 3
+    table = tarn("--address", client.address, "objects").stdout
+    assert "TYPE" in table and "LABEL" in table and "part" in table and "\x1b" not in table and "\x9b" not in table
+    types = {row["type"]: row for row in ask(client, "memory", "--by", "type")["memory"]}
+    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000}
+    assert types["string"]["bytes"] == 4096 and types[None]["bytes"] >= 1 << 20
+    answer = ask(client, "memory", "--by", "label")
+    labels = {row["label"]: row for row in answer["memory"]}
+    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000} and len(labels) == 3
+    assert not answer["truncated"] and answer["schema"] == "tarn.memory/1"
+    table = tarn("--address", client.address, "memory", "--by", "label").stdout
+    assert "IN USE" in table and "part" in table and "\x1b" not in table
+
+
+@test
 def memory_shows_who_has_how_much(client: Client) -> None:
     rows = ask(client, "memory")["memory"]
     mine = [row for row in rows if row["member"] == 1]

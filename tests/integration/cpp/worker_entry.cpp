@@ -69,6 +69,20 @@ std::size_t object_size(tarn::object object) {
 }
 TARN_TASK(object_size);
 
+double trace(int before, const tarn::object& matrix) {
+  if (matrix.label() != "matrix") throw std::invalid_argument(std::string(matrix.label()));
+  const array_view<double> cells(matrix);
+  double sum = before;
+  for (std::size_t i = 0; i < cells.shape()[0]; ++i) sum += cells.at(i, i);
+  return sum;
+}
+TARN_TASK(trace);
+
+std::string told(const tarn::object& object) {
+  return std::string(object.label()) + "/" + std::string(object.metadata());
+}
+TARN_TASK(told);
+
 std::uint64_t address_of(std::string_view text) {
   return reinterpret_cast<std::uintptr_t>(text.data());
 }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <string_view>
 #include <thread>
@@ -22,6 +23,7 @@
 #include "os/clock.hpp"
 #include "os/process.hpp"
 #include "os/socket.hpp"
+#include "store/object_record.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::testing {
@@ -493,6 +495,37 @@ TEST(Daemon, CostlyQueriesDoNotHoldUpOthers) {
   // All are answered in the end.
   EXPECT_TRUE(many.back()->is_answered());
   many.clear();
+  client.close();
+}
+
+// Records say where objects and their labels lie, and are the client's own. Expect: whatever they say, tools are answered.
+TEST(Daemon, RecordsThatMakeNoSenseAreCountedAndNotBelieved) {
+  FakeClient client;
+  client.open();
+  ASSERT_EQ(client.request_slab(1 << 20, 3).type, Type::kSlabGranted);
+  constexpr uint32_t kRecords = 64;
+  std::mt19937_64 random(1);
+  auto pick = [&](std::initializer_list<uint64_t> some) { return some.begin()[random() % some.size()]; };
+  ASSERT_EQ(pwrite(client.segment_file().get(), &kRecords, sizeof kRecords, offsetof(shm::MemberSegment, objects_used)),
+            ssize_t{sizeof kRecords});
+  for (int round = 0; round < 20; ++round) {
+    store::ObjectRecord records[kRecords] = {};
+    for (store::ObjectRecord& record : records) {
+      record.life.state.store(store::ObjectState{7, store::Phase::kSealed, 0}.pack(), shm::kRelaxed);
+      record.life.bits.store(pick({1, 2, UINT64_MAX >> 1}), shm::kRelaxed);
+      record.place = pick({0, 1, (1 << 14) - 1, 1 << 14, (uint64_t{1} << 40) - 1, uint64_t{7} << 48, UINT64_MAX});
+      record.size = pick({0, 1, 64, (1 << 20) - 80, 1 << 20, uint64_t{1} << 63, UINT64_MAX - 6, UINT64_MAX});
+      record.type = static_cast<uint32_t>(pick({0, 1, 3, 4, UINT32_MAX, random()}));
+      record.meta_size = static_cast<uint32_t>(pick({0, 7, 8, 16, 72, 4168, 4169, UINT32_MAX}));
+    }
+    ASSERT_EQ(pwrite(client.segment_file().get(), records, sizeof records, offsetof(shm::MemberSegment, object_records)),
+              ssize_t{sizeof records});
+    for (const char* what : {"objects", "memory", "memory_types", "memory_labels"}) {
+      Asker asker;
+      ASSERT_TRUE(asker.ask(what));
+      EXPECT_TRUE(asker.is_answered()) << what;
+    }
+  }
   client.close();
 }
 

@@ -129,6 +129,21 @@ REFUSED = [
         ["tarn: put copies bytes, and these elements hold their data elsewhere"],
     ),
     (
+        "an array of strings",
+        "void use(tarn::client& tarn) { (void)tarn.create_array<std::string>({3}); }",
+        ["array_element"],
+    ),
+    (
+        "writing through the view of an array",
+        "void use(const tarn::array_view<int>& cells) { cells(0) = 1; }",
+        ["cells(0) = 1"],
+    ),
+    (
+        "the label of an object that goes at once",
+        "std::string_view use(tarn::client& tarn) { return tarn.put(1).label(); }",
+        ["label"],
+    ),
+    (
         "a copy of a future",
         "tarn::future<int> copy(tarn::future<int>& f) { return f; }",
         ["future<int>"],

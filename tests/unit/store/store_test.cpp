@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "os/clock.hpp"
 
 namespace tarn::store {
 namespace {
@@ -248,6 +250,189 @@ TEST(StoreTest, an_unsealed_object_is_its_makers_alone) {
   ASSERT_EQ(client.create(100, ref, data), 0);
   EXPECT_EQ(client.release(ref), 0);
   EXPECT_EQ(client.get(ref, bytes), TARN_E_NO_OBJECT);
+}
+
+// Label and metadata lie behind the payload. Expect: everybody reads them where the payload is, they go with it, and an object
+// of 0 bytes has a place if it has them.
+TEST(StoreTest, label_and_metadata_go_with_the_object) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  const std::string metadata(4096, 'm');
+  ObjectMeta meta{TARN_TYPE_USER + 7, "a label", {metadata.data(), metadata.size()}};
+  const void* first_place = nullptr;
+  for (int round = 0; round < 3; ++round) {
+    std::vector<ObjectRef> refs;
+    for (size_t size : {0u, 1u, 100u, 20'000u, 1'000'000u}) {
+      std::string text(size, 'p');
+      ObjectRef ref{};
+      ASSERT_EQ(client.put(text.data(), text.size(), ref, &meta), 0) << last_error();
+      ASSERT_EQ(worker.acquire(ref), 0) << last_error();
+      for (Store* store : {&client, &worker}) {
+        ObjectMeta out;
+        tarn_bytes bytes{};
+        ASSERT_EQ(store->meta(ref, out), 0) << last_error();
+        EXPECT_EQ(out.type, meta.type);
+        EXPECT_EQ(out.label, "a label");
+        EXPECT_EQ(text_of(out.metadata), metadata);
+        ASSERT_EQ(store->get(ref, bytes), 0);
+        EXPECT_EQ(text_of(bytes), text);
+        EXPECT_EQ(store->get_typed(ref, meta.type, bytes), 0);
+        EXPECT_EQ(store->get_typed(ref, TARN_TYPE_STRING, bytes), TARN_E_TYPE);
+        EXPECT_STREQ(last_error(), "the object's type is 0x10007, not string");
+        if (store == &client && size == 1'000'000u) {
+          if (first_place == nullptr) first_place = bytes.data;
+          EXPECT_EQ(bytes.data, first_place);  // all of the allocation came back
+        }
+      }
+      tarn_object_details details{};
+      ASSERT_EQ(client.info(ref, details), 0);
+      EXPECT_EQ(details.type, meta.type);
+      EXPECT_EQ(details.meta_bytes, 8u + 8u + 4096u);
+      ASSERT_EQ(worker.release(ref), 0);
+      refs.push_back(ref);
+    }
+    for (const ObjectRef& ref : refs) ASSERT_EQ(client.release(ref), 0);
+  }
+  // One that says nothing has nothing, and a tag alone takes no memory.
+  ObjectRef plain = put(client, "plain");
+  ObjectMeta out;
+  ASSERT_EQ(client.meta(plain, out), 0);
+  EXPECT_TRUE(out.type == 0 && out.label.empty() && out.metadata.data == nullptr && out.metadata.size == 0);
+  ObjectMeta tag{TARN_TYPE_STRING, {}, {}};
+  ObjectRef tagged{};
+  tarn_object_details details{};
+  ASSERT_EQ(client.put("x", 1, tagged, &tag), 0);
+  ASSERT_EQ(client.info(tagged, details), 0);
+  EXPECT_EQ(details.meta_bytes, 0u);
+}
+
+// A record that says more of its block than its slab has, or lies about an object that is nowhere. Expect: refused.
+TEST(StoreTest, metadata_outside_its_slab_is_refused) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  auto& records = *ObjectTable::records(*reinterpret_cast<shm::MemberSegment*>(
+      session.processes[kClient]->segments[0].data()));
+  std::string text(1000, 'x');
+  ObjectMeta meta{0, "label", {}};
+  ObjectRef ref{};
+  ASSERT_EQ(client.put(text.data(), text.size(), ref, &meta), 0);
+  ObjectRecord& record = (&records)[shm::id_index(ref.id)];
+  const uint32_t size = record.meta_size;
+  tarn_bytes bytes{};
+  ObjectMeta out;
+  for (uint32_t bad : {UINT32_MAX, 512u << 10, size + 8, 7u}) {
+    record.meta_size = bad;
+    EXPECT_EQ(client.meta(ref, out), TARN_E_PROTOCOL) << bad;
+    EXPECT_EQ(resolve(worker, ref, bytes), bad >= 512u << 10 ? TARN_E_PROTOCOL : 0) << bad;
+  }
+  record.meta_size = size;
+  ASSERT_EQ(client.meta(ref, out), 0);
+  ObjectRef empty = put(client, "");
+  (&records)[shm::id_index(empty.id)].meta_size = 16;
+  EXPECT_EQ(resolve(worker, empty, bytes), TARN_E_PROTOCOL);
+  EXPECT_EQ(client.meta(empty, out), TARN_E_PROTOCOL);
+}
+
+TEST(StoreTest, what_a_process_holds_can_be_listed) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  EXPECT_EQ(client.list(nullptr, nullptr, 0, 0), 0u);
+  ObjectRef first = put(client, "first");
+  ObjectRef second = put(client, "second!");
+  ObjectRef third = result(worker, "third");
+  ASSERT_EQ(own_result(client, third), 0);
+  void* data = nullptr;
+  ObjectRef unsealed{};
+  ASSERT_EQ(client.create(4, unsealed, data), 0);
+  ASSERT_EQ(client.release(first), 0);
+  ASSERT_EQ(client.keep(second), 0);
+  ObjectRef refs[8];
+  tarn_object_details details[8];
+  ASSERT_EQ(client.list(refs, reinterpret_cast<std::byte*>(details), sizeof details[0], 8), 3u);
+  EXPECT_TRUE(refs[0].id == second.id && refs[0].generation == second.generation && refs[0].size == 7);
+  EXPECT_TRUE(details[0].bytes == 7 && details[0].is_sealed == 1 && details[0].references == 1);
+  EXPECT_TRUE(refs[1].id == unsealed.id && details[1].is_sealed == 0);
+  EXPECT_TRUE(refs[2].id == third.id && details[2].owner == kWorker);
+  // A list that is too short is filled, and nothing behind it.
+  refs[1] = {};
+  EXPECT_EQ(client.list(refs, nullptr, 0, 1), 3u);
+  EXPECT_EQ(refs[1].generation, 0u);
+  // What only a task keeps is not the program's to release.
+  ASSERT_EQ(client.release(second), 0);
+  EXPECT_EQ(client.list(nullptr, nullptr, 0, 0), 2u);
+  EXPECT_FALSE(client.exists(second));
+  EXPECT_TRUE(client.exists(third));
+  third.offset = 3;
+  EXPECT_FALSE(client.exists(third));
+  client.unkeep(second);
+  EXPECT_EQ(worker.list(nullptr, nullptr, 0, 0), 0u);
+}
+
+// A thread lists what the process holds while another puts large objects. Expect: nothing that is still being copied is listed,
+// since whoever released it would take the memory from under the copy.
+TEST(StoreTest, what_a_put_is_still_copying_is_not_listed) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  std::atomic<bool> is_done{false};
+  std::thread putter([&] {
+    std::string text(4'000'000, 'x');
+    for (int i = 0; i < 50; ++i) EXPECT_EQ(client.release(put(client, text)), 0);
+    is_done = true;
+  });
+  while (!is_done) {
+    ObjectRef refs[2];
+    tarn_object_details details[2];
+    size_t count = client.list(refs, reinterpret_cast<std::byte*>(details), sizeof details[0], 2);
+    for (size_t i = 0; i < count; ++i) EXPECT_EQ(details[i].is_sealed, 1u);
+  }
+  putter.join();
+}
+
+TEST(StoreTest, who_waits_for_a_seal_is_woken_by_it_and_by_the_end_of_the_object) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  void* data = nullptr;
+  for (int end = 0; end < 3; ++end) {
+    ObjectRef ref{};
+    ASSERT_EQ(client.create(8, ref, data), 0);
+    EXPECT_EQ(client.wait_sealed(ref, 0), TARN_E_TIMED_OUT);
+    EXPECT_EQ(client.wait_sealed(ref, os::now_ns() + 1'000'000), TARN_E_TIMED_OUT);
+    std::vector<int> outcomes(3, 1);
+    std::vector<std::thread> waiters;
+    for (int& outcome : outcomes) waiters.emplace_back([&] { outcome = client.wait_sealed(ref, os::kForever); });
+    usleep(20'000);
+    ObjectRef other{};  // that another one is sealed means nothing
+    ASSERT_EQ(client.create(8, other, data), 0);
+    ASSERT_EQ(client.seal(other), 0);
+    usleep(5'000);
+    EXPECT_EQ(end == 0 ? client.seal(ref) : end == 1 ? client.abort(ref) : client.release(ref), 0);
+    for (std::thread& waiter : waiters) waiter.join();
+    for (int outcome : outcomes) EXPECT_EQ(outcome, end == 0 ? 0 : TARN_E_NO_OBJECT);
+    EXPECT_EQ(client.wait_sealed(ref, os::kForever), end == 0 ? 0 : TARN_E_NO_OBJECT);
+    ASSERT_EQ(client.release(other), 0);
+  }
+}
+
+TEST(StoreTest, an_unsealed_object_can_be_dropped_with_all_its_references) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  void* data = nullptr;
+  ObjectRef ref{};
+  ASSERT_EQ(client.create(100, ref, data), 0);
+  ASSERT_EQ(client.ref(ref), 0);
+  ASSERT_EQ(client.keep(ref), 0);
+  EXPECT_EQ(client.abort(ref), TARN_E_STATE);  // a task's argument
+  client.unkeep(ref);
+  EXPECT_EQ(client.abort(ref), 0);
+  EXPECT_EQ(client.abort(ref), TARN_E_NO_OBJECT);
+  EXPECT_EQ(client.release(ref), TARN_E_NO_OBJECT);
+  EXPECT_EQ(client.seal(ref), TARN_E_NO_OBJECT);
+  ObjectRef sealed = put(client, "sealed");
+  EXPECT_EQ(client.abort(sealed), TARN_E_STATE);
+  EXPECT_EQ(client.release(sealed), 0);
 }
 
 TEST(StoreTest, ranges_count_on_the_whole_object_and_stay_inside_it) {

@@ -1,0 +1,101 @@
+// Objects: the type, label and metadata that go with them.
+
+#include <cstring>
+
+#include "base/error.hpp"
+#include "client.hpp"
+
+using namespace tarn;
+
+int client::object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out) {
+  out = {};
+  if (options == nullptr) return 0;
+  if (options->size < sizeof *options)
+    return fail(TARN_E_ARGUMENT, "the size of the options is not set to sizeof(tarn_object_options)");
+  uint64_t reserved = options->reserved;
+  for (uint64_t value : options->reserved2) reserved |= value;
+  if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_object_options: reserved and reserved2 must be zero");
+  if (!store::is_known_type(options->type))
+    return fail(TARN_E_ARGUMENT, "type is 0x%x; Tarn's own are 0 to %d, those of programs begin at 0x%x", options->type,
+                TARN_TYPE_ARRAY, TARN_TYPE_USER);
+  if (options->label != nullptr) {
+    size_t length = strnlen(options->label, store::kLabelSizeMax + 1);
+    if (length > store::kLabelSizeMax)
+      return fail(TARN_E_ARGUMENT, "the label has more than %u bytes", store::kLabelSizeMax);
+    out.label = {options->label, length};
+  }
+  if (options->metadata == nullptr && options->metadata_size != 0)
+    return fail(TARN_E_ARGUMENT, "metadata is NULL, but metadata_size is %zu", options->metadata_size);
+  if (options->metadata_size > store::kMetadataSizeMax)
+    return fail(TARN_E_TOO_LARGE, "%zu bytes of metadata; at most %u go with an object, put more into one of its own",
+                options->metadata_size, store::kMetadataSizeMax);
+  out.metadata = {options->metadata, options->metadata_size};
+  out.type = options->type;
+  if (out.type != TARN_TYPE_ARRAY) return 0;
+  // An array that nobody could read would be found out far from here.
+  tarn_array_layout layout;
+  layout.size = sizeof layout;
+  return tarn_array_read(out.metadata, size, &layout) < 0
+             ? fail(TARN_E_ARGUMENT, "the type is array, but the metadata describes no array of %llu bytes; "
+                                     "tarn_array_describe makes it",
+                    static_cast<unsigned long long>(size))
+             : 0;
+}
+
+int tarn_put_with(tarn_client* client, const void* data, size_t size, const tarn_object_options* options,
+                  tarn_object* object) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (object == nullptr || (data == nullptr && size != 0))
+    return fail(TARN_E_ARGUMENT, "object is NULL, or data is NULL and size is %zu", size);
+  store::ObjectMeta meta;
+  if (int r = client::object_meta(options, size, meta); r < 0) return r;
+  shm::ObjectRef ref{};
+  if (int r = client::make_with_room(*client, [&] { return client->store.put(data, size, ref, &meta); }); r < 0) return r;
+  *object = client::object_handle(*client, ref);
+  return 0;
+}
+
+int tarn_object_create_with(tarn_client* client, size_t size, const tarn_object_options* options, tarn_object* object,
+                            void** data) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (object == nullptr || data == nullptr) return fail(TARN_E_ARGUMENT, "object or data is NULL");
+  store::ObjectMeta meta;
+  if (int r = client::object_meta(options, size, meta); r < 0) return r;
+  shm::ObjectRef ref{};
+  void* place;
+  if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, place, &meta); }); r < 0) return r;
+  *object = client::object_handle(*client, ref);
+  *data = place;
+  return 0;
+}
+
+int tarn_object_get_metadata(tarn_client* client, tarn_object object, tarn_bytes* metadata) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (metadata == nullptr) return fail(TARN_E_ARGUMENT, "metadata is NULL");
+  shm::ObjectRef ref{};
+  store::ObjectMeta meta;
+  if (int r = client::object_ref(*client, object, ref); r < 0) return r;
+  if (int r = client->store.meta(ref, meta); r < 0) return r;
+  *metadata = meta.metadata;
+  return 0;
+}
+
+int tarn_object_get_label(tarn_client* client, tarn_object object, const char** label) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (label == nullptr) return fail(TARN_E_ARGUMENT, "label is NULL");
+  shm::ObjectRef ref{};
+  store::ObjectMeta meta;
+  if (int r = client::object_ref(*client, object, ref); r < 0) return r;
+  if (int r = client->store.meta(ref, meta); r < 0) return r;
+  *label = meta.label.empty() ? "" : meta.label.data();
+  return 0;
+}
+
+int tarn_get_typed(tarn_client* client, tarn_object object, uint32_t type, tarn_bytes* bytes) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (bytes == nullptr) return fail(TARN_E_ARGUMENT, "bytes is NULL");
+  if (type == TARN_TYPE_NONE) return fail(TARN_E_ARGUMENT, "type is 0; tarn_get reads an object of any type");
+  shm::ObjectRef ref{};
+  if (int r = client::object_ref(*client, object, ref); r < 0) return r;
+  return client->store.get_typed(ref, type, *bytes);
+}

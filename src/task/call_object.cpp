@@ -1,0 +1,36 @@
+// tarn_call: the objects that arguments lie in. Looked for when a task asks, so that a task that does not pays nothing.
+
+#include <cstring>
+
+#include "base/error.hpp"
+#include "task/arguments.hpp"
+#include "task/call.hpp"
+
+namespace tarn::task {
+
+int argument_object(const tarn_call& call, size_t index, ObjectRef& out) {
+  out = {};
+  if (index >= call.arg_count)
+    return fail(TARN_E_ARGUMENT, "there is no argument %zu; the call has %zu", index, call.arg_count);
+  uint32_t owner = shm::id_member(call.made_for);
+  SegmentSpace space(*call.view, owner);
+  // The result is written over the arguments only when the task has returned.
+  const TaskRecord& record = space.record(shm::id_index(call.made_for));
+  std::byte payload[kPayloadSize];
+  memcpy(payload, record.payload, sizeof payload);
+  if (record.arg_format == kOneObject) {
+    memcpy(&out, payload, sizeof out);
+    return 0;
+  }
+  if (record.arg_format != kBlock) return 0;
+  BlockRef ref;
+  memcpy(&ref, payload, sizeof ref);
+  const std::byte* block;
+  if (int r = call.store->resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0) return r;
+  BlockEntry entry;
+  if (!block_entry(block, ref.size, index, entry)) return fail(TARN_E_PROTOCOL, "argument %zu lies outside its block", index);
+  if (entry.kind == TARN_ARG_OBJECT) out = {entry.id, entry.generation, entry.offset, entry.size};
+  return 0;
+}
+
+}  // namespace tarn::task
