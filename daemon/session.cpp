@@ -36,13 +36,14 @@ int check_kind(const Fd& fd, mode_t kind, const char* what) {
 }  // namespace
 
 Session::Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-                 Budget& descriptors, Owner& owner)
+                 Budget& descriptors, Budget& in_flight, Owner& owner)
     : services_(services),
       identity_(std::move(identity)),
       owner_(owner),
       budget_(std::make_shared<Budget>("session " + std::to_string(identity_.number), "bytes", memory_max,
                                        TARN_E_STORE_FULL, &memory)),
-      descriptors_(descriptors) {}
+      descriptors_(descriptors),
+      in_flight_(in_flight) {}
 
 Session::~Session() {
   for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
@@ -149,6 +150,7 @@ int Session::make_segment(Member& member) {
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
   member.connection->set_receipt(std::move(for_connection));
+  member.connection->pay_in_flight(in_flight_);
   return back_first_records(member);
 }
 

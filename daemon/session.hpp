@@ -149,9 +149,9 @@ class Session {
     ~Owner() = default;
   };
 
-  // `memory` and `descriptors` are what the tenant has.
+  // `memory`, `descriptors` and `in_flight` are what the tenant has.
   Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-          Budget& descriptors, Owner& owner);
+          Budget& descriptors, Budget& in_flight, Owner& owner);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -266,6 +266,7 @@ class Session {
   Owner& owner_;
   std::shared_ptr<Budget> budget_;
   Budget& descriptors_;
+  Budget& in_flight_;  // descriptors that no member has received yet
   std::deque<Wanted> wanted_;
   Loop::Timer wanted_timer_;
   int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory

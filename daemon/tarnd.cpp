@@ -65,10 +65,12 @@ uint64_t descriptors_for_sessions() {
 
 }  // namespace
 
-Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors)
+Tenant::Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors,
+               Budget& all_in_flight)
     : uid(user),
       budget("user " + std::to_string(user), "bytes", memory_max, TARN_E_QUOTA, &memory),
-      descriptors("user " + std::to_string(user), "descriptors", descriptors_max, TARN_E_QUOTA, &all_descriptors) {}
+      descriptors("user " + std::to_string(user), "descriptors", descriptors_max, TARN_E_QUOTA, &all_descriptors),
+      in_flight("user " + std::to_string(user), "descriptors in sockets", descriptors_max, TARN_E_QUOTA, &all_in_flight) {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
     : loop_(loop),
@@ -80,6 +82,7 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
+      in_flight_("this host's tarnd", "descriptors in sockets", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
       closer_(loop),
       spawn_(loop, closer_),
       prefaulter_(loop),
@@ -195,7 +198,8 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
   uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
-  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, tenant->descriptors, *this);
+  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most, tenant->descriptors, tenant->in_flight,
+                                           *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r < 0) return r;
   ++last_session_;
@@ -232,7 +236,7 @@ void Tarnd::measure_wake_cost() {
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   std::erase_if(tenants_, [](auto& entry) {
     const Tenant& each = *entry.second;
-    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0;
+    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0 && each.in_flight.used() == 0;
   });
   auto& entry = tenants_[uid];
   auto own = config_.tenants.find(uid);
@@ -241,7 +245,8 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
     uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
     // No user can take all descriptors from the others.
     uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
-    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_, descriptors, descriptors_);
+    entry = std::make_unique<Tenant>(uid, most != 0 ? most : budget_.limit(), budget_, descriptors, descriptors_,
+                                     in_flight_);
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);

@@ -25,10 +25,12 @@
 namespace tarn::daemon {
 
 struct Tenant {
-  Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors);
+  Tenant(uid_t user, uint64_t memory_max, Budget& memory, uint64_t descriptors_max, Budget& all_descriptors,
+         Budget& all_in_flight);
   uid_t uid;
   Budget budget;
   Budget descriptors;
+  Budget in_flight;  // descriptors that nobody has received yet
   uint32_t sessions = 0;
 };
 
@@ -115,6 +117,7 @@ class Tarnd final : public Session::Owner {
   SlotTable slots_;
   Budget budget_;
   Budget descriptors_;
+  Budget in_flight_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
   Closer closer_;  // gives back to the budgets above what those below leave to it
   SpawnLink spawn_;
