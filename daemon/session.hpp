@@ -85,6 +85,8 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   uint32_t lane = 0;
   SharedFd control;     // a worker's end of `connection`, until it is asked for
   bool ended_by_us = false;
+  int no_room = 0;           // of a worker for whose records there was none: the code,
+  std::string no_room_text;  // and the numbers
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
   uint32_t hello_serial = 0;
@@ -236,7 +238,7 @@ class Session {
   void handle_worker_ended(Member& worker, int signal, int exit_status);
   void handle_start_failed(Member& worker, int error, const std::string& text);
   void handle_stopped(Member& worker, bool stopped);
-  void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended);
+  void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended, int no_room = 0);
   void release_if_empty(Member& dead);
 
   // session_slab.cpp
