@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "ledger.hpp"
 #include "loop.hpp"
 #include "os/closer.hpp"
 
@@ -42,17 +43,30 @@ class Closer {
   [[nodiscard]] bool is_stuck(uid_t user) const { return closer_.unpaid(lane(user, Kind::kForeign)) >= kUnpaidMax; }
   // Whether memory of `user` is about to be given back.
   [[nodiscard]] bool is_closing_memory(uid_t user) const;
+  // Shuts `socket` down, and closes it when the other side has received what lies in it, or has closed its own end: until
+  // then the descriptors there count for this process, and `in_flight` is not given back.
+  void close_once_received(uid_t user, Fd socket, Receipt receipt, Charge in_flight);
   // Of whomever: `call` comes once something has been closed.
   void call_after_next(std::function<void()> call);
-  [[nodiscard]] bool idle() const { return closer_.idle(); }
+  [[nodiscard]] bool idle() const { return unreceived_.empty() && closer_.idle(); }
 
  private:
+  struct Unreceived {
+    uid_t user;
+    Fd socket;
+    Receipt receipt;
+    Charge in_flight;
+  };
+
+  void look_at_unreceived();
   [[nodiscard]] static os::Closer::Lane lane(uid_t user, Kind kind) {
     return os::Closer::Lane{user} * 2 + (kind == Kind::kForeign ? 1 : 0);
   }
 
   Loop& loop_;
   Loop::Watch watch_;
+  Loop::Timer look_;
+  std::vector<Unreceived> unreceived_;
   std::vector<std::function<void()>> calls_;
   os::Closer closer_;
 };

@@ -10,7 +10,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr int kPacketsPerVisit = 16;          // then others have their turn
-constexpr int64_t kRetryDelay = 5'000'000;    // when the kernel has too many descriptors in flight
+constexpr int64_t kRetryDelay = 10'000'000;  // when too many descriptors are in flight
 
 }  // namespace
 
@@ -83,11 +83,22 @@ bool Connection::withdraw(const SharedFd& file) {
   return count > 0;
 }
 
+// Whether `count` descriptors more may lie in the socket.
+bool Connection::may_fly(size_t count, Charge& out) {
+  if (count == 0 || flight_budget_ == nullptr) return true;
+  if (in_flight_.amount() > 0 && os::socket_unreceived(socket_) == 0) in_flight_.reset();
+  return Charge::take(*flight_budget_, count, out) == 0;
+}
+
 int Connection::send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors) {
   int raw[os::kSocketDescriptorsMax];
   TARN_ASSERT(descriptors.size() <= os::kSocketDescriptorsMax);
   for (size_t i = 0; i < descriptors.size(); ++i) raw[i] = descriptors[i]->get();
-  return os::socket_send(socket_, bytes, {raw, descriptors.size()}, 0);
+  Charge flying;
+  if (!may_fly(descriptors.size(), flying)) return os::kWouldBlock;
+  int r = os::socket_send(socket_, bytes, {raw, descriptors.size()}, 0);
+  if (r == 0) in_flight_.join(std::move(flying));
+  return r;
 }
 
 void Connection::flush() {
@@ -96,8 +107,8 @@ void Connection::flush() {
     int r = send_now(next.bytes, next.descriptors);
     if (r == os::kWouldBlock) {
       if (progress) return watch_for(true);
-      // Writable, and yet it would block: not the socket but the descriptors in flight are too many,
-      // which no event tells of.
+      // Writable, and yet it would block: not the socket but the descriptors in flight are too many, for the budget or for
+      // the kernel, which no event tells of.
       watch_for(false);
       retry_ = loop_.call_at(os::now_ns() + kRetryDelay, [this] {
         retry_.reset();
@@ -144,6 +155,9 @@ void Connection::close() {
   watch_.reset();
   queue_.clear();
   queued_bytes_ = 0;
+  if (in_flight_.amount() > 0 && os::socket_unreceived(socket_) > 0)
+    return closer_.close_once_received(user_, std::move(socket_), std::move(receipt_), std::move(in_flight_));
+  in_flight_.reset();
   // With a packet that was not received goes what it brought.
   closer_.close(user_, Closer::Kind::kOurs, std::move(socket_), std::move(receipt_));
 }

@@ -47,6 +47,10 @@ class Connection {
   // What to give back once the socket is closed.
   void set_receipt(Closer::Receipt receipt) { receipt_ = std::move(receipt); }
 
+  // Descriptors that the other side has not received are paid from `budget`: what lies in sockets counts for this process,
+  // and the kernel lets it have as many there as it may have open. Without room they wait here.
+  void pay_in_flight(Budget& budget) { flight_budget_ = &budget; }
+
   void set_owner(Owner& owner) { owner_ = &owner; }
 
   // Begins to receive; until then packets wait in the socket.
@@ -75,6 +79,7 @@ class Connection {
   void receive();
   void leave_to_closer(os::Received& received);
   void flush();
+  [[nodiscard]] bool may_fly(size_t count, Charge& out);
   [[nodiscard]] int send_now(std::span<const std::byte> bytes, std::span<const SharedFd> descriptors);
   void cut_off(std::string reason);
   void watch_for(bool writable);
@@ -85,6 +90,8 @@ class Connection {
   uid_t user_;
   Fd socket_;
   Closer::Receipt receipt_;
+  Budget* flight_budget_ = nullptr;
+  Charge in_flight_;  // since the socket was last seen empty
   wire::From peer_;
   Owner* owner_;
   Loop::Watch watch_;

@@ -96,6 +96,13 @@ int Charge::add(uint64_t more) {
   return 0;
 }
 
+void Charge::join(Charge other) {
+  if (other.budget_ == nullptr) return;
+  TARN_ASSERT(budget_ == nullptr || budget_ == other.budget_);
+  budget_ = std::exchange(other.budget_, nullptr);
+  amount_ += std::exchange(other.amount_, 0);
+}
+
 void Charge::give_back(uint64_t amount) {
   TARN_ASSERT(amount <= amount_ || budget_ == nullptr);
   for (Budget* b = budget_; b != nullptr; b = b->parent_) {

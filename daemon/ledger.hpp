@@ -61,6 +61,9 @@ class Charge {
   // Takes `more` from the same budget.
   [[nodiscard]] int add(uint64_t more);
 
+  // Takes over what `other` has, from the same budget.
+  void join(Charge other);
+
   void give_back(uint64_t amount);
 
   [[nodiscard]] uint64_t amount() const { return amount_; }

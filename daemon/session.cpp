@@ -35,15 +35,16 @@ int check_kind(const Fd& fd, mode_t kind, const char* what) {
 
 }  // namespace
 
-Session::Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-                 Budget& descriptors, Budget& disk, Owner& owner)
+Session::Session(SessionServices services, SessionIdentity identity, const TenantBudgets& of_tenant, uint64_t memory_max,
+                 Owner& owner)
     : services_(services),
       identity_(std::move(identity)),
       owner_(owner),
       budget_(std::make_shared<Budget>("session " + std::to_string(identity_.number), "bytes", memory_max,
-                                       TARN_E_STORE_FULL, &memory)),
-      descriptors_(descriptors),
-      mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, disk}) {}
+                                       TARN_E_STORE_FULL, &of_tenant.memory)),
+      descriptors_(of_tenant.descriptors),
+      in_flight_(of_tenant.in_flight),
+      mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk}) {}
 
 Session::~Session() {
   for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
@@ -150,6 +151,7 @@ int Session::make_segment(Member& member) {
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
   member.connection->set_receipt(std::move(for_connection));
+  member.connection->pay_in_flight(in_flight_);
   return back_first_records(member);
 }
 

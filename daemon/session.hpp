@@ -89,6 +89,8 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   uint32_t lane = 0;
   SharedFd control;     // a worker's end of `connection`, until it is asked for
   bool ended_by_us = false;
+  int no_room = 0;           // of a worker for whose records there was none: the code,
+  std::string no_room_text;  // and the numbers
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
   uint32_t hello_serial = 0;
@@ -135,6 +137,14 @@ struct SessionServices {
   uint32_t workers_max;
 };
 
+// What the tenant of a session has, of which the session is paid.
+struct TenantBudgets {
+  Budget& memory;
+  Budget& descriptors;
+  Budget& in_flight;  // descriptors that nobody has received yet
+  Budget& disk;
+};
+
 struct SessionIdentity {
   uint32_t number;
   pid_t client_pid;
@@ -149,6 +159,8 @@ class Session {
    public:
     // No process of it runs and nobody holds its memory by us any more: bury it.
     virtual void on_session_ended(Session& session) = 0;
+    // `full` lacks so many bytes for something that does not wait for them: they may be there when it is tried again.
+    virtual void on_memory_wanted(const Budget& full, uint64_t missing) = 0;
     // Who has most of what `full` has lent, as `asker` may know it.
     [[nodiscard]] virtual std::string largest_holders(const Budget& full, uid_t asker) const = 0;
 
@@ -156,9 +168,8 @@ class Session {
     ~Owner() = default;
   };
 
-  // `memory`, `descriptors` and `disk` are what the tenant has.
-  Session(SessionServices services, SessionIdentity identity, Budget& memory, uint64_t memory_max,
-          Budget& descriptors, Budget& disk, Owner& owner);
+  Session(SessionServices services, SessionIdentity identity, const TenantBudgets& of_tenant, uint64_t memory_max,
+          Owner& owner);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
@@ -242,7 +253,7 @@ class Session {
   void handle_worker_ended(Member& worker, int signal, int exit_status);
   void handle_start_failed(Member& worker, int error, const std::string& text);
   void handle_stopped(Member& worker, bool stopped);
-  void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended);
+  void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended, int no_room = 0);
   void release_if_empty(Member& dead);
 
   // session_slab.cpp
@@ -270,6 +281,7 @@ class Session {
   Owner& owner_;
   std::shared_ptr<Budget> budget_;
   Budget& descriptors_;
+  Budget& in_flight_;  // descriptors that no member has received yet
   int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory
   Charge descriptor_charge_;
   std::string name_;

@@ -1,4 +1,5 @@
 // Session: lanes and the workers in them. Starting, admitting, watching, replacing.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +20,8 @@ constexpr int64_t kServiceWait = 200'000'000;
 constexpr uint32_t kServiceWaitsMax = 50;
 constexpr int64_t kExitTimeout = 1'000'000'000;  // from closing the connection to being dead
 constexpr int64_t kBackoffMax = 1'000'000'000;
+constexpr uint64_t kRecordsAbout = uint64_t{1} << 20;  // of a worker, at its start
+constexpr int64_t kNoRoomDelay = 50'000'000;           // for others to hear that memory is wanted
 
 int64_t backoff_after(uint32_t failures) {
   int64_t delay = kBackoffFirst << (failures - 1);
@@ -67,8 +70,12 @@ int Session::try_start_worker(uint32_t lane) {
   worker->connection->start();
   Member& member = *worker;
   members_.emplace(index, std::move(worker));
-  if (make_segment(member) < 0) {
+  if (int r = make_segment(member); r < 0) {
     log(Level::kWarning, "session %u: no memory for a worker: %s", identity_.number, last_error());
+    member.no_room = r;
+    member.no_room_text = last_error();
+    // What others keep for later may be enough for the next one.
+    if (const Budget* full = budget_->full_for(kRecordsAbout)) owner_.on_memory_wanted(*full, kRecordsAbout);
     kill_worker(member);
   }
   return 0;
@@ -188,6 +195,8 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   bool was_ready = worker.phase == Member::Phase::kServing;
   bool was_known = worker.is_known();
   uint32_t lane = worker.lane;
+  int no_room = worker.no_room;
+  std::string no_room_text = worker.no_room_text;
   worker.ticket = 0;
   worker.last_moment.reset();
   worker.signal = signal;
@@ -214,23 +223,25 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   } else {
     forget(worker);
   }
-  restart_lane(lane, was_ready, describe_end(signal, exit_status));
+  restart_lane(lane, was_ready, no_room != 0 ? "had no room for its records: " + no_room_text : describe_end(signal, exit_status),
+               no_room);
 }
 
-void Session::restart_lane(uint32_t number, bool was_ready, const std::string& how_it_ended) {
+void Session::restart_lane(uint32_t number, bool was_ready, const std::string& how_it_ended, int no_room) {
   Lane& lane = lanes_[number];
   log(Level::kInfo, "session %u: the worker in slot %u %s", identity_.number, lane.slot, how_it_ended.c_str());
   int64_t delay = 0;
   if (!was_ready) {
     ++lane.failures;
     delay = backoff_after(lane.failures);
+    if (no_room != 0) delay = std::max(delay, kNoRoomDelay);
   }
   if (lane.failures >= kFailuresMax) {
     if (lane.broken) return;
     lane.broken = true;
-    return break_session(TARN_E_WORKER_CRASHED, "workers do not start: the last one, in slot " +
-                                                    std::to_string(lane.slot) + ", " + how_it_ended +
-                                                    ", before tarn_init had begun to serve");
+    std::string text = "workers do not start: the last one, in slot " + std::to_string(lane.slot) + ", " + how_it_ended;
+    if (no_room != 0) return break_session(no_room, text);
+    return break_session(TARN_E_WORKER_CRASHED, text + ", before tarn_init had begun to serve");
   }
   if (delay == 0) return start_worker(number);
   lane.restart = services_.loop.call_at(os::now_ns() + delay, [this, number] { start_worker(number); });

@@ -71,12 +71,14 @@ uint64_t disk_for_objects(const Config& config) {
 
 }  // namespace
 
-Tenant::Tenant(uid_t user, const Limits& limits, Budget& all_memory, Budget& all_descriptors, Budget& all_disk)
+Tenant::Tenant(uid_t user, const Limits& limits, const TenantBudgets& of_host)
     : uid(user),
-      budget("user " + std::to_string(user), "bytes", limits.memory != 0 ? limits.memory : all_memory.limit(),
-             limits.memory != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &all_memory),
-      descriptors("user " + std::to_string(user), "descriptors", limits.descriptors, TARN_E_QUOTA, &all_descriptors),
-      disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &all_disk) {}
+      budget("user " + std::to_string(user), "bytes", limits.memory != 0 ? limits.memory : of_host.memory.limit(),
+             limits.memory != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &of_host.memory),
+      descriptors("user " + std::to_string(user), "descriptors", limits.descriptors, TARN_E_QUOTA, &of_host.descriptors),
+      in_flight("user " + std::to_string(user), "descriptors in sockets", limits.descriptors, TARN_E_QUOTA,
+                &of_host.in_flight),
+      disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &of_host.disk) {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
     : loop_(loop),
@@ -88,9 +90,11 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
               TARN_E_STORE_FULL, nullptr),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
+      in_flight_("this host's tarnd", "descriptors in sockets", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
       disk_("this host's tarnd", "bytes on disk", disk_for_objects(config), TARN_E_STORE_FULL, nullptr),
       memory_queue_(
-          loop, int64_t{config.memory_wait_s} * 1'000'000'000, [this](const Budget& full, uint64_t missing) { on_memory_wanted(full, missing); },
+          loop, int64_t{config.memory_wait_s} * 1'000'000'000,
+          [this](const Budget& full, uint64_t missing) { on_memory_wanted(full, missing); },
           [this](const Budget& full) { return is_memory_coming(full); }),
       closer_(loop),
       spill_(loop, config.spill_directory),
@@ -218,8 +222,8 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
   uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
-  auto session = std::make_unique<Session>(services, std::move(identity), tenant->budget, most,
-                                           tenant->descriptors, tenant->disk, *this);
+  TenantBudgets budgets{tenant->budget, tenant->descriptors, tenant->in_flight, tenant->disk};
+  auto session = std::make_unique<Session>(services, std::move(identity), budgets, most, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r < 0) return r;
   ++last_session_;
@@ -257,7 +261,8 @@ void Tarnd::measure_wake_cost() {
 int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   std::erase_if(tenants_, [](auto& entry) {
     const Tenant& each = *entry.second;
-    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0 && each.disk.used() == 0;
+    return each.sessions == 0 && each.budget.used() == 0 && each.descriptors.used() == 0 && each.in_flight.used() == 0 &&
+           each.disk.used() == 0;
   });
   auto& entry = tenants_[uid];
   auto own = config_.tenants.find(uid);
@@ -267,7 +272,8 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
     // No user can take all descriptors from the others.
     uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
     uint64_t disk = config_.tenant_spill_max != 0 ? config_.tenant_spill_max : disk_.limit();
-    entry = std::make_unique<Tenant>(uid, Tenant::Limits{most, descriptors, disk}, budget_, descriptors_, disk_);
+    entry = std::make_unique<Tenant>(uid, Tenant::Limits{most, descriptors, disk},
+                                     TenantBudgets{budget_, descriptors_, in_flight_, disk_});
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
     return fail(TARN_E_QUOTA, "user %u has %u sessions, which is all it may; close some", uid, entry->sessions);

@@ -33,10 +33,11 @@ struct Tenant {
     uint64_t descriptors;
     uint64_t disk;
   };
-  Tenant(uid_t user, const Limits& limits, Budget& all_memory, Budget& all_descriptors, Budget& all_disk);
+  Tenant(uid_t user, const Limits& limits, const TenantBudgets& of_host);
   uid_t uid;
   Budget budget;
   Budget descriptors;
+  Budget in_flight;
   Budget disk;
   uint32_t sessions = 0;
 };
@@ -75,6 +76,7 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] bool has_closed_all() { return prefaulter_.idle() && closer_.idle() && spill_.idle(); }
 
   void on_session_ended(Session& session) override;
+  void on_memory_wanted(const Budget& full, uint64_t missing) override;
   [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
 
  private:
@@ -116,7 +118,6 @@ class Tarnd final : public Session::Owner {
   // Calls fn(session) for all that are paid from `budget`, and looks at no others.
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;
-  void on_memory_wanted(const Budget& full, uint64_t missing);
   void move_to_disk(const Budget& full, uint64_t missing);
   [[nodiscard]] bool is_memory_coming(const Budget& full);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
@@ -131,6 +132,7 @@ class Tarnd final : public Session::Owner {
   SlotTable slots_;
   Budget budget_;
   Budget descriptors_;
+  Budget in_flight_;
   Budget disk_;
   std::map<uid_t, std::unique_ptr<Tenant>> tenants_;
   std::unordered_map<const Budget*, std::vector<Session*>> payers_;  // by the budget of a tenant or a session

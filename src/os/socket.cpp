@@ -1,7 +1,9 @@
 #include "os/socket.hpp"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -242,6 +244,13 @@ int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
     return fail_errno(code_of_errno(errno), "cannot receive a message");
   }
 }
+
+uint64_t socket_unreceived(const Fd& socket) {
+  int bytes = 0;
+  return ioctl(socket.get(), SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<uint64_t>(bytes) : 0;
+}
+
+void socket_shut_down(const Fd& socket) { shutdown(socket.get(), SHUT_RDWR); }
 
 int socket_peer(const Fd& socket, PeerCredentials& out) {
   ucred credentials;

@@ -58,6 +58,12 @@ class SpareDescriptors {
 [[nodiscard]] int socket_receive(const Fd& socket, std::span<std::byte> buffer, Received& out,
                                  int64_t deadline_ns, SpareDescriptors* spares = nullptr);
 
+// Bytes that were sent and that the other side has not received; 0 once it has closed its end.
+[[nodiscard]] uint64_t socket_unreceived(const Fd& socket);
+
+// The other side finds the end behind what it has not received yet, and nothing more is sent or received here.
+void socket_shut_down(const Fd& socket);
+
 struct PeerCredentials {
   pid_t pid;
   uid_t uid;

@@ -1,10 +1,13 @@
 // The program that the fault tests kill: a client, and by tarn_init its own workers.
 //
 //   fault_client once SEED     a fixed amount of everything, for the kill points
+//   fault_client store SEED    objects rather than tasks, with the daemon of a host at $TARN_ADDRESS (unix:PATH), until
+//                              standard input is closed; a new session when the daemon is gone
 //   fault_client storm SEED    works until standard input is closed; a new session when the daemon is gone
 //
 // It tells its progress on standard output, a line each: `open PID` (of the daemon), `gone TASKS`, `closed TASKS`, and at
-// the end `tasks=N hung=N lost=N doubled=N leaked=N`. The exit status is 0 only if the last four are 0.
+// `released MICROSECONDS` (until what it had let go of was gone), `checked TASKS`, `full TIMES`, `broken`
+// (no worker could take the place of a dead one, because the session was full), and at the end `tasks=N hung=N lost=N doubled=N leaked=N`. The exit status is 0 only if the last four are 0.
 // With $TARN_TEST_JOURNAL, tasks note their ids there, and what has been delivered must stand in it.
 #include <fcntl.h>
 #include <poll.h>
@@ -20,6 +23,7 @@
 
 #include "inspect.hpp"
 #include "load.hpp"
+#include "store_load.hpp"
 #include "tarn/tarn.h"
 #include "tasks.hpp"
 
@@ -30,6 +34,7 @@ constexpr std::chrono::seconds kQuietTimeMax{20};
 
 struct Options {
   bool storm = false;
+  bool store = false;
   uint64_t seed = 0;
   Mix mix;
 };
@@ -120,10 +125,76 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
   return options.storm && verdict.good() && !input_closed();
 }
 
+constexpr int kStepsMax = 150;  // then everything is released, and it must be gone
+constexpr std::chrono::milliseconds kAbsenceMax{20'000};
+// A tenth of a second is promised; much longer, and hardly a client would live to tell that something stays.
+constexpr std::chrono::milliseconds kReleaseTimeMax{3'000};
+
+// A session with the daemon of the host. True if there is to be another.
+bool run_store_session(uint64_t seed, Verdict& verdict, std::chrono::steady_clock::time_point& last_seen) {
+  tarn_client* client;
+  tarn_options init{};
+  init.size = sizeof init;
+  init.timeout_ns = 20'000'000'000;
+  if (int r = tarn_init(&client, nullptr, nullptr, &init); r < 0) {
+    // It is being started again, or its spawn service is.
+    bool is_away = r == TARN_E_DAEMON_GONE || r == TARN_E_NO_DAEMON || r == TARN_E_SYSTEM;
+    if (is_away && std::chrono::steady_clock::now() - last_seen < kAbsenceMax) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      return !input_closed();
+    }
+    fprintf(stderr, "fault: tarn_init: %s: %s\n", tarn_error_name(r), tarn_last_error());
+    ++verdict.hung;
+    return false;
+  }
+  tarn_client_info info{};
+  info.size = sizeof info;
+  tarn_client_get_info(client, &info);
+  say("open", info.daemon_pid);
+  const char* address = getenv("TARN_ADDRESS");
+  std::string path = address != nullptr && strncmp(address, "unix:", 5) == 0 ? address + 5 : "";
+
+  bool alive = true;
+  StoreLoad load(client, seed, verdict);
+  while (alive) {
+    bool ends = false;
+    for (int i = 0; alive && !ends && i < kStepsMax; ++i) {
+      alive = load.step();
+      if (uint64_t full = load.take_full(); full > 0) say("full", static_cast<long>(full));
+      ends = input_closed();
+    }
+    if (alive) alive = load.drain();
+    if (!alive) break;
+    auto nudge = [&load] {
+      load.nudge();
+      return load.is_alive();
+    };
+    std::chrono::microseconds took{0};
+    nudge();
+    std::string left = wait_until_released(path, info.session, kReleaseTimeMax, nudge, took);
+    alive = load.is_alive();
+    if (alive && !left.empty()) {
+      fprintf(stderr, "fault: left in the session: %s\n", left.c_str());
+      ++verdict.leaked;
+    } else if (alive) {
+      say("released", took.count());
+      say("checked", static_cast<long>(verdict.tasks));
+    }
+    if (ends || !verdict.good()) break;
+  }
+  if (load.is_broken()) say("broken");
+  tarn_close(client);
+  last_seen = std::chrono::steady_clock::now();
+  say(alive ? "closed" : "gone", static_cast<long>(verdict.tasks));
+  return verdict.good() && !input_closed();
+}
+
 int run(const Options& options) {
   Verdict verdict;
   uint64_t session = 0;
-  while (run_session(options, options.seed + session++, verdict)) {
+  auto last_seen = std::chrono::steady_clock::now();
+  while (options.store ? run_store_session(options.seed + session++, verdict, last_seen)
+                       : run_session(options, options.seed + session++, verdict)) {
   }
   printf("tasks=%llu hung=%llu lost=%llu doubled=%llu leaked=%llu\n",
          static_cast<unsigned long long>(verdict.tasks), static_cast<unsigned long long>(verdict.hung),
@@ -144,15 +215,15 @@ int main(int argc, char** argv) {
     return tarn_init(&none, &argc, &argv, nullptr) < 0;
   }
   if (argc < 3) {
-    fprintf(stderr, "usage: fault_client once|storm SEED [core|store|task]\n");
+    fprintf(stderr, "usage: fault_client once|storm|store SEED [core|task]\n");
     return 2;
   }
   Options options;
   options.storm = strcmp(argv[1], "storm") == 0;
+  options.store = strcmp(argv[1], "store") == 0;
   options.seed = strtoull(argv[2], nullptr, 10);
   const char* only = argc > 3 ? argv[3] : "core";
   if (options.storm) options.mix.crashes = 1;
-  if (strcmp(only, "store") == 0) options.mix = {0, 4, 6, 0, 0, 0, 0, 400'000};
   if (strcmp(only, "task") == 0) options.mix = {6, 0, 0, 4, 1, 2, 1, 0};
   if (!options.storm) options.mix = {4, 2, 3, 3, 1, 1, 0, 4000};
   return run(options);

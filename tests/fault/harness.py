@@ -61,6 +61,47 @@ def send(pid: int, number: int) -> bool:
         return False
 
 
+def reap_orphans(known: set[int]) -> None:
+    """Takes the exit status of all children that have ended, except those in `known`."""
+    for pid, (parent, _, state, _) in descendants(os.getpid()).items():
+        if parent == os.getpid() and state == "Z" and pid not in known:
+            try:
+                os.waitpid(pid, os.WNOHANG | 0x40000000)  # __WALL: tarn-spawn ends without a signal
+            except ChildProcessError:
+                pass
+
+
+def explain() -> str:
+    """Where everybody is: for a run that hangs."""
+    text = []
+    for pid, stat in descendants(os.getpid()).items():
+        where = []
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                where.append((task / "wchan").read_text() + " " + (task / "syscall").read_text().split()[0])
+            except (OSError, IndexError):
+                pass
+        text.append(f"  {pid} {stat[1]} ({stat[2]}) parent {stat[0]}: {'; '.join(where)}")
+    return "\n".join(text)
+
+
+def backtraces() -> str:
+    """The same with gdb, if there is one."""
+    text = ""
+    for pid, stat in descendants(os.getpid()).items():
+        try:
+            done = subprocess.run(
+                ["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 14"],
+                capture_output=True, text=True, timeout=30, check=False,
+            )
+            text += f"--- {pid} {stat[1]}\n" + "\n".join(
+                line for line in done.stdout.splitlines() if line.startswith(("#", "Thread"))
+            ) + "\n"
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+    return text
+
+
 class Run:
     """One client program and everything it brings with it."""
 
@@ -120,12 +161,7 @@ class Run:
     def reap(self) -> None:
         """Takes the exit status of orphans that came to us."""
         self.process.poll()
-        for pid, (parent, _, state, _) in descendants(os.getpid()).items():
-            if parent == os.getpid() and state == "Z" and pid != self.pid:
-                try:
-                    os.waitpid(pid, os.WNOHANG | 0x40000000)  # __WALL: tarn-spawn ends without a signal
-                except ChildProcessError:
-                    pass
+        reap_orphans({self.pid})
 
     def wait_until_gone(self, pids: set[int] | None = None, seconds: float = GONE_SECONDS_MAX) -> dict[int, str]:
         """Waits until `pids` (all, if None) have ended. Returns those that have not, by pid."""
@@ -142,33 +178,10 @@ class Run:
             time.sleep(0.003)
 
     def explain(self) -> str:
-        """Where everybody is: for a run that hangs."""
-        text = []
-        for pid, stat in descendants(os.getpid()).items():
-            where = []
-            for task in Path(f"/proc/{pid}/task").glob("*"):
-                try:
-                    where.append((task / "wchan").read_text() + " " + (task / "syscall").read_text().split()[0])
-                except (OSError, IndexError):
-                    pass
-            text.append(f"  {pid} {stat[1]} ({stat[2]}) parent {stat[0]}: {'; '.join(where)}")
-        return "\n".join(text)
+        return explain()
 
     def backtraces(self) -> str:
-        """The same with gdb, if there is one."""
-        text = ""
-        for pid, stat in descendants(os.getpid()).items():
-            try:
-                done = subprocess.run(
-                    ["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 14"],
-                    capture_output=True, text=True, timeout=30, check=False,
-                )
-                text += f"--- {pid} {stat[1]}\n" + "\n".join(
-                    line for line in done.stdout.splitlines() if line.startswith(("#", "Thread"))
-                ) + "\n"
-            except (OSError, subprocess.TimeoutExpired):
-                pass
-        return text
+        return backtraces()
 
     def end(self) -> dict[int, str]:
         """Kills what is left of the run, whatever it is. Returns what that was."""

@@ -7,13 +7,17 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/fd.hpp"
+#include "os/clock.hpp"
 #include "os/memory.hpp"
+#include "os/socket.hpp"
 #include "shm/member_segment.hpp"
 #include "store/object_record.hpp"
 #include "task/task_record.hpp"
+#include "wire/validate.hpp"
 
 namespace tarn::fault {
 namespace {
@@ -88,6 +92,59 @@ std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::millis
              std::to_string(left.objects) + " objects, " + std::to_string(left.tasks) + " tasks, " +
              std::to_string(left.slabs) + " slabs of " + std::to_string(left.slab_bytes) + " bytes" + left.details;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+namespace {
+
+constexpr int64_t kAnswerNs = 20'000'000'000;
+
+// The daemon's answer to a tool, or "" if it has gone.
+std::string ask(const std::string& path, const char* what) {
+  Fd socket;
+  if (os::socket_connect(path, socket) < 0) return "";
+  wire::Buffer<wire::kMessageSizeMax> buffer;
+  wire::Builder greeting(buffer.bytes, wire::Type::kHello, 1);
+  auto& hello = greeting.body<wire::Hello>();
+  hello.role = static_cast<uint32_t>(wire::Role::kTool);
+  hello.pid = getpid();
+  int64_t deadline = os::deadline_after(kAnswerNs);
+  if (os::socket_send(socket, greeting.finish(), {}, deadline) != 0) return "";
+  wire::Builder question(buffer.bytes, wire::Type::kQuery, 2);
+  wire::set_text(question.body<wire::Query>().what, what);
+  if (os::socket_send(socket, question.finish(), {}, deadline) != 0) return "";
+  std::string text;
+  for (;;) {
+    os::Received received;
+    wire::Packet packet;
+    if (os::socket_receive(socket, buffer.bytes, received, deadline) != 0 || received.size == 0 ||
+        wire::parse({buffer.bytes, received.size}, received.descriptor_count, wire::From::kDaemon, packet) < 0 ||
+        packet.type != wire::Type::kReply)
+      return "";
+    text.append(reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size());
+    if (packet.as<wire::Reply>().more == 0) return text;
+  }
+}
+
+}  // namespace
+
+std::string wait_until_released(const std::string& path, uint32_t session, std::chrono::milliseconds limit,
+                                const std::function<bool()>& nudge, std::chrono::microseconds& took) {
+  auto begin = std::chrono::steady_clock::now();
+  for (;;) {
+    std::string left;
+    std::string text = ask(path, "memory");
+    if (text.empty()) return "";  // gone, as the caller finds out by himself
+    const auto answer = nlohmann::json::parse(text);
+    for (const auto& row : answer.at("memory")) {
+      if (row["session"] != session) continue;
+      if (row["objects"] != 0 || row["bytes"] != 0 || row["state"] == "dead") left += (left.empty() ? "" : "; ") + row.dump();
+    }
+    took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin);
+    if (left.empty()) return "";
+    if (took > limit) return left;
+    if (!nudge()) return "";
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 

@@ -16,4 +16,9 @@ namespace tarn::fault {
 std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit,
                              const std::function<void()>& nudge);
 
+// Asks the daemon at the socket `path` until it shows nothing of `session` but memory that is kept empty for later: no object,
+// no member that is dead. Returns what is left when the time has passed, or "". `took` is how long it needed.
+std::string wait_until_released(const std::string& path, uint32_t session, std::chrono::milliseconds limit,
+                                const std::function<bool()>& nudge, std::chrono::microseconds& took);
+
 }  // namespace tarn::fault

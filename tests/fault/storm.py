@@ -4,6 +4,7 @@
 A client (fault_client storm) works with its own private daemon and checks every result. Meanwhile a worker, now and
 then the daemon, tarn-spawn or the client itself, is killed, or stopped and a moment later continued or killed. The
 client opens a new session when its daemon is gone. After each session nothing may be left.
+With --only store it is several clients, one daemon, and objects rather than tasks: store_storm.py.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import harness
 from harness import Run, note
+from store_storm import KILLS_A_HOST_MAX, StoreStorm
 
 ROLES = {"worker": 88, "tarnd": 4, "spawn": 4, "client": 4}
 PAUSE_SECONDS = (0.005, 0.035)
@@ -206,6 +208,22 @@ class Storm:
                 harness.send(pid, signal.SIGKILL)
 
 
+def run_store(options: argparse.Namespace) -> int:
+    seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
+    note(f"storm: {options.kills} kills, store, seed {seed}")
+    harness.become_subreaper()
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1))  # and tidy up: tarnd is nobody's private one here
+    storm = StoreStorm(options.client, seed, options.verbose)
+    begin = time.monotonic()
+    while storm.kills < options.kills and (options.keep_going or not storm.bad()):
+        with harness.temporary_folder() as folder:
+            storm.run_host(min(KILLS_A_HOST_MAX, options.kills - storm.kills), Path(folder))
+        note(f"storm: {storm.kills} kills, {storm.summary()}")
+    note(f"storm: {time.monotonic() - begin:.1f} s; repeat with --only store --seed {seed}")
+    print(f"kills={storm.kills} " + " ".join(f"{name}={number}" for name, number in storm.count.items()))
+    return 1 if storm.bad() else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/storm", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="how many kills and stops (default: 200)")
@@ -216,6 +234,8 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="tell every kill")
     parser.add_argument("--client", type=Path, default=Path("build/gcc/tests/fault/fault_client"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.only == "store":
+        return run_store(options)
     if options.only == "actor":
         print("storm: there are no actors yet; --only core, store or task", file=sys.stderr)
         return 2

@@ -585,5 +585,36 @@ TEST(Host, MemoryThatNobodyWaitsForAnyMoreIsThereForTheNextClient) {
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
+// The records of a worker are paid by its session. Expect: where that is full, others are asked for what they keep, and if
+// that does not help, the error is that it is full.
+TEST(Host, AWorkerForWhoseRecordsThereIsNoRoom) {
+  Host host("[memory]\nlimit = \"256MiB\"\nper_client = \"32MiB\"\n");
+  host.start_daemon();
+  for (bool gives : {true, false}) {
+    FakeClient client(host.socket_path());
+    auto options = host.options();
+    options.workers = 1;
+    client.open(options);
+    uint32_t serial = 100;
+    Message first = client.request_slab(2 << 20, ++serial);
+    ASSERT_EQ(first.type, Type::kSlabGranted);
+    for (uint64_t size : {1 << 20, 4096})
+      while (client.request_slab(size, ++serial).type == Type::kSlabGranted) {
+      }
+    ASSERT_EQ(kill(client.workers()[0].pid, SIGKILL), 0);
+    client.expect(Type::kReclaim);
+    if (gives) {
+      client.send(Type::kSlabDrop, 0, wire::SlabId{1, first.as<wire::SlabInfo>().slab});
+      client.expect(Type::kMemberAdded);
+    } else {
+      auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
+      EXPECT_EQ(broken.code, TARN_E_STORE_FULL);
+      EXPECT_NE(std::string_view(broken.text).find("no room for its records"), std::string_view::npos) << broken.text;
+    }
+    client.close();
+  }
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
 }  // namespace
 }  // namespace tarn::testing

@@ -42,6 +42,21 @@ TEST(Ledger, ChargesAllTheWayUpAndGivesBackInTheDestructor) {
   EXPECT_EQ(ledger.host.used(), 0u);
 }
 
+TEST(Ledger, JoinsWhatWasTakenLater) {
+  Ledger ledger;
+  Charge all;
+  for (uint64_t amount : {10u, 20u}) {
+    Charge more;
+    ASSERT_EQ(Charge::take(ledger.session, amount, more), 0);
+    all.join(std::move(more));
+  }
+  all.join(Charge{});
+  EXPECT_EQ(all.amount(), 30u);
+  EXPECT_EQ(ledger.host.used(), 30u);
+  all.reset();
+  EXPECT_EQ(ledger.host.used(), 0u);
+}
+
 TEST(Ledger, RefusesWithTheCodeAndTheNumbersOfTheBudgetThatIsFull) {
   Ledger ledger;
   Charge first;

@@ -51,6 +51,23 @@ TEST_F(SocketPairTest, keeps_packets_apart) {
   EXPECT_EQ(text_of(buffer_, received_.size), "three");
 }
 
+// What lies in the other side's socket is seen until it is received, also when this end is shut down; or until it closes.
+TEST_F(SocketPairTest, tells_whether_all_was_received) {
+  EXPECT_EQ(socket_unreceived(left_), 0u);
+  ASSERT_EQ(socket_send(left_, bytes_of("one"), {}, 0), 0);
+  EXPECT_GT(socket_unreceived(left_), 0u);
+  ASSERT_EQ(socket_receive(right_, buffer_, received_, 0), 0);
+  EXPECT_EQ(socket_unreceived(left_), 0u);
+  ASSERT_EQ(socket_send(left_, bytes_of("two"), {}, 0), 0);
+  socket_shut_down(left_);
+  EXPECT_GT(socket_unreceived(left_), 0u);
+  ASSERT_EQ(socket_receive(right_, buffer_, received_, 0), 0);
+  EXPECT_EQ(text_of(buffer_, received_.size), "two");
+  ASSERT_EQ(socket_receive(right_, buffer_, received_, 0), 0);
+  EXPECT_EQ(received_.size, 0u);  // the end
+  EXPECT_EQ(socket_unreceived(left_), 0u);
+}
+
 // Every descriptor that this process may have is taken, for as long as this lives.
 class NoDescriptorsLeft {
  public:

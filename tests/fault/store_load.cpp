@@ -1,0 +1,285 @@
+#include "store_load.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace tarn::fault {
+namespace {
+
+constexpr int64_t kHungNs = 20'000'000'000;
+constexpr size_t kDataMax = 32;    // objects held
+constexpr size_t kItemsMax = 12;   // tasks outstanding
+constexpr int32_t kRetries = 200;  // no storm kills one task that often
+
+bool is_full(int code) { return code == TARN_E_STORE_FULL || code == TARN_E_QUOTA; }
+
+// fill_pattern makes a pattern from its beginning; this is the digest of a part of one.
+bool matches(uint64_t id, size_t offset, tarn_bytes bytes) {
+  if (offset == 0) return has_pattern(id, bytes);
+  std::vector<std::byte> whole(offset + bytes.size);
+  fill_pattern(id, whole);
+  return memcmp(whole.data() + offset, bytes.data, bytes.size) == 0;
+}
+
+}  // namespace
+
+StoreLoad::StoreLoad(tarn_client* client, uint64_t seed, Verdict& verdict)
+    : client_(client), random_(seed), verdict_(verdict), is_greedy_(roll(3) == 0), next_id_(seed << 24) {}
+
+// Most are small, some are as large as a large part of the session; of a greedy client so many that it fills it.
+size_t StoreLoad::roll_size() {
+  if (is_greedy_ && roll(8) == 0) return random_() % (64 << 20) + 1;
+  constexpr size_t kBelow[] = {1, 64, 4 << 10, 40 << 10, 300 << 10, 2 << 20, 8 << 20, 64 << 20};
+  constexpr uint32_t kWeights[] = {2, 4, 8, 8, 8, 6, 2, 1};
+  uint32_t choice = roll(39);
+  size_t kind = 0;
+  while (choice >= kWeights[kind]) choice -= kWeights[kind++];
+  return random_() % kBelow[kind] + (kind == 7 ? 1 : 0);
+}
+
+StoreLoad::Result StoreLoad::judge(int code, const char* what) {
+  if (code >= 0) return Result::kGood;
+  if (is_full(code)) {
+    ++full_;
+    if (strstr(tarn_last_error(), "workers do not start") == nullptr) return Result::kFull;
+    // The session is so full that the records of a worker in the place of a dead one found no room: it ends here.
+    is_broken_ = gone_ = true;
+    return Result::kBad;
+  }
+  if (code != TARN_E_DAEMON_GONE) {
+    fprintf(stderr, "fault: %s: %s: %s\n", what, tarn_error_name(code), tarn_last_error());
+    code == TARN_E_TIMED_OUT ? ++verdict_.hung : ++verdict_.lost;
+  }
+  gone_ = true;  // no use in going on
+  return Result::kBad;
+}
+
+void StoreLoad::lose(const Datum& datum, const char* what) {
+  fprintf(stderr, "fault: object %#" PRIx64 "+%zu of %zu bytes: %s\n", datum.id, datum.offset, datum.size, what);
+  ++verdict_.lost;
+}
+
+bool StoreLoad::step() {
+  if (gone_) return false;
+  switch (roll(8)) {
+    case 0:
+    case 1:
+      make();
+      break;
+    case 2:
+    case 3:
+      order_result();
+      break;
+    case 4:
+      slice_any();
+      break;
+    case 5:
+      pass_some();
+      break;
+    case 6:
+      take_one();
+      break;
+    default:
+      if (!data_.empty()) read(any());
+  }
+  while (!gone_ && items_.size() > kItemsMax) take_one();
+  while (!gone_ && data_.size() > kDataMax) release(roll(static_cast<uint32_t>(data_.size())));
+  if (!gone_ && !data_.empty() && roll(6) == 0) release(roll(static_cast<uint32_t>(data_.size())));
+  if (!gone_ && roll(16) == 0) check_apart();
+  return !gone_;
+}
+
+bool StoreLoad::drain() {
+  while (!gone_ && !items_.empty()) take_one();
+  while (!gone_ && !data_.empty()) release(data_.size() - 1);
+  return !gone_;
+}
+
+void StoreLoad::nudge() {
+  tarn_slot_info slot{};
+  slot.size = sizeof slot;
+  (void)tarn_client_get_slot(client_, 0, &slot);  // hears what the daemon has to say
+  Order order{next_id_++, 0, 0};
+  tarn_arg argument = tarn_arg_value(&order, sizeof order);
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = kRetries;
+  tarn_future future;
+  if (gone_ || !ok(tarn_submit(client_, tarn_task_id(kEcho), &argument, 1, &options, &future), "submit")) return;
+  tarn_bytes bytes;
+  if (ok(tarn_result(client_, future, kHungNs, &bytes), "result")) ok(tarn_future_release(client_, future), "release a future");
+}
+
+// ---- Making ----------------------------------------------------------------------------------
+
+void StoreLoad::make() {
+  Datum datum{{}, next_id_++, 0, roll_size(), 0, false};
+  std::vector<std::byte> bytes(datum.size);
+  fill_pattern(datum.id, bytes);
+  datum.digest = digest({bytes.data(), bytes.size()});
+  if (roll(2) == 0) {
+    Result result = judge(tarn_put(client_, bytes.data(), bytes.size(), &datum.object), "put");
+    if (result == Result::kFull) return make_room();
+    if (result == Result::kBad) return;
+  } else {
+    void* data;
+    Result result = judge(tarn_object_create(client_, datum.size, &datum.object, &data), "create");
+    if (result == Result::kFull) return make_room();
+    if (result == Result::kBad) return;
+    if (datum.size != 0) memcpy(data, bytes.data(), bytes.size());
+    // Now and then it is dropped unsealed.
+    if (roll(16) == 0) {
+      ok(tarn_release(client_, datum.object), "release unsealed");
+      return;
+    }
+    if (!ok(tarn_object_seal(client_, datum.object), "seal")) return;
+  }
+  data_.push_back(datum);
+}
+
+// An object that a worker makes.
+void StoreLoad::order_result() {
+  Order order{next_id_++, static_cast<uint32_t>(roll_size()), 0};
+  tarn_arg argument = tarn_arg_value(&order, sizeof order);
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = kRetries;
+  Item item{{}, order.id, order.size, 0, false};
+  Result result = judge(tarn_submit(client_, tarn_task_id(kFill), &argument, 1, &options, &item.future), "submit");
+  if (result == Result::kFull) return make_room();
+  if (result == Result::kGood) items_.push_back(item);
+}
+
+void StoreLoad::slice_any() {
+  if (data_.empty()) return;
+  const Datum& whole = any();
+  if (whole.size < 2 || whole.size > 4 << 20) return;
+  Datum part = whole;
+  size_t offset = roll(static_cast<uint32_t>(whole.size));
+  part.size = 1 + roll(static_cast<uint32_t>(whole.size - offset));
+  part.offset += offset;
+  part.is_slice = true;
+  if (!ok(tarn_object_slice(client_, whole.object, offset, part.size, &part.object), "slice")) return;
+  tarn_bytes bytes;
+  if (!ok(tarn_get(client_, part.object, &bytes), "get")) return;
+  part.digest = digest(bytes);
+  data_.push_back(part);
+  if (bytes.size != part.size || !matches(part.id, part.offset, bytes)) lose(part, "a slice has other bytes");
+}
+
+// To a task that reads them all. Some are released before it runs: the task holds them.
+void StoreLoad::pass_some() {
+  if (data_.empty()) return;
+  Order order{next_id_++, 0, 0};
+  Item item{{}, order.id, 0, order.id, true};
+  std::vector<tarn_arg> arguments = {tarn_arg_value(&order, sizeof order)};
+  std::vector<size_t> passed;
+  for (uint32_t i = 1 + roll(4); i > 0; --i) {
+    size_t at = roll(static_cast<uint32_t>(data_.size()));
+    arguments.push_back(tarn_arg_object(data_[at].object));
+    item.expected = add_digest(item.expected, data_[at].digest);
+    passed.push_back(at);
+  }
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = kRetries;
+  Result result =
+      judge(tarn_submit(client_, tarn_task_id(kDigest), arguments.data(), arguments.size(), &options, &item.future), "submit");
+  if (result == Result::kFull) return make_room();
+  if (result == Result::kBad) return;
+  items_.push_back(item);
+  if (roll(3) == 0) release(passed.front());
+}
+
+// ---- Reading and letting go ------------------------------------------------------------------
+
+void StoreLoad::take_one() {
+  if (items_.empty()) return;
+  size_t at = roll(static_cast<uint32_t>(items_.size()));
+  Item item = items_[at];
+  items_.erase(items_.begin() + static_cast<ptrdiff_t>(at));
+  if (item.is_reader) {
+    tarn_bytes bytes{};
+    int code = tarn_result(client_, item.future, kHungNs, &bytes);
+    if (!ok(code, "the result of a reader")) return;
+    if (bytes.size != sizeof item.expected || memcmp(bytes.data, &item.expected, sizeof item.expected) != 0) {
+      fprintf(stderr, "fault: reader %#" PRIx64 " read other bytes\n", item.id);
+      ++verdict_.lost;
+    }
+  } else {
+    hold_result(item);
+  }
+  ++verdict_.tasks;
+  if (!gone_) ok(tarn_future_release(client_, item.future), "release a future");
+}
+
+void StoreLoad::hold_result(const Item& item) {
+  Datum datum{{}, item.id, 0, item.size, 0, false};
+  int code = tarn_future_object(client_, item.future, kHungNs, &datum.object);
+  tarn_task_error error{};
+  error.size = sizeof error;
+  if (code == TARN_E_TASK_FAILED && tarn_future_error(client_, item.future, &error) == 0) {
+    // The worker found no room, or met the end of the daemon before this process did.
+    if (is_full(error.code) || error.code == TARN_E_DAEMON_GONE) code = error.code;
+  }
+  Result result = judge(code, "a result");
+  if (result == Result::kFull) return make_room();
+  if (result == Result::kBad) return;
+  tarn_bytes bytes{};
+  if (!ok(tarn_get(client_, datum.object, &bytes), "get a result")) return;
+  datum.digest = digest(bytes);
+  data_.push_back(datum);
+  if (bytes.size != datum.size || !has_pattern(datum.id, bytes)) lose(datum, "a result has other bytes");
+  done_reading(datum);
+}
+
+void StoreLoad::read(const Datum& datum) {
+  tarn_bytes bytes{};
+  if (!ok(tarn_get(client_, datum.object, &bytes), "get")) return;
+  if (bytes.size != datum.size || digest(bytes) != datum.digest) lose(datum, "it has changed");
+  done_reading(datum);
+}
+
+// Nobody looks at the bytes that the last tarn_get of this object gave until the next one. An object that could leave
+// memory meanwhile would be let go of here, now and then, so that the storm meets it on its way out and back.
+void StoreLoad::done_reading(const Datum&) {}
+
+void StoreLoad::release(size_t at) {
+  Datum datum = data_[at];
+  data_.erase(data_.begin() + static_cast<ptrdiff_t>(at));
+  read(datum);
+  if (!gone_) ok(tarn_release(client_, datum.object), "release");
+}
+
+// The largest goes, so that there is room for some more.
+void StoreLoad::make_room() {
+  if (data_.empty()) {
+    if (!items_.empty()) take_one();
+    return;
+  }
+  auto largest = std::ranges::max_element(data_, {}, &Datum::size);
+  release(static_cast<size_t>(largest - data_.begin()));
+}
+
+// Two objects that are alive never share memory.
+void StoreLoad::check_apart() {
+  std::vector<std::pair<const std::byte*, const Datum*>> places;
+  for (const Datum& datum : data_) {
+    tarn_bytes bytes{};
+    if (datum.is_slice || datum.size == 0) continue;
+    if (!ok(tarn_get(client_, datum.object, &bytes), "get")) return;
+    places.emplace_back(static_cast<const std::byte*>(bytes.data), &datum);
+  }
+  std::ranges::sort(places);
+  for (size_t i = 1; i < places.size(); ++i) {
+    if (places[i - 1].first + places[i - 1].second->size <= places[i].first) continue;
+    fprintf(stderr, "fault: objects %#" PRIx64 " and %#" PRIx64 " lie in the same memory\n", places[i - 1].second->id,
+            places[i].second->id);
+    ++verdict_.doubled;
+  }
+}
+
+}  // namespace tarn::fault
