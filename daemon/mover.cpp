@@ -178,7 +178,8 @@ uint64_t Mover::begin(const Candidate& candidate) {
   if (member == session_.members().end()) return 0;
   Member& owner = *member->second;
   ObjectRecord* live = record(owner, candidate.index);
-  if (live == nullptr) return 0;
+  // What tarnd holds it is moving already; taken once more, it would be let go of once too often.
+  if (live == nullptr || (live->life.bits.load(shm::kAcquire) & store::kDaemonHolder) != 0) return 0;
   if (live->life.take(candidate.generation, shm::kDaemonMember) != store::Holders::Taken::kHeld) return 0;
   RecordImage image;
   memcpy(&image, static_cast<const void*>(live), sizeof image);
@@ -285,8 +286,7 @@ void Mover::ask_for_room(MovedObject& object) {
 int Mover::try_to_return(MovedObject& object) {
   bool was_charged = object.is_charged;
   if (int r = charge(object); r < 0) return r;
-  ObjectRecord* live = record(object.owner, object.index);
-  if (live == nullptr || live->life.take(object.generation, shm::kDaemonMember) != store::Holders::Taken::kHeld) {
+  if (!take(object)) {
     if (!was_charged) give_back(object);
     object.enter(Phase::kAway);
     answer(object, TARN_E_NO_OBJECT, kFreed);
@@ -358,6 +358,12 @@ void Mover::answer(MovedObject& object, int code, const std::string& text) {
   }
 }
 
+// Whether the object is still there; tarnd holds it then.
+bool Mover::take(MovedObject& object) {
+  ObjectRecord* live = record(object.owner, object.index);
+  return live != nullptr && live->life.take(object.generation, shm::kDaemonMember) == store::Holders::Taken::kHeld;
+}
+
 // tarnd does not hold the object any more. If nobody else did either, its owner hears of it; or, if that is dead, whoever
 // looks for what it left.
 void Mover::let_go(Member& owner, uint32_t index) {
@@ -385,8 +391,8 @@ void Mover::check_pages() {
       for (auto& [offset, object] : slab.moved) {
         if (object->phase == Phase::kAbandoned) {
           services_.spill.discard(session_.identity().uid, object->alive, range_of(*object), nullptr);
-        } else if (object->phase == Phase::kAway && !object->is_charged) {
-          object->enter(Phase::kLeaving);  // not to be brought back while its pages go
+        } else if (object->phase == Phase::kAway && !object->is_charged && take(*object)) {
+          object->enter(Phase::kLeaving);  // not to be brought back, nor freed, while its pages go
           take_pages(*object);
         }
       }

@@ -117,6 +117,7 @@ class Mover {
   void answer(MovedObject& object, int code, const std::string& text);
   [[nodiscard]] int charge(MovedObject& object);
   void give_back(MovedObject& object);
+  [[nodiscard]] bool take(MovedObject& object);
   void let_go(Member& owner, uint32_t index);
   void forget(MovedObject& object);
   void check_pages();

@@ -27,8 +27,15 @@ void fill(void* data, uint64_t size, uint64_t seed) {
 
 bool is_filled(const void* data, uint64_t size, uint64_t seed) {
   auto* words = static_cast<const uint64_t*>(data);
-  for (uint64_t i = 0; i < size / 8; ++i)
-    if (words[i] != seed * 0x9e3779b97f4a7c15u + i) return false;
+  for (uint64_t i = 0; i < size / 8; ++i) {
+    if (words[i] == seed * 0x9e3779b97f4a7c15u + i) continue;
+    uint64_t wrong = 0;
+    for (uint64_t j = i; j < size / 8; ++j) wrong += words[j] != seed * 0x9e3779b97f4a7c15u + j ? 8 : 0;
+    printf("at %#llx of %#llx: %#llx; %llu bytes are wrong\n", static_cast<unsigned long long>(i * 8),
+           static_cast<unsigned long long>(size), static_cast<unsigned long long>(words[i]),
+           static_cast<unsigned long long>(wrong));
+    return false;
+  }
   return true;
 }
 
@@ -213,6 +220,38 @@ TEST_F(SpillClient, ThreadsThatReadAndReleaseDoNotWaitForOneAnother) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(SpillClient, WhoWritesWherePagesHaveGoneHarmsNobody) {
+  tarn_client* client = connect(0);
+  std::vector<tarn_object> objects(24);
+  std::vector<void*> places(24);
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    ASSERT_EQ(0, tarn_object_create(client, 16 * kMiB, &objects[seed], &places[seed])) << tarn_last_error();
+    fill(places[seed], 16 * kMiB, seed);
+    EXPECT_EQ(0, tarn_object_seal(client, objects[seed]));
+    EXPECT_EQ(0, tarn_object_unpin(client, objects[seed]));
+  }
+  auto is_on_disk = [&](tarn_object object) {
+    tarn_object_details details{};
+    details.size = sizeof details;
+    EXPECT_EQ(0, tarn_object_info(client, object, &details));
+    return details.is_on_disk != 0;
+  };
+  int away = 0;
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    if (!is_on_disk(objects[seed])) continue;
+    ++away;
+    memset(places[seed], 'w', 16 * kMiB);
+  }
+  EXPECT_GE(away, 8);
+  // Somebody needs memory, and tarnd sees that there is more than is paid for.
+  tarn_object more = put(client, 64 * kMiB, 99);
+  expect_bytes(client, more, 99);
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    expect_bytes(client, objects[seed], seed);
+    EXPECT_EQ(0, tarn_release(client, objects[seed]));
+  }
 }
 
 // The descriptors of the daemon that are files on the disk, by their content in bytes.
