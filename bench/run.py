@@ -446,7 +446,7 @@ def parse_arguments() -> argparse.Namespace:
     # Milliseconds and rounds of store.churn, and bytes of its store.
     args.churn_ms, args.churn_rounds, args.store = (
         (20, 1, 64 << 20) if args.smoke else (3000, 1, 1 << 30) if args.quick else (10_000, 3, 1 << 30))
-    args.spill, args.overcommit = (64 << 20, 64 << 20) if args.smoke else (512 << 20, 2 << 30)
+    args.spill, args.overcommit = (64 << 20, 64 << 20) if args.smoke else (1 << 30, 2 << 30)
     if args.churn_s is not None:
         args.churn_ms, args.churn_rounds = 1000 * args.churn_s, 1
     args.size_cap = 1 << 20 if args.smoke else 1 << 40

@@ -25,6 +25,7 @@ constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
 constexpr uint32_t kRecordsPerRead = 256;
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
+constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
 constexpr int64_t kCheckPauseNs = 100'000'000;
 constexpr int64_t kPatienceNs = 200'000'000;  // of who wants an object back, while nothing is coming; else memory.wait
 
@@ -139,7 +140,7 @@ void Mover::pause(const std::string& why) {
 
 std::string Mover::why_not() const {
   if (const char* why = services_.spill.why_off()) return why;
-  return os::now_ns() < pause_until_ns_ ? why_pause_ : "";
+  return os::now_ns() < pause_until_ns_ + kTellNs ? why_pause_ : "";
 }
 
 uint64_t Mover::move_out(uint64_t bytes) {
@@ -199,7 +200,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
     }
   }
   if (!lies_well) {
-    let_go(owner, candidate.index);
+    (void)let_go(owner, candidate.index);
     return 0;
   }
   auto object = std::make_unique<MovedObject>(*this, owner);
@@ -215,7 +216,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
       [this, &moved](int code, const std::string& text) { finish_saving(moved, code, text); }, moved.copy);
   if (r < 0) {
     pause(last_error());
-    let_go(owner, candidate.index);
+    (void)let_go(owner, candidate.index);
     forget(moved);
     return 0;
   }
@@ -231,7 +232,7 @@ void Mover::finish_saving(MovedObject& object, int code, const std::string& text
     pause(text);
   }
   if (code < 0 || live == nullptr || !live->pins.leave()) {
-    let_go(object.owner, object.index);
+    (void)let_go(object.owner, object.index);
     return forget(object);
   }
   object.enter(Phase::kLeaving);
@@ -251,7 +252,7 @@ void Mover::finish_leaving(MovedObject& object, int code, const std::string& tex
     log(Level::kWarning, "session %u: the pages of an object do not go: %s", session_.number(), text.c_str());
   }
   object.enter(Phase::kAway);
-  let_go(object.owner, object.index);
+  if (let_go(object.owner, object.index)) return abandon(object);
   if (!object.askers.empty()) ask_for_room(object);
 }
 
@@ -308,23 +309,25 @@ void Mover::finish_returning(MovedObject& object, int code, const std::string& t
   }
   if (ObjectRecord* live = record(object.owner, object.index)) live->pins.come_back();
   answer(object, 0, "");
-  let_go(object.owner, object.index);
+  (void)let_go(object.owner, object.index);
   forget(object);
 }
 
-bool Mover::handle_copy_drop(Member& from, const wire::Extent& place) {
-  if (place.member != from.index()) return false;
+void Mover::handle_copy_drop(Member& from, const wire::Extent& place) {
   auto slab = from.slabs.find(place.slab);
-  if (slab == from.slabs.end()) return false;
+  if (place.member != from.index() || slab == from.slabs.end()) return;
   auto found = slab->second.moved.find(place.offset);
-  if (found == slab->second.moved.end()) return false;
-  MovedObject& object = *found->second;
-  if (object.phase != Phase::kAway && object.phase != Phase::kWaiting) return false;
+  if (found == slab->second.moved.end()) return;
+  // What tarnd holds nobody has freed; and what it was the last to hold it has seen to itself.
+  if (found->second->phase == Phase::kAway || found->second->phase == Phase::kWaiting) abandon(*found->second);
+}
+
+// It was freed while it was away.
+void Mover::abandon(MovedObject& object) {
   object.enter(Phase::kAbandoned);
   object.copy.reset();
   object.alive = std::make_shared<bool>(true);  // what was asked for it is over
   answer(object, TARN_E_NO_OBJECT, kFreed);
-  return true;
 }
 
 // ---- Both ------------------------------------------------------------------------------------
@@ -365,14 +368,15 @@ bool Mover::take(MovedObject& object) {
 }
 
 // tarnd does not hold the object any more. If nobody else did either, its owner hears of it; or, if that is dead, whoever
-// looks for what it left.
-void Mover::let_go(Member& owner, uint32_t index) {
+// looks for what it left. Returns whether that is so.
+bool Mover::let_go(Member& owner, uint32_t index) {
   ObjectRecord* live = record(owner, index);
-  if (live == nullptr || !live->life.drop(shm::kDaemonMember, shm::kDaemonMember)) return;
+  if (live == nullptr || !live->life.drop(shm::kDaemonMember, shm::kDaemonMember)) return false;
   auto* segment = reinterpret_cast<shm::MemberSegment*>(owner.segment.data());
   auto* records = reinterpret_cast<ObjectRecord*>(owner.records.data());
   store::push_returned(segment->returned_objects, [&](uint32_t i) -> shm::Word<uint32_t>& { return records[i].link; }, index);
   if (owner.phase == Member::Phase::kDead) session_.reclaim();
+  return true;
 }
 
 void Mover::forget(MovedObject& object) { slab_of(object).moved.erase(object.offset); }

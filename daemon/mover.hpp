@@ -82,8 +82,8 @@ class Mover {
 
   // RESTORE: answered when the object is in memory, or cannot be.
   void handle_restore(Member& from, const wire::Extent& place, uint32_t serial);
-  // COPY_DROP. False if no object of `from` is away there.
-  [[nodiscard]] bool handle_copy_drop(Member& from, const wire::Extent& place);
+  // COPY_DROP: an object of `from` was freed while it was away.
+  void handle_copy_drop(Member& from, const wire::Extent& place);
 
   // Why nothing leaves memory, as far as it is the disk's doing; or "".
   [[nodiscard]] std::string why_not() const;
@@ -118,7 +118,8 @@ class Mover {
   [[nodiscard]] int charge(MovedObject& object);
   void give_back(MovedObject& object);
   [[nodiscard]] bool take(MovedObject& object);
-  void let_go(Member& owner, uint32_t index);
+  bool let_go(Member& owner, uint32_t index);
+  void abandon(MovedObject& object);
   void forget(MovedObject& object);
   void check_pages();
 

@@ -117,7 +117,7 @@ void Prefaulter::make_piece_warm(Job& job) {
     os::prefer_node(piece, range.node);  // before there are pages
     job.code = os::memfd_reserve(*range.file, begin, size);
   }
-  if (job.code == 0) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
+  if (job.code == 0 && range.zero) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
   if (job.code < 0) job.text = last_error();
   job.warm += size;
 }

@@ -1,4 +1,4 @@
-// Prefaulter: backs slabs with memory and faults their pages in, before anybody has to wait for it.
+// Prefaulter: backs slabs and records with memory, before anybody has to wait for it.
 //
 // Small slabs are done at once; larger ones on a thread of their own, in pieces, of which each user has one in his turn.
 // The jobs of one user are done in order. Called from the loop thread, which also runs `done`.
@@ -40,6 +40,9 @@ class Prefaulter {
     uint64_t begin;  // a multiple of the page size
     uint64_t size;
     int32_t node;  // NUMA: where its pages shall be; -1: as it comes
+    // Whether its pages are zeroed as well. Not of a slab: whoever gets it maps every page, and zeroing them on the way
+    // there costs half as much as two times through the page tables (32 MiB: 16 ms instead of 25 in all).
+    bool zero;
   };
 
   // Makes `range` warm, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and

@@ -199,8 +199,7 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
     case wire::Type::kRestore:
       return mover_.handle_restore(from, packet.as<wire::Extent>(), packet.serial);
     case wire::Type::kCopyDrop:
-      if (!mover_.handle_copy_drop(from, packet.as<wire::Extent>())) reject(from, "COPY_DROP of what is not away");
-      return;
+      return mover_.handle_copy_drop(from, packet.as<wire::Extent>());
     case wire::Type::kGrow:
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:

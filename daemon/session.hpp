@@ -161,6 +161,8 @@ class Session {
     virtual void on_session_ended(Session& session) = 0;
     // `full` lacks so many bytes for something that does not wait for them: they may be there when it is tried again.
     virtual void on_memory_wanted(const Budget& full, uint64_t missing) = 0;
+    // A slab was paid from `budget`.
+    virtual void on_memory_taken(const Budget& budget) = 0;
     // Who has most of what `full` has lent, as `asker` may know it.
     [[nodiscard]] virtual std::string largest_holders(const Budget& full, uid_t asker) const = 0;
 

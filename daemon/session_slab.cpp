@@ -105,10 +105,11 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   int32_t node = slab.node;
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
+  owner_.on_memory_taken(*budget_);
   uint32_t owner = from.index();
   // While it is wanted its owner is there, with the index it had.
   services_.prefaulter.prepare(
-      identity_.uid, std::move(wanted), {std::move(warmed), 0, size, node},
+      identity_.uid, std::move(wanted), {std::move(warmed), 0, size, node, false},
       [this, owner, number](int code, const std::string& text) { grant_slab(*find(owner), number, code, text); });
   return 0;
 }
@@ -232,7 +233,7 @@ void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t seria
     Area next = areas.back();
     // While it is wanted the member is there, and so is the session.
     return services_.prefaulter.prepare(
-        identity_.uid, member.self, {member.segment_file, next.begin, next.size, node_of(member)},
+        identity_.uid, member.self, {member.segment_file, next.begin, next.size, node_of(member), true},
         [this, &member, areas = std::move(areas), serial](int code, const std::string& text) mutable {
           if (code == 0) {
             if (areas.back().total != nullptr) member.backed.*areas.back().total = areas.back().entries;

@@ -23,6 +23,7 @@ namespace {
 
 constexpr auto kBufferPatience = std::chrono::seconds(2);  // then a thread without work has no memory either
 constexpr uint64_t kDiscardPiece = 64u << 20;
+constexpr uint64_t kReserveAhead = 64u << 20;
 
 // All of it, or a negative code. `what` and the rest name the file for messages.
 template <class Call>
@@ -49,8 +50,10 @@ int punch(int file, uint64_t offset, uint64_t size) {
 
 struct Spill::File {
   Fd fd;
-  uint64_t size;
-  uint64_t end = 0;
+  uint64_t size;          // that it may reach
+  uint64_t reserved = 0;  // of the disk, from the start
+  uint64_t end = 0;       // of what was given out
+  uint64_t live = 0;      // bytes of copies
 };
 
 // Page-aligned memory for one piece, as O_DIRECT wants it.
@@ -126,16 +129,13 @@ uint64_t Spill::disk_free(const std::string& directory) {
   return static_cast<uint64_t>(status.f_bavail) * static_cast<uint64_t>(status.f_bsize);
 }
 
-// A file without a name. It has its size from the start, so that no write has to extend it.
+// A file without a name.
 int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) {
   constexpr int kFlags = O_RDWR | O_CLOEXEC;
   Fd fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | O_DIRECT | kFlags, 0600)};
   // A file system without O_DIRECT says EINVAL.
   if (!fd.valid() && errno == EINVAL) fd = Fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | kFlags, 0600)};
   if (!fd.valid()) return fail_errno(TARN_E_SYSTEM, "cannot make a file in %s", directory_.c_str());
-  if (ftruncate(fd.get(), static_cast<off_t>(size)) < 0)
-    return fail_errno(TARN_E_SYSTEM, "cannot make a file of %llu bytes in %s", static_cast<unsigned long long>(size),
-                      directory_.c_str());
   out = std::make_shared<File>(File{std::move(fd), size});
   return 0;
 }
@@ -144,9 +144,23 @@ int Spill::find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offse
   if (last_file_ == nullptr || size > last_file_->size - last_file_->end) {
     if (int r = open_file(std::max(size, kFileSize), last_file_); r < 0) return r;
   }
+  if (int r = reserve(*last_file_, last_file_->end + size); r < 0) return r;
   file = last_file_;
   offset = file->end;
   file->end += size;
+  file->live += size;
+  return 0;
+}
+
+// Blocks in advance: writes into them go side by side, where those that extend a file wait for one another (1.6 GB/s
+// instead of 1.1 on ext4), and a full disk is met before anything is written.
+int Spill::reserve(File& file, uint64_t end) {
+  if (end <= file.reserved) return 0;
+  uint64_t size = std::min(std::max(end, file.reserved + kReserveAhead), file.size) - file.reserved;
+  if (fallocate(file.fd.get(), 0, static_cast<off_t>(file.reserved), static_cast<off_t>(size)) < 0 && errno != EOPNOTSUPP)
+    return fail_errno(TARN_E_SYSTEM, "%s has no room for %llu bytes", directory_.c_str(),
+                      static_cast<unsigned long long>(size));
+  file.reserved += size;
   return 0;
 }
 
@@ -202,7 +216,7 @@ void Spill::submit(std::shared_ptr<Job> job) {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
     ++under_way_;
-    Line& line = lines_[job->kind == Kind::kLoad ? 0 : 1];
+    Line& line = lines_[job->kind == Kind::kLoad ? 0 : job->kind == Kind::kSave ? 1 : 2];
     auto& jobs = line.jobs[job->user];
     if (jobs.empty()) line.turns.push_back(job->user);
     jobs.push_back(std::move(job));
@@ -227,11 +241,17 @@ bool Spill::idle() {
   return under_way_ == 0;
 }
 
+// With mutex_ held.
+bool Spill::has_work() const {
+  return std::ranges::any_of(lines_, [](const Line& line) { return !line.turns.empty(); });
+}
+
 // The next piece in turn, with mutex_ held; nullptr if there is none.
 std::shared_ptr<Spill::Job> Spill::take_piece(uint64_t& at, uint64_t& size) {
-  Line& line = lines_[next_line_].turns.empty() ? lines_[1 - next_line_] : lines_[next_line_];
-  if (line.turns.empty()) return nullptr;
-  next_line_ = &line == &lines_[0] ? 1 : 0;
+  if (!has_work()) return nullptr;
+  while (lines_[next_line_].turns.empty()) next_line_ = (next_line_ + 1) % kLines;
+  Line& line = lines_[next_line_];
+  next_line_ = (next_line_ + 1) % kLines;
   uid_t user = line.turns.front();
   line.turns.pop_front();
   auto found = line.jobs.find(user);
@@ -263,7 +283,7 @@ void Spill::work() {
     if (job == nullptr) {
       if (wake_.wait_for(lock, kBufferPatience) == std::cv_status::no_timeout) continue;
       buffer.empty();
-      wake_.wait(lock, [this] { return stopping_ || !lines_[0].turns.empty() || !lines_[1].turns.empty(); });
+      wake_.wait(lock, [this] { return stopping_ || has_work(); });
       continue;
     }
     lock.unlock();
@@ -320,6 +340,11 @@ void Spill::deliver() {
     under_way_ -= static_cast<uint32_t>(finished.size());
   }
   for (auto& job : finished) {
+    if (job->kind == Kind::kErase) {
+      // Nothing stays of a time when memory was short.
+      job->file->live -= job->range.size;
+      if (job->file->live == 0 && job->file == last_file_) last_file_.reset();
+    }
     if (job->done && !job->wanted.expired()) job->done(job->code, job->text);
     job.reset();
   }

@@ -4,7 +4,7 @@
 // what is dropped is punched out, and a file goes with its last copy. Pieces of kPiece bytes have a checksum each, kept
 // here. Files are read and written past the page cache (O_DIRECT): memory is short when this is used.
 //
-// Users have turns, a piece each; reading back and writing have turns as well, so neither waits for all of the other. A
+// Users have turns, a piece each; reading back, writing and giving up have turns as well, so none waits for all of another. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
 #pragma once
 
@@ -112,9 +112,11 @@ class Spill {
 
   [[nodiscard]] int find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset);
   [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out);
+  [[nodiscard]] int reserve(File& file, uint64_t end);
   void submit(std::shared_ptr<Job> job);
   void start();
   void work();
+  [[nodiscard]] bool has_work() const;
   [[nodiscard]] std::shared_ptr<Job> take_piece(uint64_t& at, uint64_t& size);
   static int do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer);
   void deliver();
@@ -129,7 +131,8 @@ class Spill {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  Line lines_[2];  // reading back; everything else
+  static constexpr uint32_t kLines = 3;
+  Line lines_[kLines];  // reading back; writing; giving up pages and room
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;
   std::vector<std::shared_ptr<Job>> finished_;

@@ -63,6 +63,14 @@ uint64_t descriptors_for_sessions() {
   return limit.rlim_cur > 2 * kReserve ? limit.rlim_cur - kReserve : limit.rlim_cur / 2;
 }
 
+constexpr int64_t kShortNs = 1'000'000'000;  // so long after memory was wanted it counts as short
+
+// What is made free beyond what is asked for, while memory is short.
+uint64_t spare_room(const Budget& budget) {
+  constexpr uint64_t kMost = uint64_t{1} << 30;
+  return std::min(budget.limit() / 8, kMost);
+}
+
 // What objects may take of the disk.
 uint64_t disk_for_objects(const Config& config) {
   if (config.spill_max != 0) return config.spill_max;
@@ -369,14 +377,25 @@ void Tarnd::for_each_payer(const Budget& budget, Fn fn) const {
 // to disk. A tenant who is at his own limit disturbs nobody else.
 void Tarnd::on_memory_wanted(const Budget& full, uint64_t missing) {
   for_each_payer(full, [](Session& session) { session.reclaim(); });
+  short_until_ns_ = os::now_ns() + kShortNs;
   if (spill_.why_off() == nullptr) return move_to_disk(full, missing);
   if (!std::exchange(said_why_off_, true)) log(Level::kInfo, "objects cannot leave memory: %s", spill_.why_off());
 }
 
-// Who has most begins. A little more than is missing, so that the next request finds room.
+// While memory is short, the room for the next requests is made before they come: the disk works while they fill what they
+// got. Memory that is full and read stays as it is.
+void Tarnd::on_memory_taken(const Budget& budget) {
+  if (os::now_ns() >= short_until_ns_ || spill_.why_off() != nullptr) return;
+  for (const Budget* b = &budget; b != nullptr; b = b->parent()) {
+    uint64_t room = b->limit() - std::min(b->used(), b->limit());
+    if (room < spare_room(*b)) return move_to_disk(*b, 0);
+  }
+}
+
+// Who has most begins. More than is missing, so that the next request finds room.
 void Tarnd::move_to_disk(const Budget& full, uint64_t missing) {
-  constexpr uint64_t kMoreShare = 16;
-  uint64_t wanted = missing + full.limit() / kMoreShare;
+  uint64_t room = full.limit() - std::min(full.used(), full.limit());
+  uint64_t wanted = missing + spare_room(full) - std::min(room, spare_room(full));
   std::vector<Session*> payers;
   for_each_payer(full, [&](Session& session) {
     wanted -= std::min(wanted, session.mover().bytes_leaving());

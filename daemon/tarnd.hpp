@@ -77,6 +77,7 @@ class Tarnd final : public Session::Owner {
 
   void on_session_ended(Session& session) override;
   void on_memory_wanted(const Budget& full, uint64_t missing) override;
+  void on_memory_taken(const Budget& budget) override;
   [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
 
  private:
@@ -140,6 +141,7 @@ class Tarnd final : public Session::Owner {
   Closer closer_;  // gives back to the budgets above what those below leave to it
   Spill spill_;
   bool said_why_off_ = false;
+  int64_t short_until_ns_ = 0;  // memory was wanted not long ago
   SpawnLink spawn_;
   Prefaulter prefaulter_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;

@@ -52,26 +52,26 @@ static char *chunk_of(size_t size)
   return data;
 }
 
-/* A store of --size bytes is filled, and as much again put: that is how fast objects leave. Then what is in memory goes,
+/* A store of --size bytes is filled, and twice as much put: that is how fast objects leave. Then what is in memory goes,
  * and the rest is read: that is how fast they come. */
 void bench_spill(Bench *bench)
 {
   char note[96];
-  int64_t limit = measure_option_int(bench->argc, bench->argv, "--size", 512 << 20);
+  int64_t limit = measure_option_int(bench->argc, bench->argv, "--size", 1 << 30);
   size_t size = (size_t)limit / kChunks / 4096 * 4096;
-  size_t first = kChunks - 3, count = first + kChunks;
+  size_t first = kChunks - 3, more = 2 * kChunks, count = first + more;
   char *data = chunk_of(size);
   host_start(&host, limit);
   bench_open_at(bench, host.address, 1);
   for (size_t i = 0; i < first; ++i) put(bench, data, size, i);
   int64_t begin_ns = measure_now_ns();
   for (size_t i = first; i < count; ++i) put(bench, data, size, i);
-  double rate = (double)(kChunks * size) * 1e9 / (double)(measure_now_ns() - begin_ns);
-  snprintf(note, sizeof note, "%d objects of %zu MiB into a full store of %lld", kChunks, size >> 20, (long long)limit >> 20);
+  double rate = (double)(more * size) * 1e9 / (double)(measure_now_ns() - begin_ns);
+  snprintf(note, sizeof note, "%zu objects of %zu MiB into a full store of %lld", more, size >> 20, (long long)limit >> 20);
   measure_print("spill.bw", rate, "B/s", note);
   /* The last ones are those in memory. */
-  for (size_t i = kChunks - 1; i < count; ++i) bench_check(tarn_release(bench->client, objects[i]), "tarn_release");
-  size_t away = kChunks - 4;
+  for (size_t i = more - 1; i < count; ++i) bench_check(tarn_release(bench->client, objects[i]), "tarn_release");
+  size_t away = kChunks - 4; /* that much has room at once */
   begin_ns = measure_now_ns();
   for (size_t i = 0; i < away; ++i) get(bench, i);
   rate = (double)(away * size) * 1e9 / (double)(measure_now_ns() - begin_ns);

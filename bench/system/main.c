@@ -18,7 +18,7 @@
  *   release.other          the same when the owner of the memory is the worker
  *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
  *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
- *   spill                  spill.bw and restore.bw: out of a full store of --size bytes (512 MiB), and back
+ *   spill                  spill.bw and restore.bw: out of a full store of --size bytes (1 GiB), and back
  *   overcommit             the most memory, by the limit, while four times --size bytes (2 GiB) go through it
  *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
  *                          tarnd has all back

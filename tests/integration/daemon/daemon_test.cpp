@@ -207,16 +207,14 @@ TEST(Daemon, ASlabCanBeReadByOthersAndNotWritten) {
   client.close();
 }
 
-TEST(Daemon, ALargeSlabComesWarmToo) {
+TEST(Daemon, ALargeSlabComesWithItsMemory) {
   FakeClient client;
   client.open();
   Message granted = client.request_slab(32 * kMiB, 10);
   ASSERT_EQ(granted.type, Type::kSlabGranted);
-  os::Mapping slab;
-  ASSERT_EQ(os::Mapping::map(granted.descriptors[0], 32 * kMiB, os::Access::kReadWrite, slab), 0);
-  std::vector<unsigned char> resident(32 * kMiB / os::kPageSize);
-  ASSERT_EQ(mincore(slab.data(), slab.size(), resident.data()), 0);
-  for (unsigned char page : resident) ASSERT_EQ(page & 1, 1);
+  struct stat status;
+  ASSERT_EQ(fstat(granted.descriptors[0].get(), &status), 0);
+  EXPECT_EQ(static_cast<uint64_t>(status.st_blocks) * 512, 32 * kMiB);
   client.close();
 }
 

@@ -103,7 +103,7 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
       Fd file;
       ASSERT_EQ(os::memfd_create("test", size, file), 0);
       SharedFd shared = share(std::move(file));
-      prefaulter.prepare(0, wanted, {shared, 0, size, -1}, [&, shared, size](int code, const std::string&) {
+      prefaulter.prepare(0, wanted, {shared, 0, size, -1, true}, [&, shared, size](int code, const std::string&) {
         EXPECT_EQ(code, 0);
         os::Mapping mapping;
         ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
@@ -127,7 +127,7 @@ TEST(Prefaulter, LeavesAloneWhatIsBeforeTheBeginning) {
   Fd file;
   ASSERT_EQ(os::memfd_create("test", 8 * os::kPageSize, file), 0);
   SharedFd shared = share(std::move(file));
-  prefaulter.prepare(0, wanted, {shared, 2 * os::kPageSize, 3 * os::kPageSize, 0},
+  prefaulter.prepare(0, wanted, {shared, 2 * os::kPageSize, 3 * os::kPageSize, 0, true},
                      [](int code, const std::string&) { EXPECT_EQ(code, 0); });
   struct stat status {};
   fstat(shared->get(), &status);
@@ -147,7 +147,7 @@ TEST(Prefaulter, PutsPagesOnTheNodeThatWasAskedFor) {
   Fd file;
   ASSERT_EQ(os::memfd_create("test", 4 * os::kPageSize, file), 0);
   SharedFd shared = share(std::move(file));
-  prefaulter.prepare(0, wanted, {shared, 0, 2 * os::kPageSize, 0}, [](int code, const std::string&) { EXPECT_EQ(code, 0); });
+  prefaulter.prepare(0, wanted, {shared, 0, 2 * os::kPageSize, 0, true}, [](int code, const std::string&) { EXPECT_EQ(code, 0); });
   os::Mapping mapping;
   ASSERT_EQ(os::Mapping::map(*shared, 4 * os::kPageSize, os::Access::kRead, mapping), 0);
   unsigned long nodes[16] = {};
@@ -166,7 +166,7 @@ TEST(Prefaulter, TellsWhatWentWrong) {
   ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
   ASSERT_EQ(os::memfd_seal_size(file), 0);
   int code = 0;
-  prefaulter.prepare(0, wanted, {share(std::move(file)), 0, 2 * os::kPageSize, -1}, [&](int got, const std::string& text) {
+  prefaulter.prepare(0, wanted, {share(std::move(file)), 0, 2 * os::kPageSize, -1, true}, [&](int got, const std::string& text) {
     code = got;
     EXPECT_FALSE(text.empty());
   });
@@ -180,7 +180,7 @@ TEST(Prefaulter, MayEndWithWorkLeft) {
   for (int i = 0; i < 4; ++i) {
     Fd file;
     ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
-    prefaulter.prepare(0, wanted, {share(std::move(file)), 0, uint64_t{8} << 20, -1}, [](int, const std::string&) { FAIL(); });
+    prefaulter.prepare(0, wanted, {share(std::move(file)), 0, uint64_t{8} << 20, -1, true}, [](int, const std::string&) { FAIL(); });
   }
 }
 
@@ -193,7 +193,7 @@ TEST(Prefaulter, GivesEachUserATurnAndSkipsWhatNobodyWantsAnyMore) {
     Fd file;
     EXPECT_EQ(os::memfd_create("test", mebibytes << 20, file), 0);
     SharedFd shared = share(std::move(file));
-    prefaulter.prepare(user, std::move(token), {shared, 0, mebibytes << 20, -1}, [&, number](int, const std::string&) {
+    prefaulter.prepare(user, std::move(token), {shared, 0, mebibytes << 20, -1, true}, [&, number](int, const std::string&) {
       done.push_back(number);
       if (done.size() == 3) loop.stop();
     });
