@@ -95,12 +95,8 @@ Spill::~Spill() {
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   // Copies that jobs hold submit one more each when they go: nobody does those any more, and the files end here.
-  auto drop = [this](std::vector<std::shared_ptr<Job>> jobs) { jobs.clear(); };
-  drop(std::exchange(finished_, {}));
-  for (Line& line : lines_) {
-    auto jobs = std::exchange(line.jobs, {});
-    jobs.clear();
-  }
+  std::exchange(finished_, {}).clear();
+  for (Line& line : lines_) std::exchange(line.jobs, {}).clear();
 }
 
 // ---- The disk --------------------------------------------------------------------------------

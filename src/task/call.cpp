@@ -9,13 +9,19 @@
 
 namespace tarn::task {
 
-int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments) {
-  char message[kCallMessageSizeMax];
-  vsnprintf(message, sizeof message, format, arguments);
+void forget_error(tarn_call& call) {
   free(call.error_type);
   free(call.error_message);
   free(call.error_task);
+  call.error_type = nullptr;
+  call.error_message = nullptr;
   call.error_task = nullptr;
+}
+
+int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments) {
+  char message[kCallMessageSizeMax];
+  vsnprintf(message, sizeof message, format, arguments);
+  forget_error(call);
   // Without memory for its words, the error still has its code.
   call.error_type = type == nullptr ? nullptr : strndup(type, kCallMessageSizeMax - 1);
   call.error_message = strdup(message);

@@ -55,6 +55,9 @@ namespace tarn::task {
 [[gnu::format(printf, 4, 5)]] int fail_call(tarn_call& call, int code, const char* type, const char* format, ...);
 int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments);
 
+// Takes the words of the error away.
+void forget_error(tarn_call& call);
+
 // Makes room for a result of `size` bytes, in the call or in an object.
 [[nodiscard]] int result_buffer(tarn_call& call, size_t size, void*& data);
 

@@ -20,6 +20,8 @@ namespace tarn::task {
 namespace {
 
 constexpr int kPausesPerLook = 32;
+constexpr int64_t kRoomPatienceNs = 30'000'000'000;  // of a task whose arguments find no room in memory; docs/limits.md
+constexpr uint32_t kRoomPauseUs = 250'000;  // about what 200 MB take from a disk
 // A batch of hints is taken at once when they together last no longer than this: taking is then a
 // small part of the work, and a long task cannot hold up the ones behind it.
 constexpr uint64_t kShortBatchTicks = 50'000;  // some tens of microseconds on anything
@@ -278,7 +280,7 @@ bool Executor::run(uint32_t id) {
                           "argument or result types of the caller (%08x) are not those of the task (%08x)",
                           record.signature, call.definition->signature);
   } else {
-    code = read_arguments(call, record, undo.payload, owner);
+    code = get_arguments(call, record, undo.payload, owner);
     if (code == 0) code = call.definition->fn(&call);
     if (os::fork_count != call.forks) [[unlikely]]
       leave_forked_child(*call.definition);
@@ -290,9 +292,8 @@ bool Executor::run(uint32_t id) {
     if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   }
-  unpin_arguments(call);  // before the submitter can know, and let go of them
+  drop_arguments(call);  // before the submitter can know, and let go of them
   finish_run(call, record, mine, owner, code);
-  if (call.args != call.inline_args) free(call.args);
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
   return true;
 }
@@ -307,9 +308,30 @@ int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
   return 0;
 }
 
-void Executor::unpin_arguments(tarn_call& call) {
+// Objects that have left memory find no room while other tasks have theirs: this one then lets go of what it has, so that
+// the others get on, and comes again; not at once, nor all at the same time, or nobody would have all of his.
+int Executor::get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  int64_t end = 0;
+  for (uint32_t window_us = kRoomPauseUs;; window_us = std::min(window_us * 2, 8 * kRoomPauseUs)) {
+    int code = read_arguments(call, record, payload, owner);
+    if (code != TARN_E_STORE_FULL && code != TARN_E_QUOTA) [[likely]]
+      return code;
+    if (end == 0) end = os::now_ns() + kRoomPatienceNs;
+    if (os::now_ns() > end) return code;
+    drop_arguments(call);
+    forget_error(call);
+    usleep(static_cast<useconds_t>((os::ticks() ^ uint64_t{view_.self} << 7) % 1021 * window_us / 1021));
+  }
+}
+
+void Executor::drop_arguments(tarn_call& call) {
   for (size_t i = 0; i < call.pinned_count; ++i) store_.unpin_resolved(call.pinned[i]);
   if (call.pinned != call.inline_pinned) free(call.pinned);
+  if (call.args != call.inline_args) free(call.args);
+  call.pinned_count = 0;
+  call.pinned = call.inline_pinned;
+  call.arg_count = 0;
+  call.args = call.inline_args;
 }
 
 int Executor::read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
@@ -444,9 +466,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
     write_error(call, record, code);
     outcome = kFailed;
   }
-  free(call.error_type);
-  free(call.error_message);
-  free(call.error_task);
+  forget_error(call);
   finish(space, record, mine, outcome);
 }
 

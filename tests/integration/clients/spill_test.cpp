@@ -56,6 +56,12 @@ int check(tarn_call* call) {
   return tarn_call_return(call, &good, sizeof good);
 }
 
+int add_up(tarn_call* call) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < tarn_call_arg_count(call); ++i) sum += *static_cast<const uint64_t*>(tarn_call_arg(call, i).data);
+  return tarn_call_return(call, &sum, sizeof sum);
+}
+
 int crash(tarn_call*) {
   raise(SIGKILL);
   return 0;
@@ -64,6 +70,7 @@ int crash(tarn_call*) {
 const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("make", make);
   (void)tarn_task_define("check", check);
+  (void)tarn_task_define("add_up", add_up);
   (void)tarn_task_define("crash", crash);
 });
 
@@ -176,6 +183,23 @@ TEST_F(SpillClient, TasksGetTheirArgumentsBackAndResultsLeaveToo) {
       EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed));
     }
     EXPECT_EQ(0, tarn_future_release(client, results[seed]));
+  }
+}
+
+TEST_F(SpillClient, TasksWhoseArgumentsDoNotFitAtOnceRunOneAfterTheOther) {
+  tarn_client* client = connect(2);
+  std::vector<tarn_object> objects;
+  for (uint64_t seed = 0; seed < 8; ++seed) objects.push_back(put(client, 96 * kMiB, seed));
+  std::vector<tarn_future> futures(4);
+  for (size_t i = 0; i < 4; ++i) {
+    const tarn_arg args[] = {tarn_arg_object(objects[2 * i]), tarn_arg_object(objects[2 * i + 1])};
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("add_up"), args, 2, nullptr, &futures[i])) << tarn_last_error();
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    tarn_bytes sum{};
+    ASSERT_EQ(0, tarn_result(client, futures[i], kLong, &sum)) << tarn_last_error();
+    EXPECT_EQ((4 * i + 1) * 0x9e3779b97f4a7c15u, *static_cast<const uint64_t*>(sum.data));
+    EXPECT_EQ(0, tarn_future_release(client, futures[i]));
   }
 }
 
