@@ -37,6 +37,7 @@ struct Config {
   uint64_t spill_max = 0;  // bytes of the disk. 0: `spill_share` of what is free there at start
   double spill_share = 0.5;
   uint64_t tenant_spill_max = 0;  // 0: spill_max
+  uint32_t memory_keep_s = 30;      // how long empty slabs are kept after a session last wanted memory
   uint32_t memory_wait_s = 10;      // how long a request waits for memory that is on its way back
 
   uint32_t sessions_max = 256;

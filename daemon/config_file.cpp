@@ -112,6 +112,8 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) { r.size_or_share(n, r.config.spill_max, r.config.spill_share); }},
     {{"memory", "spill_per_tenant", "size", ""},
      [](Reader& r, const toml::node& n) { r.config.tenant_spill_max = r.size(n); }},
+    {{"memory", "keep", "1 to 86400", "30"},
+     [](Reader& r, const toml::node& n) { r.config.memory_keep_s = static_cast<uint32_t>(r.number(n, 1, 86'400)); }},
     {{"memory", "wait", "1 to 30", "10"},
      [](Reader& r, const toml::node& n) { r.config.memory_wait_s = static_cast<uint32_t>(r.number(n, 1, kMemoryWaitMax)); }},
     {{"limits", "sessions", "1 to 4096", "256"},

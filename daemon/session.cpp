@@ -248,6 +248,7 @@ void Session::end(const char* reason) {
   ending_ = true;
   log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
   for (Lane& lane : lanes_) lane.restart.reset();
+  idle_timer_.reset();
   for (auto& [index, member] : members_) {
     member->asks.reset();
     for (auto& [number, slab] : member->slabs) slab.wanted.reset();

@@ -133,6 +133,7 @@ struct SessionServices {
   uint32_t host_epoch;
   bool is_private;
   uint32_t spin_budget_ns;
+  int64_t keep_ns;  // how long empty slabs are kept
   uint32_t slabs_max;
   uint32_t workers_max;
 };
@@ -285,6 +286,7 @@ class Session {
   Budget& descriptors_;
   Budget& in_flight_;  // descriptors that no member has received yet
   int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory
+  Loop::Timer idle_timer_;    // when it has wanted none for long
   Charge descriptor_charge_;
   std::string name_;
   std::map<uint32_t, std::string> task_names_;  // by number, for the tools

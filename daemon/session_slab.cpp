@@ -106,6 +106,8 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
   owner_.on_memory_taken(*budget_);
+  // Once, so that a session that sleeps goes on sleeping.
+  idle_timer_ = services_.loop.call_at(os::now_ns() + services_.keep_ns, [this] { reclaim(); });
   uint32_t owner = from.index();
   // While it is wanted its owner is there, with the index it had.
   services_.prefaulter.prepare(

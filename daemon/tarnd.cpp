@@ -225,6 +225,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
                            host_epoch_,
                            is_private_,
                            spin_budget_ns(),
+                           int64_t{config_.memory_keep_s} * 1'000'000'000,
                            config_.session_slabs_max,
                            config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,

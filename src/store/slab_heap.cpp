@@ -6,6 +6,7 @@
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "base/poison.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::store {
@@ -60,6 +61,7 @@ SlabHeap::~SlabHeap() {
   for (uint32_t at = first_slab_; at != 0;) {
     Slab& slab = slabs_[at - 1];
     at = slab.next;
+    unpoison(slab.base, slab.page_count * kPage);
     slab.map.reset();
   }
 }
@@ -94,6 +96,7 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   if (first_slab_ != 0) slabs_[first_slab_ - 1].previous = number + 1;
   first_slab_ = number + 1;
   bytes_ += pages * kPage;
+  poison(base, pages * kPage);
   count_free(slab, static_cast<int64_t>(pages));
   insert_run(number, 0, slab.page_count);
   if (!is_giant) next_slab_ = std::min(next_slab_ * 2, kSlabMax);
@@ -126,6 +129,7 @@ bool SlabHeap::find_free_slab(uint64_t keep, uint32_t& number) const {
 void SlabHeap::drop_slab(uint32_t number) {
   Slab& slab = slabs_[number];
   TARN_ASSERT(slab.base != nullptr && slab.free_pages + slab.abandoned_pages == slab.page_count);
+  unpoison(slab.base, slab.page_count * kPage);  // whatever is mapped there next
   for (uint32_t page = 0; page < slab.page_count; page += slab.pages[page].run)
     if (slab.pages[page].tag == kFreeRun) remove_run(number, page);
   if (is_spent(slab)) --spent_slabs_;
@@ -290,6 +294,7 @@ int SlabHeap::alloc_small(uint64_t size, Place& out, bool hard_pressed) {
   span.free[word] &= span.free[word] - 1;
   uint64_t within = uint64_t{word * 64 + bit} * kTable.by_number[size_class].units * kUnit;
   out = {span.slab, span.first_page * kPage + within, span.base + within};
+  unpoison(out.data, size);
   if (--span.free_count == 0) unlink_span(partial_[size_class] - 1);
   return 0;
 }
@@ -303,6 +308,7 @@ void SlabHeap::free_small(uint32_t index, uint64_t offset) {
   uint32_t word = slot / 64;
   TARN_ASSERT(slot * c.units == unit && (span.free[word] & bit) == 0);
   span.free[word] |= bit;
+  poison(span.base + uint64_t{slot} * c.units * kUnit, c.units * kUnit);
   span.hint = std::min(span.hint, static_cast<uint8_t>(word));
   if (span.free_count++ == 0) link_span(index);
   // One span of a class stays, so that an object made and freed again and again costs no more.
@@ -337,6 +343,7 @@ int SlabHeap::alloc(uint64_t size, Place& out, bool hard_pressed) {
   uint32_t page;
   if (pages > UINT32_MAX || !alloc_run(static_cast<uint32_t>(pages), hard_pressed, slab, page)) return kNeedSlab;
   out = {slab, page * kPage, slabs_[slab].base + page * kPage};
+  unpoison(out.data, size);
   return 0;
 }
 
@@ -349,6 +356,7 @@ void SlabHeap::free(uint32_t number, const std::byte* data) {
   if (at.tag >= kFirstSpan) [[likely]]
     return free_small(at.tag - kFirstSpan, offset);
   TARN_ASSERT(at.tag == kUsedRun && offset % kPage == 0);
+  poison(data, at.run * kPage);
   free_run(number, page, at.run);
 }
 
@@ -357,6 +365,7 @@ void SlabHeap::abandon(uint32_t number, const std::byte* data) {
   auto page = static_cast<uint32_t>(static_cast<uint64_t>(data - slab.base) / kPage);
   TARN_ASSERT(page < slab.page_count && slab.pages[page].tag == kUsedRun);
   uint32_t pages = slab.pages[page].run;
+  poison(data, pages * kPage);
   slab.pages[page].tag = kAbandonedRun;
   slab.pages[page + pages - 1].tag = kAbandonedRun;
   slab.abandoned_pages += pages;

@@ -2,7 +2,8 @@
 //
 // All metadata is in private memory, so no crash of anybody corrupts it, and slabs hold nothing but
 // bytes of objects. Up to 32 KiB: size classes, cut from spans of pages; above: runs of whole pages,
-// best fit, coalesced with their neighbours at once. Everything is aligned to 64 bytes.
+// best fit, coalesced with their neighbours at once. Everything is aligned to 64 bytes. Under the address sanitizer
+// what is not allocated is poisoned, and so is what an allocation is rounded up by.
 //
 // Not thread-safe: the owner's lock guards it.
 #pragma once

@@ -2,10 +2,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <string>
 #include <vector>
 
 #include "support/own_daemon.hpp"
@@ -192,6 +195,43 @@ TEST_F(Memory, OfABusyWorkerIsBounded) {
   const tarn_future naps[] = {submit("nap", 0), submit("nap", 0)};
   put_and_release(9, 10 * kMiB);
   for (tarn_future each : naps) expect_result(each, 0);
+}
+
+// Slabs go back to the kernel as a whole when nothing is in them and nobody has asked for memory for long: also those of
+// workers, which sleep, and without a call of the client for its workers.
+TEST(MemoryKeep, EmptySlabsGoAfterAWhile) {
+  tarn::test::OwnDaemon daemon("[memory]\nper_client = \"256MiB\"\nspill_directory = \"\"\nkeep = 1");
+  tarn_client* client = daemon.connect(2);
+  ASSERT_NE(nullptr, client);
+  uint64_t size = 40 * kMiB;
+  const tarn_arg arg = tarn_arg_value(&size, sizeof size);
+  std::vector<tarn_future> futures(4);
+  for (tarn_future& future : futures)
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("make_bytes"), &arg, 1, nullptr, &future)) << tarn_last_error();
+  for (tarn_future future : futures) {
+    tarn_bytes bytes;
+    ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  // Another client of the same user sees what is charged, by what it could have: nothing else says it from outside.
+  tarn_client_info info{};
+  info.size = sizeof info;
+  ASSERT_EQ(0, tarn_client_get_info(client, &info));
+  auto slabs_mapped = [&] {
+    uint64_t bytes = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(info.daemon_pid) + "/fd")) {
+      std::error_code error;
+      struct stat status;
+      if (std::filesystem::read_symlink(entry.path(), error).string().starts_with("/memfd:tarn-slab") &&
+          stat(entry.path().c_str(), &status) == 0)
+        bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+    return bytes;
+  };
+  EXPECT_GT(slabs_mapped(), 40 * kMiB);
+  for (int i = 0; i < 1000 && slabs_mapped() > 8 * kMiB; ++i) usleep(10'000);
+  EXPECT_LE(slabs_mapped(), 8 * kMiB);
+  tarn_close(client);
 }
 
 }  // namespace
