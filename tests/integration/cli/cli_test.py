@@ -97,6 +97,11 @@ def objects_show_who_holds_what(client: Client) -> None:
     assert answer["count"] >= 1 and answer["bytes"] >= 1 << 20
     largest = answer["objects"][0]
     assert largest["size"] == 1 << 20 and largest["state"] == "sealed" and largest["holders"] == [1]
+    assert largest["held_by"] == ["client"] and largest["pinned_by"] == [] and largest["where"] == "memory", largest
+    assert 0 <= largest["unused_s"] < 120, largest
+    # A small one stays in memory, so nobody pins it.
+    small = next(row for row in answer["objects"] if row["size"] == 1000)
+    assert small["pinned_by"] is None and small["unused_s"] is None and small["where"] == "memory", small
     assert any(slab["owner"] == 1 and slab["size"] >= 1 << 20 for slab in answer["slabs"])
 
 
@@ -110,11 +115,11 @@ def objects_and_memory_show_what_the_objects_say_they_are(client: Client) -> Non
     table = tarn("--address", client.address, "objects").stdout
     assert "TYPE" in table and "LABEL" in table and "part" in table and "\x1b" not in table and "\x9b" not in table
     types = {row["type"]: row for row in ask(client, "memory", "--by", "type")["memory"]}
-    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000}
+    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "on_disk": 0}
     assert types["string"]["bytes"] == 4096 and types[None]["bytes"] >= 1 << 20
     answer = ask(client, "memory", "--by", "label")
     labels = {row["label"]: row for row in answer["memory"]}
-    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000} and len(labels) == 3
+    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000, "on_disk": 0} and len(labels) == 3
     assert not answer["truncated"] and answer["schema"] == "tarn.memory/1"
     table = tarn("--address", client.address, "memory", "--by", "label").stdout
     assert "IN USE" in table and "part" in table and "\x1b" not in table
