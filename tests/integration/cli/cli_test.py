@@ -241,7 +241,7 @@ def doctor_has_an_opinion_on_everything(client: Client) -> None:
     answer = json.loads(done.stdout)
     assert answer["schema"] == "tarn.doctor/1" and done.returncode == (1 if answer["fail"] else 0)
     checks = {check["check"]: check for check in answer["checks"]}
-    for name in ("kernel", "cpuset", "cpu_quota", "memory_limit", "governor", "hugetlb", "memlock", "nofile", "versions"):
+    for name in ("kernel", "cpuset", "cpu_quota", "memory_limit", "governor", "hugetlb", "memlock", "nofile", "disk", "versions"):
         assert name in checks, name
     for check in checks.values():
         assert check["state"] == "ok" or (check["means"] and check["do"]), check

@@ -151,6 +151,10 @@ def a_disk_that_is_not_used_is_named() -> None:
         assert answer["disk_off"] == "/dev/shm lies in memory itself" and answer["disk_used"] == 0, answer
         assert {row["where"] for row in host.parts()} == {"memory"}
         assert "disk: not used: /dev/shm lies in memory itself" in host.run("memory")
+        # Whoever asks a doctor hears of it too.
+        done = subprocess.run([TARN, "doctor", "--address", host.address, "--json"], capture_output=True, text=True, check=False)
+        (disk,) = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "disk"]
+        assert disk["state"] == "warn" and "/dev/shm lies in memory itself" in disk["found"] and disk["do"], disk
 
 
 def main() -> None:
