@@ -86,13 +86,14 @@ std::string note_sessions(const Json& answer) {
   bool has_disk = text_in(answer, "disk_off").empty();
   std::string text;
   for (const Json& session : answer.value("sessions", Json::array())) {
-    std::string name = "session " + std::to_string(bytes_in(session, "session")) + ": ";
+    std::string session_name = "session " + std::to_string(bytes_in(session, "session"));
+    std::string name = session_name + ": ";
     if (std::string why = text_in(session, "disk_refused"); has_disk && !why.empty())
       text += name + "nothing goes to disk: " + why + "\n";
     uint64_t used = bytes_in(session, "memory_used");
     uint64_t pinned = bytes_in(session, "pinned");
     if (std::string full = text_in(session, "full"); !full.empty() && pinned >= used / 2)
-      text += name + "full (" + full + "); " + show_bytes(pinned) + " of its " + show_bytes(used) +
+      text += (full == session_name ? "" : name) + full + " may have no more; " + show_bytes(pinned) + " of its " + show_bytes(used) +
               " are pinned and cannot leave memory: `tarn objects` says by whom\n";
   }
   return text;
