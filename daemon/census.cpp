@@ -93,29 +93,23 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
   }
 }
 
-namespace {
-
-bool read_object(const std::byte* bytes, ObjectRow& out) {
-  constexpr size_t kLife = offsetof(store::ObjectRecord, life);
-  auto state = store::ObjectState::unpack(value_at<uint64_t>(bytes, kLife + offsetof(store::Holders, state)));
-  auto phase = static_cast<uint8_t>(state.phase);
-  auto bits = value_at<uint64_t>(bytes, kLife + offsetof(store::Holders, bits));
-  if (phase == 0 || phase >= kObjectPhases.size() || (bits & store::kDead) != 0) return false;
-  out.phase = phase;
-  out.size = value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, size));
-  out.holders = bits & ~store::kDaemonHolder;
-  auto place = store::ObjectPlace::unpack(value_at<uint64_t>(bytes, offsetof(store::ObjectRecord, place)));
-  out.slab = place.slab;
-  out.in_slab = place.slab != store::kNoSlab;
-  out.is_file = place.is_file;
-  out.type = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, type));
-  out.meta_size = value_at<uint32_t>(bytes, offsetof(store::ObjectRecord, meta_size));
-  out.offset = place.offset;
-  return true;
+void ObjectCensus::Sum::add(const ObjectRow& row) {
+  ++count;
+  if (row.where == ObjectRow::Where::kDisk) {
+    on_disk += row.size;
+    return;
+  }
+  bytes += row.size;
+  if (row.pins != 0) pinned += row.size;
 }
 
+namespace {
+
+// What takes no memory of ours does not push out what does.
+uint64_t rank(const ObjectRow& row) { return row.where == ObjectRow::Where::kFile ? 0 : row.size; }
+
 void keep_largest(ObjectCensus& census, uint32_t rows_max) {
-  std::ranges::stable_sort(census.rows, std::ranges::greater{}, &ObjectRow::size);
+  std::ranges::stable_sort(census.rows, std::ranges::greater{}, [](const ObjectRow& row) { return rank(row); });
   if (census.rows.size() <= rows_max) return;
   census.rows.resize(rows_max);
   census.complete = false;
@@ -128,10 +122,15 @@ void for_each_object(const Member& member, uint32_t session, CensusBudget& budge
   used = std::min({used, member.backed.objects, shm::kObjectRecordsMax});
   uint32_t count = budget.take(used);
   if (count < used) out.complete = false;
+  ObjectCheck check(member);
   for_each_record(member.segment_file, offsetof(shm::MemberSegment, object_records), count,
                   [&](uint32_t record, const std::byte* bytes) {
-                    ObjectRow row{session, member.index(), record, 0, 0, 0, 0, false, false, 0, 0, 0};
-                    if (!read_object(bytes, row)) return;
+                    ObjectRow row;
+                    row.session = session;
+                    row.owner = member.index();
+                    row.record = record;
+                    if (!read_object({bytes, shm::kRecordSize}, row)) return;
+                    check.check(row);
                     ++out.count;
                     out.bytes += row.size;
                     fn(row);
@@ -142,9 +141,7 @@ void for_each_object(const Member& member, uint32_t session, CensusBudget& budge
 
 void count_objects_of(const Member& member, CensusBudget& budget, ObjectCensus& out) {
   for_each_object(member, 0, budget, out, [&](const ObjectRow& row) {
-    ObjectCensus::Sum& sum = out.by_slab[row.in_slab ? row.slab : store::kNoSlab];
-    ++sum.count;
-    sum.bytes += row.size;
+    out.by_slab[row.in_slab ? row.slab : store::kNoSlab].add(row);
   });
 }
 
@@ -177,6 +174,10 @@ const Slab* slab_of(const Session& session, const ObjectRow& row) {
 std::string label_of(const Session& session, const ObjectRow& row) {
   const Slab* slab = row.meta_size == 0 ? nullptr : slab_of(session, row);
   if (slab == nullptr || slab->reader == nullptr) return "";
+  if (row.where == ObjectRow::Where::kDisk) {
+    auto moved = slab->moved.find(row.offset);
+    return moved == slab->moved.end() ? "" : moved->second->label;
+  }
   return read_label(*slab->reader, slab->size, {row.offset, row.size, row.meta_size});
 }
 
@@ -203,8 +204,7 @@ void group_objects(const Session& session, GroupBy by, CensusBudget& budget, Lab
         }
         found = out.sums.try_emplace(std::move(key)).first;
       }
-      ++found->second.count;
-      found->second.bytes += row.size;
+      found->second.add(row);
     });
   out.complete = out.complete && census.complete;
 }

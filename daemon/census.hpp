@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "object_label.hpp"
+#include "object_row.hpp"
 #include "session.hpp"
 
 namespace tarn::daemon {
@@ -60,30 +61,18 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
 
 inline constexpr std::array<std::string_view, 4> kObjectPhases = {"free", "creating", "offered", "sealed"};
 
-struct ObjectRow {
-  uint32_t session;
-  uint32_t owner;   // member whose memory it lies in
-  uint32_t record;
-  uint8_t phase;    // index into kObjectPhases
-  uint64_t size;    // bytes
-  uint64_t holders; // bit of each member below 62
-  uint32_t slab;    // of the owner
-  bool in_slab;     // an object of 0 bytes may be in none
-  bool is_file;
-  uint32_t type;       // its tag
-  uint32_t meta_size;  // of the block behind the payload
-  uint64_t offset;     // in the slab
-};
-
 struct ObjectCensus {
   uint64_t count = 0;
   uint64_t bytes = 0;
-  std::vector<ObjectRow> rows;  // the largest first
+  std::vector<ObjectRow> rows;  // the largest first, mapped files last
   bool complete = true;
 
   struct Sum {
     uint64_t count = 0;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0;    // in memory
+    uint64_t pinned = 0;   // of these
+    uint64_t on_disk = 0;  // bytes
+    void add(const ObjectRow& row);
   };
   std::map<uint32_t, Sum> by_slab;  // of one member; kNoSlab: in none. Filled by count_objects_of
 };

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "log.hpp"
+#include "object_label.hpp"
 #include "os/clock.hpp"
 #include "session.hpp"
 #include "store/object_meta.hpp"
@@ -209,6 +210,8 @@ uint64_t Mover::begin(const Candidate& candidate) {
   object->size = size;
   object->index = candidate.index;
   object->generation = candidate.generation;
+  if (image.meta_size != 0)
+    object->label = read_label(*slab->second.reader, slab->second.size, {place.offset, image.size, image.meta_size});
   MovedObject& moved = *object;
   slab->second.moved.emplace(place.offset, std::move(object));
   int r = services_.spill.save(

@@ -55,6 +55,7 @@ struct MovedObject {
   uint64_t size = 0;  // whole pages
   uint32_t index = 0;
   uint32_t generation = 0;
+  std::string label;        // lies with the bytes: for the tools, while those are away
   bool is_charged = true;  // for memory
   Phase phase = Phase::kNone;
   std::shared_ptr<Spill::Copy> copy;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -89,6 +90,16 @@ class Rows {
   bool truncated_ = false;
 };
 
+Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+
+// The disk where objects go while memory is short, of all tenants, as memory_used is.
+void add_disk(Json& answer, const Tarnd& daemon) {
+  answer["disk_used"] = daemon.disk().used();
+  answer["disk_limit"] = daemon.disk().limit();
+  answer["disk_directory"] = text_or_null(daemon.config().spill_directory);
+  answer["disk_off"] = text_or_null(daemon.why_disk_is_off());
+}
+
 Json status(const Tarnd& daemon, const Asker&) {
   uint64_t workers = 0;
   for (auto& [number, session] : daemon.sessions())
@@ -105,6 +116,7 @@ Json status(const Tarnd& daemon, const Asker&) {
   answer["slots"] = daemon.slots().size();
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
+  add_disk(answer, daemon);
   answer["spawn_service"] = daemon.has_spawn_service();
   return answer;
 }
@@ -239,7 +251,20 @@ void add_slabs(const Session& session, Rows& rows) {
   }
 }
 
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
+// The members of a set as people speak of them. A bit of nobody is shown as well: it keeps the object.
+Json names_of(const Session& session, uint64_t bits, bool and_tarnd) {
+  Json names = Json::array();
+  for (uint32_t index = 1; index < store::kHoldersMax; ++index) {
+    if ((bits >> index & 1) == 0) continue;
+    auto member = session.members().find(index);
+    const char* state = member == session.members().end()               ? "gone "
+                        : member->second->phase == Member::Phase::kDead ? "dead "
+                                                                        : "";
+    names.push_back(state + (index == shm::kClientMember ? "client" : "worker " + std::to_string(index)));
+  }
+  if (and_tarnd) names.push_back("tarnd");
+  return names;
+}
 
 Json type_of(uint32_t type) { return type == 0 ? Json() : Json(store::TypeText(type).text); }
 
@@ -256,21 +281,29 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
   answer["count"] = census.count;
   answer["bytes"] = census.bytes;
   Json rows = Json::array();
+  auto now_s = static_cast<uint32_t>(os::now_ns() / 1'000'000'000);
   for (const ObjectRow& each : census.rows) {
+    const Session& session = *daemon.sessions().at(each.session);
     Json row;
     row["session"] = each.session;
     row["owner"] = each.owner;
     row["record"] = each.record;
     row["state"] = kObjectPhases[each.phase];
     row["size"] = each.size;
+    row["where"] = text_or_null(std::string(name_of(each.where)));
     row["holders"] = holders_of(each.holders);
+    row["held_by"] = names_of(session, each.holders, each.is_moving);
+    // What cannot leave memory needs no pins and has none.
+    row["pinned_by"] = each.can_leave ? names_of(session, each.pins, false) : Json();
+    std::optional<uint32_t> unused = unused_s(each, now_s);
+    row["unused_s"] = unused ? Json(*unused) : Json();
     row["slab"] = each.in_slab ? Json(each.slab) : Json();
     row["file"] = each.is_file;
     row["type"] = type_of(each.type);
     row["label"] = Json();
     if (each.meta_size != 0) {
       if (labels.take()) {
-        row["label"] = text_or_null(label_of(*daemon.sessions().at(each.session), each));
+        row["label"] = text_or_null(label_of(session, each));
       } else {
         census.complete = false;
       }
@@ -286,9 +319,12 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
 // What a member has of the host's memory on one node.
 struct MemoryShare {
   uint64_t slabs = 0;
-  uint64_t size = 0;  // of the slabs
+  uint64_t size = 0;    // of the slabs, less what has left memory
   uint64_t objects = 0;
-  uint64_t bytes = 0;  // of the objects in them
+  uint64_t bytes = 0;   // of the objects in them that are in memory
+  uint64_t pinned = 0;  // of these: of objects that cannot leave it
+  uint64_t objects_on_disk = 0;
+  uint64_t on_disk = 0;  // bytes
 };
 
 std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& budget, bool& complete) {
@@ -300,11 +336,17 @@ std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& bud
     if (slab.is_file) continue;
     MemoryShare& share = by_node[slab.node];
     ++share.slabs;
-    share.size += slab.size;
-    // The slab that a record names is the tenant's word: objects of more than the slab are not believed.
+    share.size += slab.size - slab.bytes_away;
+    for (auto& [offset, object] : slab.moved) {
+      if (!is_on_disk(*object)) continue;
+      ++share.objects_on_disk;
+      share.on_disk += object->size;
+    }
+    // What the records say has been checked against the slab (object_row.hpp).
     if (auto found = census.by_slab.find(number); found != census.by_slab.end()) {
       share.objects += found->second.count;
-      share.bytes += std::min(found->second.bytes, slab.size);
+      share.bytes += found->second.bytes;
+      share.pinned += found->second.pinned;
     }
   }
   return by_node;
@@ -321,17 +363,41 @@ Json waiting(const MemoryQueue& queue) {
   return answer;
 }
 
+// The nearest of the budgets that a session is paid from in which next to nothing is left; nullptr: there is room.
+const Budget* full_budget(const Session& session) {
+  constexpr uint64_t kNextToNothing = 16;  // that part of the limit
+  for (const Budget* b = &session.budget(); b != nullptr; b = b->parent())
+    if (b->used() >= b->limit() - b->limit() / kNextToNothing) return b;
+  return nullptr;
+}
+
+Json session_memory(const Session& session, uint64_t pinned) {
+  const Budget* full = full_budget(session);
+  Json entry;
+  entry["session"] = session.number();
+  entry["memory_used"] = session.budget().used();
+  entry["memory_limit"] = session.budget().limit();
+  entry["pinned"] = pinned;
+  entry["full"] = full == nullptr ? Json() : Json(full->name());
+  entry["disk_refused"] = text_or_null(session.mover().why_not());
+  return entry;
+}
+
 Json memory(const Tarnd& daemon, const Asker& asker) {
   Json answer = with_schema("tarn.memory/1");
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
+  add_disk(answer, daemon);
   answer["waiting"] = waiting(daemon.memory_queue());
+  uint64_t pinned = 0;
+  Json by_session = Json::array();
   Rows rows(asker.rows_max);
   CensusBudget budget(kCensusRecordsMax);
   bool complete = true;
   for_each_session(daemon, asker, [&](const Session& session) {
     // Goes with the first row of the session.
     uint64_t waiting = daemon.memory_queue().waits_of(session.budget()).bytes;
+    uint64_t pinned_before = pinned;
     for (auto& [index, member] : session.members()) {
       auto by_node = memory_of(*member, budget, complete);
       // What its records take goes with its first row.
@@ -349,12 +415,19 @@ Json memory(const Tarnd& daemon, const Asker& asker) {
         row["size"] = share.size;
         row["objects"] = share.objects;
         row["bytes"] = share.bytes;
+        row["pinned"] = share.pinned;
+        row["objects_on_disk"] = share.objects_on_disk;
+        row["on_disk"] = share.on_disk;
+        pinned += share.pinned;
         row["records"] = std::exchange(records, 0);
         row["waiting"] = std::exchange(waiting, 0);
         rows.add(std::move(row));
       }
     }
+    by_session.push_back(session_memory(session, pinned - pinned_before));
   });
+  answer["pinned"] = pinned;
+  answer["sessions"] = std::move(by_session);  // as many as there may be sessions: no rows
   rows.finish(answer, "memory");
   if (!complete) answer["truncated"] = true;
   return answer;
@@ -379,6 +452,7 @@ Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by, const char* 
       row[key] = text_or_null(name);
       row["objects"] = sum.count;
       row["bytes"] = sum.bytes;
+      row["on_disk"] = sum.on_disk;
       rows.add(std::move(row));
     }
   });

@@ -101,7 +101,7 @@ Spill::~Spill() {
 
 // ---- The disk --------------------------------------------------------------------------------
 
-const char* Spill::why_off() {
+const char* Spill::why_off() const {
   if (!was_looked_at_) {
     was_looked_at_ = true;
     struct statfs status;
@@ -126,7 +126,7 @@ uint64_t Spill::disk_free(const std::string& directory) {
 }
 
 // A file without a name.
-int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) {
+int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) const {
   constexpr int kFlags = O_RDWR | O_CLOEXEC;
   Fd fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | O_DIRECT | kFlags, 0600)};
   // A file system without O_DIRECT says EINVAL.

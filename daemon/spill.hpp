@@ -71,7 +71,8 @@ class Spill {
   ~Spill();
 
   // Why nothing can be written at all: no directory, one that lies in memory, ...; nullptr if it can, as far as known.
-  [[nodiscard]] const char* why_off();
+  // Looked at once, when it is first asked for.
+  [[nodiscard]] const char* why_off() const;
   // How much room the disk behind `directory` has.
   [[nodiscard]] static uint64_t disk_free(const std::string& directory);
 
@@ -111,7 +112,7 @@ class Spill {
   };
 
   [[nodiscard]] int find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset);
-  [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out);
+  [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out) const;
   [[nodiscard]] int reserve(File& file, uint64_t end);
   void submit(std::shared_ptr<Job> job);
   void start();
@@ -123,8 +124,8 @@ class Spill {
 
   Loop& loop_;
   const std::string directory_;
-  std::string why_off_;
-  bool was_looked_at_ = false;
+  mutable std::string why_off_;
+  mutable bool was_looked_at_ = false;
   std::shared_ptr<File> last_file_;  // that has room at its end
   Fd event_;
   Loop::Watch watch_;

@@ -67,6 +67,11 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] const SlotTable& slots() const { return slots_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
   [[nodiscard]] const Budget& disk() const { return disk_; }
+  // Why no object can go there, whatever its session; or "".
+  [[nodiscard]] std::string why_disk_is_off() const {
+    const char* why = spill_.why_off();
+    return why == nullptr ? "" : why;
+  }
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] bool is_private() const { return is_private_; }
   [[nodiscard]] const MemoryQueue& memory_queue() const { return memory_queue_; }

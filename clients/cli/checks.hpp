@@ -44,6 +44,15 @@ using Findings = std::vector<Finding>;
 [[nodiscard]] Findings check_cpus(const Host& host);
 [[nodiscard]] Findings check_memory(const Host& host);
 [[nodiscard]] Findings check_kernel(const Host& host);
+// Where the objects of a daemon go while memory is short.
+struct DiskUse {
+  std::string directory;
+  std::string off;  // why nothing goes there; "": it does
+  uint64_t used;
+  uint64_t limit;
+};
+// `daemons` are those that answer; without one, what a private daemon would find.
+[[nodiscard]] Findings check_disk(const Host& host, const std::vector<DiskUse>& daemons);
 // The parts of Tarn itself; `daemon_versions` of the daemons that answer.
 [[nodiscard]] Findings check_versions(const std::vector<std::string>& daemon_versions);
 

@@ -26,21 +26,39 @@ Colour colour_of(Verdict verdict) {
 }
 
 // Having no daemon is nothing to complain about: a private one starts with its client.
-std::vector<std::string> daemon_versions(const Options& options) {
-  std::vector<std::string> versions;
+std::vector<Json> ask_daemons(const Options& options) {
+  std::vector<Json> answers;
   try {
     for (const Daemon& daemon : find_daemons(options.address))
-      versions.push_back(ask(daemon, "status", 0, options.timeout_ns()).value("version", "?"));
+      answers.push_back(ask(daemon, "status", 0, options.timeout_ns()));
   } catch (const CliError& error) {
     if (error.status == kUsage) throw;
   }
-  return versions;
+  return answers;
+}
+
+std::vector<DiskUse> disks_of(const std::vector<Json>& answers) {
+  auto text = [](const Json& answer, const char* key) {
+    return answer[key].is_string() ? answer[key].get<std::string>() : "";
+  };
+  std::vector<DiskUse> disks;
+  for (const Json& answer : answers) {
+    if (!answer.contains("disk_off") || !answer.contains("disk_directory")) continue;  // an older tarnd
+    uint64_t limit = answer.value("disk_limit", uint64_t{0});
+    uint64_t used = std::min(answer.value("disk_used", uint64_t{0}), limit);
+    disks.push_back({text(answer, "disk_directory"), text(answer, "disk_off"), used, limit});
+  }
+  return disks;
 }
 
 Findings examine(const Options& options) {
   Host host;
+  std::vector<Json> answers = ask_daemons(options);
+  std::vector<std::string> versions;
+  for (const Json& answer : answers) versions.push_back(answer.value("version", "?"));
   Findings all;
-  for (Findings part : {check_versions(daemon_versions(options)), check_kernel(host), check_cpus(host), check_memory(host)})
+  for (Findings part : {check_versions(versions), check_kernel(host), check_cpus(host), check_memory(host),
+                        check_disk(host, disks_of(answers))})
     std::ranges::move(part, std::back_inserter(all));
   return all;
 }
@@ -92,9 +110,10 @@ int run(const Options& options) {
 
 constinit const Verb kDoctorVerb = {
     "doctor", "what limits speed or safety on this host",
-    "Looks at the host as this process sees it: versions, kernel, CPUs and control groups, idle states, memory, limits. Each "
-    "line is ok, warn (it costs speed or safety) or fail (Tarn does not work), with what it means and what to do. It changes "
-    "nothing. Run it as the user, and in the control group, that the programs will have.",
+    "Looks at the host as this process sees it: versions, kernel, CPUs and control groups, idle states, memory, limits, and "
+    "whether objects can go to a disk when memory is short. Each line is ok, warn (it costs speed or safety) or fail (Tarn "
+    "does not work), with what it means and what to do. It changes nothing. Run it as the user, and in the control group, "
+    "that the programs will have.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

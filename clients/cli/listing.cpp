@@ -17,7 +17,7 @@ std::string plain(const Json& value) {
   if (value.is_null()) return "-";
   if (value.is_array()) {
     std::string list;
-    for (const Json& entry : value) list += (list.empty() ? "" : ",") + plain(entry);
+    for (const Json& entry : value) list += (list.empty() ? "" : entry.is_string() ? ", " : ",") + plain(entry);
     return list.empty() ? "-" : list;
   }
   return value.dump();
@@ -34,6 +34,8 @@ Cell make_cell(const Field& field, const Json& row) {
   auto found = row.find(field.key);
   if (found == row.end() || found->is_null()) return "-";
   if (field.kind == Field::Kind::kBytes && found->is_number_unsigned()) return show_bytes(found->get<uint64_t>());
+  if (field.kind == Field::Kind::kSeconds && found->is_number_unsigned())
+    return show_duration(static_cast<int64_t>(std::min<uint64_t>(found->get<uint64_t>(), UINT32_MAX)) * 1'000'000'000);
   std::string text = plain(*found);
   return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);
 }
@@ -105,7 +107,7 @@ void print_json(const Daemon& daemon, const Json& answer) {
 Table make_table(const std::vector<Field>& fields, const Json& rows) {
   std::vector<Table::Column> columns;
   for (const Field& field : fields) {
-    bool is_number = field.kind == Field::Kind::kNumber || field.kind == Field::Kind::kBytes;
+    bool is_number = field.kind != Field::Kind::kText && field.kind != Field::Kind::kState;
     columns.push_back({field.heading, is_number ? Align::kRight : Align::kLeft});
   }
   Table table(std::move(columns));

@@ -13,11 +13,13 @@ int run(const Options& options) {
                        {"record", "RECORD", Kind::kNumber},
                        {"state", "STATE", Kind::kState},
                        {"size", "SIZE", Kind::kBytes},
-                       {"holders", "HOLDERS", Kind::kText},
-                       {"slab", "SLAB", Kind::kNumber},
-                       {"file", "FILE", Kind::kText},
+                       {"where", "WHERE", Kind::kText},
+                       {"held_by", "HELD BY", Kind::kText},
+                       {"pinned_by", "PINNED BY", Kind::kText},
+                       {"unused_s", "UNUSED", Kind::kSeconds},
                        {"type", "TYPE", Kind::kText},
-                       {"label", "LABEL", Kind::kText}}},
+                       {"label", "LABEL", Kind::kText}},
+                      {"holders", "slab", "file"}},
                      options);
 }
 
@@ -25,9 +27,13 @@ int run(const Options& options) {
 
 constinit const Verb kObjectsVerb = {
     "objects", "who holds which data",
-    "Shows the objects of your sessions, the largest first: the member in whose memory each lies (1 is the client, workers "
-    "follow), its size, and which members hold it. An object is being written (creating), a result that nobody has looked at "
-    "(offered), or sealed; it is freed when its last holder releases it. TYPE and LABEL are what its maker said. With --json, `slabs` has the memory behind them.",
+    "Shows the objects of your sessions, the largest first, mapped files last: the member in whose memory each lies (1 is the "
+    "client, workers follow), its size, and where its bytes are: memory, disk or file. An object is being written (creating), a "
+    "result that nobody has looked at (offered), or sealed; it is freed when the last that HELD BY names has released it. PINNED "
+    "BY names those who use its bytes: it stays in memory until all of them have unpinned or released it; one that nobody pins "
+    "may go to the disk when memory is short. UNUSED is the time since it was made or somebody last unpinned it. Objects of up "
+    "to 32 KiB and mapped files have neither: they stay where they are. TYPE and LABEL are what its maker said. With "
+    "--json, `slabs` has the memory behind them.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

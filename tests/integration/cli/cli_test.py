@@ -97,6 +97,11 @@ def objects_show_who_holds_what(client: Client) -> None:
     assert answer["count"] >= 1 and answer["bytes"] >= 1 << 20
     largest = answer["objects"][0]
     assert largest["size"] == 1 << 20 and largest["state"] == "sealed" and largest["holders"] == [1]
+    assert largest["held_by"] == ["client"] and largest["pinned_by"] == [] and largest["where"] == "memory", largest
+    assert 0 <= largest["unused_s"] < 120, largest
+    # A small one stays in memory, so nobody pins it.
+    small = next(row for row in answer["objects"] if row["size"] == 1000)
+    assert small["pinned_by"] is None and small["unused_s"] is None and small["where"] == "memory", small
     assert any(slab["owner"] == 1 and slab["size"] >= 1 << 20 for slab in answer["slabs"])
 
 
@@ -110,11 +115,11 @@ def objects_and_memory_show_what_the_objects_say_they_are(client: Client) -> Non
     table = tarn("--address", client.address, "objects").stdout
     assert "TYPE" in table and "LABEL" in table and "part" in table and "\x1b" not in table and "\x9b" not in table
     types = {row["type"]: row for row in ask(client, "memory", "--by", "type")["memory"]}
-    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000}
+    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "on_disk": 0}
     assert types["string"]["bytes"] == 4096 and types[None]["bytes"] >= 1 << 20
     answer = ask(client, "memory", "--by", "label")
     labels = {row["label"]: row for row in answer["memory"]}
-    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000} and len(labels) == 3
+    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000, "on_disk": 0} and len(labels) == 3
     assert not answer["truncated"] and answer["schema"] == "tarn.memory/1"
     table = tarn("--address", client.address, "memory", "--by", "label").stdout
     assert "IN USE" in table and "part" in table and "\x1b" not in table
@@ -236,7 +241,7 @@ def doctor_has_an_opinion_on_everything(client: Client) -> None:
     answer = json.loads(done.stdout)
     assert answer["schema"] == "tarn.doctor/1" and done.returncode == (1 if answer["fail"] else 0)
     checks = {check["check"]: check for check in answer["checks"]}
-    for name in ("kernel", "cpuset", "cpu_quota", "memory_limit", "governor", "hugetlb", "memlock", "nofile", "versions"):
+    for name in ("kernel", "cpuset", "cpu_quota", "memory_limit", "governor", "hugetlb", "memlock", "nofile", "disk", "versions"):
         assert name in checks, name
     for check in checks.values():
         assert check["state"] == "ok" or (check["means"] and check["do"]), check

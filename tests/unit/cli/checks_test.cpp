@@ -140,5 +140,28 @@ TEST_F(ChecksTest, a_daemon_of_another_release_is_named) {
   EXPECT_NE(findings[0].found.find("tarnd 0.0.1"), std::string::npos);
 }
 
+TEST_F(ChecksTest, finds_a_daemon_whose_objects_cannot_leave_memory) {
+  auto check = [](const std::vector<DiskUse>& daemons) { return check_disk(Host(), daemons).at(0); };
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  const DiskUse good{"/var/tmp", "", kGiB, 10 * kGiB};
+  const DiskUse full{"/data", "", 10 * kGiB, 10 * kGiB};
+  const DiskUse off{"/dev/shm", "/dev/shm lies in memory\033[2J itself", 0, kGiB};
+  EXPECT_EQ(check({good}).verdict, Verdict::kOk);
+  EXPECT_EQ(check({good}).found, "/var/tmp, 1.0 GiB of 10.0 GiB used");
+  // One line for several: of the one that is worst off.
+  EXPECT_EQ(check({good, full}).verdict, Verdict::kWarn);
+  EXPECT_NE(check({good, full}).found.find("/data"), std::string::npos);
+  EXPECT_NE(check({good, full, off}).found.find("lies in memory"), std::string::npos);
+  EXPECT_EQ(check({off}).found.find('\033'), std::string::npos);
+  EXPECT_NE(check({off}).advice, "");
+  EXPECT_EQ(check({DiskUse{"/var/tmp", "", 0, 0}}).verdict, Verdict::kWarn);
+}
+
+TEST_F(ChecksTest, without_a_daemon_looks_where_a_private_one_would) {
+  Finding none = check_disk(Host("/nonexistent"), {}).at(0);
+  EXPECT_EQ(none.verdict, Verdict::kWarn);
+  EXPECT_NE(none.found.find("/var/tmp: No such file"), std::string::npos) << none.found;
+}
+
 }  // namespace
 }  // namespace tarn::cli
