@@ -478,6 +478,20 @@ TARN_API int tarn_get_many(tarn_client *client, const tarn_object *objects, size
  * objects[*done - 1] are released and the others are not. Thread-safe, does not block. Errors as tarn_release. Since 0.1. */
 TARN_API int tarn_release_many(tarn_client *client, const tarn_object *objects, size_t count, size_t *done);
 
+/* ---- Events ------------------------------------------------------------------------------------ */
+
+/* What a client can be told of; a mask is a sum of them. */
+enum tarn_event_kind {
+  TARN_EVENT_SEALED = 1,   /* an object was sealed by this process: by tarn_object_seal, or made sealed by any other call */
+  TARN_EVENT_FREED = 2,    /* an object that this process had made was freed, whoever was the last to hold it, or was dropped
+                              unsealed; it comes when this process learns of it. Not of results of tasks: workers make those. */
+  TARN_EVENT_SPILLED = 4,  /* the bytes of an object that this process holds have left memory for a disk */
+  TARN_EVENT_RESTORED = 8, /* they are back */
+  TARN_EVENT_PRESSURE = 16 /* memory is short: a request for memory of this session (of the client or its workers) waits for
+                              room, or was refused with TARN_E_STORE_FULL or TARN_E_QUOTA; or (`is_over`) for 0.2 s none
+                              waited or was refused any more. That is no promise for the next request. */
+};
+
 /* ---- Arrays ----------------------------------------------------------------------------------- */
 
 /* Types of elements. The numbers are those of the metadata, docs/formats/arrays.md. */

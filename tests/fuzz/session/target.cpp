@@ -194,7 +194,8 @@ class World {
                                      wire::Type::kGrow,        wire::Type::kRecovered,
                                      wire::Type::kReady,       wire::Type::kQuery,
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
-                                     wire::Type::kRestore,     wire::Type::kCopyDrop};
+                                     wire::Type::kRestore,     wire::Type::kCopyDrop,
+                                     wire::Type::kSubscribe};
     wire::Type type = kTypes[input.byte() % std::size(kTypes)];
     wire::Builder message(buffer.bytes, type, input.byte());
     switch (type) {
@@ -212,6 +213,9 @@ class World {
         message.body<wire::Extent>() = {member == 0 ? peer.member : member, input.byte(), input.number() * 4096};
         return transmit(peer.socket, message);
       }
+      case wire::Type::kSubscribe:
+        message.body<wire::Subscribe>().mask = input.byte() & 0x1e;  // others are garbage
+        return transmit(peer.socket, message);
       case wire::Type::kFileShare: {
         message.body<wire::SlabInfo>() = {0, 0, 1 + input.number(), -1, 1};
         Fd file{open(input.byte() % 4 != 0 ? "/proc/self/exe" : "/dev/null", O_RDONLY | O_CLOEXEC)};
