@@ -196,11 +196,12 @@ class World {
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
                                      wire::Type::kSubscribe};
-    wire::Type type = kTypes[input.byte() % std::size(kTypes)];
+    size_t choice = input.byte() % std::size(kTypes);
+    wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
     switch (type) {
       case wire::Type::kSlabRequest:
-        message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, 0};
+        message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, choice == 1 ? 1u : 0u};
         return transmit(peer.socket, message);
       case wire::Type::kSlabDrop: {
         uint8_t member = input.byte();
