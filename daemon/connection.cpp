@@ -125,6 +125,12 @@ void Connection::flush() {
     queue_.pop_front();
   }
   if (started_ && !cut_) watch_for(false);
+  if (std::exchange(wants_room_, false) && !cut_) owner_->on_room(*this);
+}
+
+void Connection::call_when_roomy() {
+  wants_room_ = true;
+  if (started_ && socket_.valid() && !cut_ && !retry_.armed()) watch_for(true);
 }
 
 void Connection::watch_for(bool writable) {

@@ -30,6 +30,8 @@ class Connection {
     // The other side has left, or was cut off because of `reason` (empty if it left). Comes once, and
     // not after close().
     virtual void on_closed(Connection& from, const std::string& reason) = 0;
+    // There is room again, as call_when_roomy was asked for. Comes once.
+    virtual void on_room(Connection&) {}
 
    protected:
     ~Owner() = default;
@@ -57,6 +59,11 @@ class Connection {
   void start();
 
   void send(wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
+
+  // Whether what is sent now is received soon: nothing waits here, and at most a quarter of the socket is taken. For what
+  // may be left out, so that a peer that does not read is not cut off for it.
+  [[nodiscard]] bool has_room() const { return queue_.empty() && socket_.valid() && !cut_ && os::socket_has_room(socket_); }
+  void call_when_roomy();
 
   // Whether it receives: what arrives meanwhile waits in the socket. A peer that has left is noticed all the same.
   void set_reading(bool reading);
@@ -100,6 +107,7 @@ class Connection {
   bool cut_ = false;
   bool reading_ = true;
   bool writing_ = false;  // waits to be writable
+  bool wants_room_ = false;
   std::deque<Queued> queue_;
   size_t queued_bytes_ = 0;
 };

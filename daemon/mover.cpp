@@ -208,6 +208,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
   object->slab = place.slab;
   object->offset = place.offset;
   object->size = size;
+  object->payload = image.size;
   object->index = candidate.index;
   object->generation = candidate.generation;
   if (image.meta_size != 0)
@@ -255,6 +256,7 @@ void Mover::finish_leaving(MovedObject& object, int code, const std::string& tex
     log(Level::kWarning, "session %u: the pages of an object do not go: %s", session_.number(), text.c_str());
   }
   object.enter(Phase::kAway);
+  tell(object, true);
   if (let_go(object.owner, object.index)) return abandon(object);
   if (!object.askers.empty()) ask_for_room(object);
 }
@@ -278,13 +280,16 @@ void Mover::handle_restore(Member& from, const wire::Extent& place, uint32_t ser
 
 void Mover::ask_for_room(MovedObject& object) {
   object.enter(Phase::kWaiting);
+  uint64_t size = object.size;
   services_.queue.submit({object.alive, &services_.memory, object.is_charged ? 0 : object.size, os::now_ns() + kPatienceNs,
                           os::kForever, [this, &object] { return try_to_return(object); },
                           [this, &object](int code) {
                             object.enter(Phase::kAway);
                             std::string text = session_.memory_refusal(code, object.size);
+                            session_.events().after_refusal(code, object.size);
                             answer(object, code, text);
                           }});
+  session_.events().after_request(size);
 }
 
 int Mover::try_to_return(MovedObject& object) {
@@ -312,6 +317,7 @@ void Mover::finish_returning(MovedObject& object, int code, const std::string& t
   }
   if (ObjectRecord* live = record(object.owner, object.index)) live->pins.come_back();
   answer(object, 0, "");
+  tell(object, false);
   (void)let_go(object.owner, object.index);
   forget(object);
 }
@@ -379,7 +385,18 @@ bool Mover::let_go(Member& owner, uint32_t index) {
   auto* records = reinterpret_cast<ObjectRecord*>(owner.records.data());
   store::push_returned(segment->returned_objects, [&](uint32_t i) -> shm::Word<uint32_t>& { return records[i].link; }, index);
   if (owner.phase == Member::Phase::kDead) session_.reclaim();
+  if (owner.is_client() && session_.events().wants(TARN_EVENT_FREED)) session_.events().tell_of_free();
   return true;
+}
+
+// Tells the client, if it holds the object, that it has left memory or is back. While tarnd holds it, too.
+void Mover::tell(MovedObject& object, bool is_away) {
+  bool was_away = std::exchange(object.is_told_away, is_away);
+  uint32_t kind = is_away ? TARN_EVENT_SPILLED : TARN_EVENT_RESTORED;
+  if (!session_.events().wants(kind) || was_away == is_away) return;
+  ObjectRecord* live = record(object.owner, object.index);
+  if (live == nullptr || object.generation == 0 || (live->life.bits.load(shm::kAcquire) & store::holder_bit(shm::kClientMember)) == 0) return;
+  session_.events().tell(kind, shm::make_id(object.owner.index(), object.index), object.generation, object.payload);
 }
 
 void Mover::forget(MovedObject& object) { slab_of(object).moved.erase(object.offset); }

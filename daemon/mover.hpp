@@ -55,8 +55,10 @@ struct MovedObject {
   uint64_t size = 0;  // whole pages
   uint32_t index = 0;
   uint32_t generation = 0;
-  std::string label;        // lies with the bytes: for the tools, while those are away
-  bool is_charged = true;  // for memory
+  uint64_t payload = 0;  // its bytes, without the rest of the last page and what the object says about itself
+  std::string label;     // lies with the bytes: for the tools, while those are away
+  bool is_charged = true;     // for memory
+  bool is_told_away = false;  // the client has been told, as far as it wants to be
   Phase phase = Phase::kNone;
   std::shared_ptr<Spill::Copy> copy;
   std::vector<Asker> askers;
@@ -122,6 +124,7 @@ class Mover {
   bool let_go(Member& owner, uint32_t index);
   void abandon(MovedObject& object);
   void forget(MovedObject& object);
+  void tell(MovedObject& object, bool is_away);
   void check_pages();
 
   Session& session_;

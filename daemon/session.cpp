@@ -44,6 +44,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
                                        TARN_E_STORE_FULL, &of_tenant.memory)),
       descriptors_(of_tenant.descriptors),
       in_flight_(of_tenant.in_flight),
+      events_(services.loop, services.memory_queue, *budget_),
       mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk}) {}
 
 Session::~Session() {
@@ -200,6 +201,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return mover_.handle_restore(from, packet.as<wire::Extent>(), packet.serial);
     case wire::Type::kCopyDrop:
       return mover_.handle_copy_drop(from, packet.as<wire::Extent>());
+    case wire::Type::kSubscribe:
+      return handle_subscribe(from, packet.as<wire::Subscribe>());
     case wire::Type::kGrow:
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
@@ -228,6 +231,11 @@ void Session::handle_task_names(Member& from, const wire::Packet& packet) {
   }
 }
 
+void Session::handle_subscribe(Member& from, const wire::Subscribe& wish) {
+  if (!from.is_client()) return reject(from, "SUBSCRIBE of a worker");
+  events_.subscribe(*from.connection, wish.mask);
+}
+
 const std::string* Session::task_name(uint32_t number) const {
   auto found = task_names_.find(number);
   return found == task_names_.end() ? nullptr : &found->second;
@@ -235,6 +243,7 @@ const std::string* Session::task_name(uint32_t number) const {
 
 void Session::handle_client_gone(const std::string& reason) {
   client_watch_.reset();
+  events_.stop();
   Member* client = find(shm::kClientMember);
   if (client->connection != nullptr) {
     client->connection->close();
@@ -246,6 +255,7 @@ void Session::handle_client_gone(const std::string& reason) {
 void Session::end(const char* reason) {
   if (ending_) return;
   ending_ = true;
+  events_.stop();
   log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
   for (Lane& lane : lanes_) lane.restart.reset();
   idle_timer_.reset();
@@ -390,6 +400,8 @@ void Member::on_closed(Connection&, const std::string& reason) {
   log(Level::kWarning, "worker process %d: %s", pid, reason.c_str());
   session_.kill_worker(*this);
 }
+
+void Member::on_room(Connection&) { session_.events().on_room(); }
 
 void Member::fill_order(SpawnOrder& order) { session_.fill_order(*this, order); }
 

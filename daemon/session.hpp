@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "connection.hpp"
+#include "event_feed.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
 #include "memory_queue.hpp"
@@ -71,6 +72,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
 
   void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
   void on_closed(Connection& from, const std::string& reason) override;
+  void on_room(Connection& from) override;
   void fill_order(SpawnOrder& order) override;
   void on_started(int32_t pid) override;
   void on_failed(int error, const std::string& text) override;
@@ -190,6 +192,8 @@ class Session {
   // Its objects that leave memory and come back.
   [[nodiscard]] Mover& mover() { return mover_; }
   [[nodiscard]] const Mover& mover() const { return mover_; }
+  // What its client is told.
+  [[nodiscard]] EventFeed& events() { return events_; }
 
   // Answers a request for a slab, a file, records or an object.
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
@@ -231,6 +235,7 @@ class Session {
   void welcome(Member& member, uint32_t serial);
   void handle(Member& from, const wire::Packet& packet, os::Received& received);
   void handle_task_names(Member& from, const wire::Packet& packet);
+  void handle_subscribe(Member& from, const wire::Subscribe& wish);
   void handle_client_gone(const std::string& reason);
   void broadcast(uint32_t except, wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});
   void announce(const Member& member, Member& to);
@@ -307,6 +312,7 @@ class Session {
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
 
+  EventFeed events_;
   Mover mover_;  // its objects go with the slabs of the members
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;

@@ -54,10 +54,13 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
     if (code == TARN_E_QUOTA && find_full(request.size) == nullptr &&  // there is memory, and no descriptors for it yet
         ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
       return;
-    refuse_slab(from, serial, code, memory_refusal(code, request.size).c_str());
+    std::string text = memory_refusal(code, request.size);
+    if (request.may_wait != 0) events_.after_refusal(code, request.size);  // the others have other ways
+    refuse_slab(from, serial, code, text.c_str());
   };
   services_.memory_queue.submit({from.asks, budget_.get(), os::round_up(request.size, os::kPageSize),
                                  may_wait ? now + kReclaimPatienceNs : now, latest, std::move(attempt), std::move(refuse)});
+  events_.after_request(request.size);
 }
 
 // The budget that has no room for `bytes`, or of which others wait for the rest; nullptr: none.

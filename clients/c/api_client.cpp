@@ -101,7 +101,7 @@ void prepare_process() {
   is_worker_process = true;
   auto client = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
   int r = client == nullptr ? fail(TARN_E_NO_MEMORY, "no memory for a worker") : 0;
-  if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr});
+  if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr, nullptr});
   if (r == 0) {
     const wire::Welcome& welcome = client->session.welcome();
     client->store.set_keep_free(uint64_t{welcome.keep_free_mib} << 20);
@@ -142,6 +142,8 @@ int worker_fd(int& fd) {
 void on_broken(void* context, int code, const char* text) {
   static_cast<tarn_client*>(context)->submitter.set_broken(code, text);
 }
+
+void on_event(void* context, const wire::Event& event) { static_cast<tarn_client*>(context)->events.add(event); }
 
 // For the tools only; names that do not fit are shown as numbers.
 int tell_task_names(client::Session& session) {
@@ -191,10 +193,11 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if (made == nullptr) return fail(TARN_E_NO_MEMORY, "no memory for a client");
   made->pid = getpid();
   if (int r = made->session.open(complete, complete.address, argc != nullptr ? *argc : 0,
-                                 argv != nullptr ? *argv : nullptr, {&made->store, on_broken, made.get()},
+                                 argv != nullptr ? *argv : nullptr, {&made->store, on_broken, on_event, made.get()},
                                  os::deadline_after(complete.timeout_ns));
       r < 0)
     return r;
+  made->events.set_event_fd(made->session.event_fd());
   const wire::Welcome& welcome = made->session.welcome();
   made->origin = uint64_t{static_cast<uint32_t>(welcome.daemon_pid)} << 32 | welcome.session;
   made->submitter.set_object_of(ref_of_argument, made.get());
@@ -224,9 +227,11 @@ int tarn_client_fd(tarn_client* client) {
 
 int tarn_client_dispatch(tarn_client* client) {
   if (int r = client::check_client(client); r < 0) return r;
-  // First what tarnd has to say, then the futures: those that finished are served, tarnd or not.
+  // First what tarnd has to say, then the futures and what happened here: those are served, tarnd or not. Futures before
+  // events: they clear the event descriptor that an event sets.
   int gone = client->session.poll();
   int called = client->submitter.dispatch(client, client->session.event_fd());
+  called += client->events.dispatch(*client);
   return called == 0 && gone < 0 ? gone : called;
 }
 

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include "events.hpp"
 #include "session.hpp"
 #include "store/store.hpp"
 #include "task/submitter.hpp"
@@ -13,6 +14,7 @@ struct tarn_client {
 
   pid_t pid = 0;
   uint64_t origin = 0;  // of its objects, as their handles name it
+  tarn::client::Events events;
   tarn::client::Session session;
   tarn::store::Store store;
   tarn::task::Submitter submitter;

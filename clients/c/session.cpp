@@ -264,6 +264,14 @@ int Session::say_task_names(std::span<const char> names) {
   return send(message.finish());
 }
 
+int Session::subscribe(uint32_t mask) {
+  Gate::Pass pass(gate_);
+  if (mask == subscribed_) return 0;
+  int r = tell(wire::Type::kSubscribe, wire::Subscribe{mask, 0});
+  if (r == 0) subscribed_ = mask;
+  return r;
+}
+
 int Session::say_ready() {
   Gate::Pass pass(gate_);
   wire::Buffer<sizeof(wire::Header)> buffer;
@@ -349,6 +357,9 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
       if (listeners_.broken != nullptr) listeners_.broken(listeners_.context, body.code, body.text);
       return 0;
     }
+    case wire::Type::kEvent:
+      if (listeners_.event != nullptr) listeners_.event(listeners_.context, packet.as<wire::Event>());
+      return 0;
     case wire::Type::kSlabGranted: {
       // To a request that nobody waits for any more, because it failed meanwhile.
       const auto& info = packet.as<wire::SlabInfo>();

@@ -29,6 +29,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   struct Listeners {
     store::Store* store = nullptr;
     void (*broken)(void* context, int code, const char* text) = nullptr;
+    void (*event)(void* context, const wire::Event& event) = nullptr;
     void* context = nullptr;
   };
 
@@ -46,6 +47,9 @@ class Session final : public task::SessionLink, public store::SlabSource {
 
   // Tells what the client's tasks are called: NUL-terminated, one behind the other.
   [[nodiscard]] int say_task_names(std::span<const char> names);
+
+  // Has tarnd tell the events in `mask` (TARN_EVENT_*, without SEALED), and no others.
+  [[nodiscard]] int subscribe(uint32_t mask);
 
   // A worker's orders to settle the records of the dead go there, from `poll`.
   void set_executor(task::Executor* executor) { executor_ = executor; }
@@ -114,6 +118,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   Fd poll_fd_;
   os::SpareDescriptors spares_;
   uint32_t serial_ = 0;
+  uint32_t subscribed_ = 0;
   std::atomic<bool> is_gone_{false};
   bool is_worker_ = false;
   Fd private_daemon_;  // pidfd of the spawn service started for us

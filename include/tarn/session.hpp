@@ -13,14 +13,18 @@
 #include <tarn/error.hpp>
 
 #include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace tarn {
 
 class session {
  public:
-  // Returns the record of a client that was just made. It is never freed: a few bytes for each
-  // client that a process makes.
+  // Returns the record of a client that was just made. It is never freed: some 100 bytes for
+  // each client that a process makes.
   static session& open(tarn_client* client) {
     auto* opened = new session(client);
     opened->next_ = newest_.load(std::memory_order_relaxed);
@@ -36,7 +40,30 @@ class session {
   }
 
   // Closes the client, if it is open. Since 0.1.
-  void close() noexcept { ::tarn_close(client_.exchange(nullptr, std::memory_order_acq_rel)); }
+  void close() noexcept {
+    ::tarn_close(client_.exchange(nullptr, std::memory_order_acq_rel));
+    static_cast<void>(exchange_event_function(nullptr));
+  }
+
+  using event_function = std::function<void(const tarn_event&)>;
+
+  // Keeps what on_event was given, and returns what was kept before. Since 0.1.
+  std::shared_ptr<event_function> exchange_event_function(
+      std::shared_ptr<event_function> next) noexcept {
+    const std::lock_guard lock(events_);
+    return std::exchange(event_function_, std::move(next));
+  }
+
+  // The callback of the C interface; `context` is the session. Since 0.1.
+  static void call_event_function(tarn_client*, const tarn_event* event, void* context) noexcept {
+    auto* self = static_cast<session*>(context);
+    std::shared_ptr<event_function> function;
+    {
+      const std::lock_guard lock(self->events_);
+      function = self->event_function_;  // which may replace itself while it runs
+    }
+    if (function != nullptr) (*function)(*event);
+  }
 
  private:
   explicit session(tarn_client* client) noexcept : client_(client) {}
@@ -45,6 +72,8 @@ class session {
   static inline constinit std::atomic<session*> newest_ = nullptr;
 
   std::atomic<tarn_client*> client_;
+  std::mutex events_;
+  std::shared_ptr<event_function> event_function_;  // guarded by events_
   session* next_ = nullptr;
 };
 

@@ -132,10 +132,11 @@ TARN_API void tarn_close(tarn_client *client);
  * code. Since 0.1. */
 TARN_API int tarn_client_fd(tarn_client *client);
 
-/* Runs the callbacks of futures that finished (tarn_future_then) in this thread and arms the
- * descriptor again. Does not block. Call it once before the first poll. Returns the number of
- * callbacks run, or a negative code: TARN_E_DAEMON_GONE when there is nothing left to run and the
- * daemon has left, so that nothing more will finish. Since 0.1. */
+/* Runs the callbacks of futures that finished (tarn_future_then), then those of the events that wait
+ * (tarn_client_on_event), in this thread, and arms the descriptor again. Does not block. Call it once
+ * before the first poll. Returns the number of callbacks run, or a negative code: TARN_E_DAEMON_GONE
+ * when there is nothing left to run and the daemon has left, so that nothing more will finish.
+ * Since 0.1. */
 TARN_API int tarn_client_dispatch(tarn_client *client);
 
 typedef struct tarn_client_info {
@@ -477,6 +478,55 @@ TARN_API int tarn_get_many(tarn_client *client, const tarn_object *objects, size
 /* tarn_release for `count` objects, in their order. Stops at the first error: `*done` is set in any case, objects[0] to
  * objects[*done - 1] are released and the others are not. Thread-safe, does not block. Errors as tarn_release. Since 0.1. */
 TARN_API int tarn_release_many(tarn_client *client, const tarn_object *objects, size_t count, size_t *done);
+
+/* ---- Events ------------------------------------------------------------------------------------ */
+
+/* What a client can be told of; a mask is a sum of them. */
+enum tarn_event_kind {
+  TARN_EVENT_SEALED = 1,   /* an object was sealed by this process: by tarn_object_seal, or made sealed by any other call */
+  TARN_EVENT_FREED = 2,    /* an object that this process had made was freed, whoever was the last to hold it, or was dropped
+                              unsealed; it comes when this process learns of it. Not of results of tasks: workers make those. */
+  TARN_EVENT_SPILLED = 4,  /* the bytes of an object that this process holds have left memory for a disk */
+  TARN_EVENT_RESTORED = 8, /* they are back */
+  TARN_EVENT_PRESSURE = 16 /* memory is short: a request for memory of this session (of the client or its workers) waits for
+                              room, or was refused with TARN_E_STORE_FULL or TARN_E_QUOTA; or (`is_over`) for 0.2 s none
+                              waited or was refused any more. That is no promise for the next request. */
+};
+
+typedef struct tarn_event {
+  size_t size;          /* sizeof(tarn_event) as the library knows it */
+  uint32_t kind;        /* enum tarn_event_kind, one of them */
+  uint32_t is_over;     /* PRESSURE: 0 when it begins, 1 when it is over; else 0 */
+  tarn_object object;   /* which one, as a whole and without a reference for the callback; PRESSURE: all zero. Of FREED it only
+                           says which one it was */
+  uint64_t bytes;       /* of the object; PRESSURE: that the request lacked when it began */
+  uint64_t lost;        /* so many events of any kind came before this one, and after the last that was told, and were dropped */
+  uint64_t reserved[4]; /* zero */
+} tarn_event;
+
+/* `event` is valid until the callback returns. Every function of this header may be called in it but tarn_close. */
+typedef void (*tarn_event_fn)(tarn_client *client, const tarn_event *event, void *context);
+
+/* Has `fn` called with `context` for each event whose kind is in `mask`, by tarn_client_dispatch in the thread that calls that;
+ * tarn_client_fd is readable while there are any. There is one callback for each client, which this replaces: events that wait
+ * and are in the new mask go to the new one. Mask 0 or `fn` NULL: none any more, and what waits is dropped. If another thread
+ * dispatches at the same time, the former callback may still be running when this returns. `context` stays the caller's.
+ *
+ * Each event is told at most once. Those of this process (SEALED, FREED) come in the order in which they happened, and so do
+ * those that the daemon tells (SPILLED, RESTORED, PRESSURE); one order of both there is not. An object that the program has
+ * released by the time of the dispatch is not told of as SPILLED or RESTORED. Events of what happened before this call are not
+ * told, but a request that waits for memory already begins a shortage if PRESSURE was not in the mask before.
+ *
+ * Who does not dispatch loses events, and holds up nobody: this process keeps the newest 1024 of them, the daemon what fits a
+ * quarter of the socket and the newest one; `lost` counts the others, and a shortage that is over by the time it could be told
+ * is not told. The newest PRESSURE event is never among the lost. After a loss tarn_object_exists and tarn_object_info tell
+ * what is so.
+ *
+ * Without a callback none of this costs anything: the daemon sends events only to those who asked for them. With one, a seal
+ * or release takes a lock more, and a system call if no event was waiting yet. Thread-safe, does not block.
+ * Errors: TARN_E_ARGUMENT (unknown bits in `mask`), TARN_E_NO_MEMORY, TARN_E_DAEMON_GONE; then there is no callback.
+ * Since 0.1. */
+TARN_API int tarn_client_on_event(tarn_client *client, uint32_t mask, tarn_event_fn fn, void *context);
 
 /* ---- Arrays ----------------------------------------------------------------------------------- */
 

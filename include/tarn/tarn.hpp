@@ -46,6 +46,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -207,9 +209,28 @@ class client {
   // Becomes readable (poll, epoll, select) when dispatch() has something to do. Since 0.1.
   [[nodiscard]] int fd() const { return detail::check(::tarn_client_fd(opened().handle())); }
 
-  // Resumes the coroutines whose futures are done, in this thread, and arms fd() again; call it
-  // once before the first poll. Does not block. Returns how many it resumed. Since 0.1.
+  // Resumes the coroutines whose futures are done, and calls what on_event was given for the events
+  // that wait, in this thread, and arms fd() again; call it once before the first poll. Does not
+  // block. Returns how many it resumed and called. Since 0.1.
   int dispatch() { return detail::check(::tarn_client_dispatch(opened().handle())); }
+
+  // Has dispatch() call function(event) for each event whose kind is in `mask`, a sum of
+  // TARN_EVENT_*; tarn_client_on_event says what each means and which can be lost. Replaces what was
+  // given before. It must not throw: an exception that leaves it ends the program. Does not block.
+  // Throws bad_argument, daemon_gone. Since 0.1.
+  void on_event(std::uint32_t mask, std::function<void(const tarn_event&)> function) {
+    static_cast<void>(opened());
+    if (mask == 0 || !function) return stop_events();
+    static_cast<void>(session_->exchange_event_function(
+        std::make_shared<session::event_function>(std::move(function))));
+    detail::check(::tarn_client_on_event(handle(), mask, &session::call_event_function, session_));
+  }
+
+  // No events any more. Since 0.1.
+  void stop_events() {
+    detail::check(::tarn_client_on_event(opened().handle(), 0, nullptr, nullptr));
+    static_cast<void>(session_->exchange_event_function(nullptr));
+  }
 
   // What is known about the session, in the C interface's words. Since 0.1.
   [[nodiscard]] tarn_client_info info() const {

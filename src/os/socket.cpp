@@ -250,6 +250,11 @@ uint64_t socket_unreceived(const Fd& socket) {
   return ioctl(socket.get(), SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<uint64_t>(bytes) : 0;
 }
 
+bool socket_has_room(const Fd& socket) {
+  pollfd look{socket.get(), POLLOUT, 0};  // Linux says so of a unix socket while that is the case
+  return ::poll(&look, 1, 0) == 1 && (look.revents & POLLOUT) != 0;
+}
+
 void socket_shut_down(const Fd& socket) { shutdown(socket.get(), SHUT_RDWR); }
 
 int socket_peer(const Fd& socket, PeerCredentials& out) {

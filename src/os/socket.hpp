@@ -61,6 +61,9 @@ class SpareDescriptors {
 // Bytes that were sent and that the other side has not received; 0 once it has closed its end.
 [[nodiscard]] uint64_t socket_unreceived(const Fd& socket);
 
+// Whether at most a quarter of what may lie unreceived in the socket does.
+[[nodiscard]] bool socket_has_room(const Fd& socket);
+
 // The other side finds the end behind what it has not received yet, and nothing more is sent or received here.
 void socket_shut_down(const Fd& socket);
 

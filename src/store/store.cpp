@@ -99,6 +99,12 @@ void Store::drop_spent_slabs() {
   }
 }
 
+void Store::set_listener(ObjectListener* listener, bool of_seals, bool of_frees) {
+  Gate::Pass pass(gate_);
+  of_seals_ = of_seals ? listener : nullptr;
+  of_frees_ = of_frees ? listener : nullptr;
+}
+
 // ---- Making objects --------------------------------------------------------------------------
 
 int Store::alloc_record(uint32_t& index) {
@@ -172,6 +178,8 @@ int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta
       copy(entry->data, data, size);
       entry->flags = ObjectTable::kIsSealed;
       record.life.seal(ref.generation);
+      if (of_seals_ != nullptr) [[unlikely]]
+        of_seals_->on_sealed(ref);
       out = ref;
       return 0;
     }
@@ -181,6 +189,8 @@ int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta
   Gate::Pass pass(gate_);
   entry->flags ^= ObjectTable::kIsBeingPut | ObjectTable::kIsSealed;
   table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
+  if (of_seals_ != nullptr) [[unlikely]]
+    of_seals_->on_sealed(ref);
   out = ref;
   return 0;
 }
@@ -209,6 +219,8 @@ int Store::seal(const ObjectRef& ref) {
   if ((entry->flags & ObjectTable::kIsSealed) != 0) return fail(TARN_E_STATE, "the object is sealed already");
   entry->flags |= ObjectTable::kIsSealed;
   table_.own_record(shm::id_index(ref.id)).life.seal(ref.generation);
+  if (of_seals_ != nullptr) [[unlikely]]
+    of_seals_->on_sealed({ref.id, ref.generation, 0, entry->size});
   wake_seal_waiters();
   return 0;
 }
@@ -251,6 +263,8 @@ int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
   record.life.reserve(holder_bit(self_));
   out = first_reference(index);
   record.life.seal(out.generation);
+  if (of_seals_ != nullptr) [[unlikely]]
+    of_seals_->on_sealed(out);
   return 0;
 }
 
@@ -416,6 +430,8 @@ void Store::free_own(uint32_t index) {
   ObjectRecord& record = table_.own_record(index);
   // Nobody holds it, so this does not change any more: not tarnd either is about to move it.
   bool is_away = (entry.flags & ObjectTable::kCanLeave) != 0 && record.pins.is_away();
+  if (of_frees_ != nullptr) [[unlikely]]
+    of_frees_->on_freed({shm::make_id(self_, index), entry.generation, 0, entry.size});
   record.life.recycle(entry.generation);
   table_.free(index);
   if ((entry.flags & ObjectTable::kIsFile) != 0) {
@@ -733,6 +749,8 @@ void Store::settle_dead() {
 void Store::settle() {
   Gate::Pass pass(gate_);
   settle_dead();
+  if (of_frees_ != nullptr) [[unlikely]]
+    take_back();
   if (!reclaim_.exchange(false, std::memory_order_relaxed)) return;
   take_back();
   heap_.trim();

@@ -60,6 +60,16 @@ class SlabSource {
   ~SlabSource() = default;
 };
 
+// Who is told what happens to objects that this process makes. Called behind the gate of the store, which it does not use.
+class ObjectListener {
+ public:
+  virtual void on_sealed(const ObjectRef& ref) = 0;
+  virtual void on_freed(const ObjectRef& ref) = 0;
+
+ protected:
+  ~ObjectListener() = default;
+};
+
 // Memory without a record, for the arguments of one task.
 struct Block {
   uint32_t slab;
@@ -78,6 +88,9 @@ class Store {
   [[nodiscard]] uint32_t session() const { return session_; }
   // How much memory in empty slabs is kept for later; before the first object.
   void set_keep_free(uint64_t bytes) { keep_free_ = bytes; }
+
+  // Who is told from now on, and of what.
+  void set_listener(ObjectListener* listener, bool of_seals, bool of_frees);
 
   // ---- Objects of this process. The caller gets one reference each. `meta`, if there is one, has been checked.
 
@@ -230,6 +243,8 @@ class Store {
   SlabHeap heap_;
   ObjectTable table_;
   Dead dead_[shm::kMembersMax] = {};
+  ObjectListener* of_seals_ = nullptr;  // who is told; nullptr: nobody
+  ObjectListener* of_frees_ = nullptr;
   uint32_t seal_waiters_ = 0;  // threads that sleep until something is sealed or dropped
   uint32_t seals_ = 0;         // counts that while there are any; they sleep on it
 };

@@ -42,6 +42,7 @@ enum class Type : uint16_t {
   kTaskNames = 11,  // client: what its tasks are called, for the tools
   kRestore = 12,    // an object that is away shall come back; whoever asks has pinned it
   kCopyDrop = 13,   // owner: an object that is away was freed
+  kSubscribe = 14,  // client: which events it wants to be sent
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -59,6 +60,7 @@ enum class Type : uint16_t {
   kWake = 45,     // to the client: somebody died or was stopped who may have been about to wake it
   kReclaim = 46,  // somebody needs memory: drop the slabs in which nothing is alive
   kRestored = 47,  // the answer to kRestore; or kSlabRefused
+  kEvent = 48,     // to a client that asked for it
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -132,6 +134,20 @@ struct Extent {       // kRestore, kCopyDrop: where an object lies that may be a
   uint32_t member;    // owner
   uint32_t slab;
   uint64_t offset;    // in bytes
+};
+
+struct Subscribe {
+  uint32_t mask;      // TARN_EVENT_*, without those of which tarnd knows nothing
+  uint32_t reserved;
+};
+
+struct Event {         // about an object, or about memory: then id and generation are 0
+  uint32_t kind;       // TARN_EVENT_*, one of them
+  uint32_t is_over;    // of a shortage
+  uint32_t id;
+  uint32_t generation;
+  uint64_t bytes;
+  uint64_t lost;       // events before this one that there was no room for
 };
 
 struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab are tarnd's to give: zero)

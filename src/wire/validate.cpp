@@ -14,6 +14,7 @@ static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(Refused) == 256 && sizeof(SlabRefused) == 256 && sizeof(Broken) == 512);
 static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
+static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
 static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
               sizeof(Reply) == 8);
@@ -27,6 +28,9 @@ constexpr int32_t kNodeMax = 1023;
 constexpr uint32_t kRecordsMax = 1u << 22;  // of a kind in one segment: more than any index can name
 constexpr int32_t kSignalMax = 64;
 constexpr int32_t kErrorMin = TARN_E_PROTOCOL;
+constexpr uint32_t kObjectEvents = TARN_EVENT_SPILLED | TARN_EVENT_RESTORED;  // that tarnd sends
+// A client that asked for FREED is woken when tarnd was the last to hold something.
+constexpr uint32_t kSubscribable = kObjectEvents | TARN_EVENT_PRESSURE | TARN_EVENT_FREED;
 
 // A message as it is looked at. Each `check` sets `why` to the first field that is wrong.
 struct Candidate {
@@ -120,6 +124,17 @@ void check_extent(Candidate& c) {
   c.descriptors(0);
 }
 
+void check_event(Candidate& c) {
+  const auto& m = c.packet.as<Event>();
+  bool is_pressure = m.kind == TARN_EVENT_PRESSURE;
+  c.check(is_pressure || ((m.kind & kObjectEvents) == m.kind && std::has_single_bit(m.kind)), "kind");
+  c.check(m.is_over <= (is_pressure ? 1u : 0u), "is_over");
+  c.check(!is_pressure || m.id == 0, "id");
+  c.check((m.generation == 0) == is_pressure, "generation");
+  c.check(m.bytes <= kSizeMax, "bytes");
+  c.descriptors(0);
+}
+
 void check_slab_info(Candidate& c, bool is_share) {
   const auto& m = c.packet.as<SlabInfo>();
   if (is_share) {
@@ -209,6 +224,14 @@ void check_body(Candidate& c) {
     case Type::kRestore:
     case Type::kCopyDrop:
       return check_extent(c);
+    case Type::kEvent:
+      return check_event(c);
+    case Type::kSubscribe: {
+      const auto& m = p.as<Subscribe>();
+      c.check((m.mask & ~kSubscribable) == 0, "mask");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
     case Type::kQuery: {
       const auto& m = p.as<Query>();
       c.check(ends_inside(m.what), "what");
@@ -304,6 +327,7 @@ constexpr Shape kShapes[] = {
     {Type::kTaskNames, From::kMember, sizeof(TaskNames), true, "TASK_NAMES"},
     {Type::kRestore, From::kMember, sizeof(Extent), false, "RESTORE"},
     {Type::kCopyDrop, From::kMember, sizeof(Extent), false, "COPY_DROP"},
+    {Type::kSubscribe, From::kMember, sizeof(Subscribe), false, "SUBSCRIBE"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -320,6 +344,7 @@ constexpr Shape kShapes[] = {
     {Type::kWake, From::kDaemon, 0, false, "WAKE"},
     {Type::kReclaim, From::kDaemon, 0, false, "RECLAIM"},
     {Type::kRestored, From::kDaemon, 0, false, "RESTORED"},
+    {Type::kEvent, From::kDaemon, sizeof(Event), false, "EVENT"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},

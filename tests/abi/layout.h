@@ -107,6 +107,15 @@ AT(tarn_arg_details, label, 32);
 AT(tarn_arg_details, metadata, 40);
 AT(tarn_arg_details, reserved, 56);
 
+SIZE(tarn_event, 96);
+AT(tarn_event, size, 0);
+AT(tarn_event, kind, 8);
+AT(tarn_event, is_over, 12);
+AT(tarn_event, object, 16);
+AT(tarn_event, bytes, 48);
+AT(tarn_event, lost, 56);
+AT(tarn_event, reserved, 64);
+
 SIZE(tarn_array_layout, 568);
 AT(tarn_array_layout, size, 0);
 AT(tarn_array_layout, dtype, 8);

@@ -194,12 +194,14 @@ class World {
                                      wire::Type::kGrow,        wire::Type::kRecovered,
                                      wire::Type::kReady,       wire::Type::kQuery,
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
-                                     wire::Type::kRestore,     wire::Type::kCopyDrop};
-    wire::Type type = kTypes[input.byte() % std::size(kTypes)];
+                                     wire::Type::kRestore,     wire::Type::kCopyDrop,
+                                     wire::Type::kSubscribe};
+    size_t choice = input.byte() % std::size(kTypes);
+    wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
     switch (type) {
       case wire::Type::kSlabRequest:
-        message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, 0};
+        message.body<wire::SlabRequest>() = {1 + input.number() * 4096, -1, choice == 1 ? 1u : 0u};
         return transmit(peer.socket, message);
       case wire::Type::kSlabDrop: {
         uint8_t member = input.byte();
@@ -212,6 +214,9 @@ class World {
         message.body<wire::Extent>() = {member == 0 ? peer.member : member, input.byte(), input.number() * 4096};
         return transmit(peer.socket, message);
       }
+      case wire::Type::kSubscribe:
+        message.body<wire::Subscribe>().mask = input.byte() & 0x1e;  // others are garbage
+        return transmit(peer.socket, message);
       case wire::Type::kFileShare: {
         message.body<wire::SlabInfo>() = {0, 0, 1 + input.number(), -1, 1};
         Fd file{open(input.byte() % 4 != 0 ? "/proc/self/exe" : "/dev/null", O_RDONLY | O_CLOEXEC)};

@@ -270,6 +270,29 @@ TEST_F(ClientTest, resumes_coroutines_in_dispatch) {
 }
 #endif
 
+TEST_F(ClientTest, tells_events_in_dispatch) {
+  std::vector<std::uint32_t> kinds;
+  tarn.dispatch();
+  tarn.on_event(TARN_EVENT_SEALED | TARN_EVENT_FREED, [&](const tarn_event& event) {
+    kinds.push_back(event.kind);
+    // What is running may replace itself.
+    if (event.kind == TARN_EVENT_FREED)
+      tarn.on_event(TARN_EVENT_SEALED, [&](const tarn_event&) { kinds.push_back(0); });
+  });
+  static_cast<void>(tarn.put("text"));
+  pollfd ready{tarn.fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&ready, 1, 10'000), 1);
+  EXPECT_EQ(tarn.dispatch(), 2);
+  EXPECT_EQ(kinds, (std::vector<std::uint32_t>{TARN_EVENT_SEALED, TARN_EVENT_FREED}));
+  static_cast<void>(tarn.put("text"));
+  EXPECT_EQ(tarn.dispatch(), 1);
+  EXPECT_EQ(kinds.back(), 0u);
+  tarn.stop_events();
+  static_cast<void>(tarn.put("text"));
+  EXPECT_EQ(tarn.dispatch(), 0);
+  EXPECT_THROW(tarn.on_event(1u << 30, [](const tarn_event&) {}), bad_argument);
+}
+
 TEST_F(ClientTest, can_go_before_what_it_made) {
   future<int> result = tarn.submit(add, 1, 2);
   object text = tarn.put("text");

@@ -130,6 +130,7 @@ std::vector<Sample> all_samples() {
              std::string("count\0lines\0", 12)),
       sample(Type::kRestore, From::kMember, 0, Extent{1, 2, 4096}),
       sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
+      sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
       sample(Type::kWelcome, From::kDaemon, 2, good_welcome()),
       sample(Type::kRefused, From::kDaemon, 0, refusal<Refused>()),
       sample(Type::kMemberAdded, From::kDaemon, 1, member(5, 0, 0, 4096)),
@@ -147,6 +148,8 @@ std::vector<Sample> all_samples() {
       empty_sample(Type::kWake, From::kDaemon),
       empty_sample(Type::kReclaim, From::kDaemon),
       empty_sample(Type::kRestored, From::kDaemon),
+      sample(Type::kEvent, From::kDaemon, 0, Event{TARN_EVENT_SPILLED, 0, 0, 5, 4096, 1}),
+      sample(Type::kEvent, From::kDaemon, 0, Event{TARN_EVENT_PRESSURE, 1, 0, 0, 4096, 0}),
       sample(Type::kSpawn, From::kDaemonToSpawn, 5, good_spawn(), groups + kArgv + kEnvironment),
       sample(Type::kKill, From::kDaemonToSpawn, 0, Kill{3, 9, 0}),
       sample(Type::kSpawned, From::kSpawn, 1, Spawned{3, 4, 0}),
@@ -296,6 +299,21 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   extent("member", [](Extent& e) { e.member = 0; });
   extent("slab", [](Extent& e) { e.slab = kSlabNumberMax + 1; });
   extent("offset", [](Extent& e) { e.offset = kSizeMax; });
+
+  expect_wrong<Subscribe>(Type::kSubscribe, From::kMember, 0, Subscribe{0, 0}, "", "mask",
+                          [](Subscribe& s) { s.mask = TARN_EVENT_SEALED; });
+  expect_wrong<Subscribe>(Type::kSubscribe, From::kMember, 0, Subscribe{0, 0}, "", "reserved",
+                          [](Subscribe& s) { s.reserved = 1; });
+  auto event = [](const char* field, const std::function<void(Event&)>& change) {
+    expect_wrong(Type::kEvent, From::kDaemon, 0, Event{TARN_EVENT_RESTORED, 0, 7, 5, 4096, 0}, "", field, change);
+  };
+  event("kind", [](Event& e) { e.kind = 0; });
+  event("kind", [](Event& e) { e.kind = TARN_EVENT_FREED; });
+  event("kind", [](Event& e) { e.kind = TARN_EVENT_SPILLED | TARN_EVENT_RESTORED; });
+  event("is_over", [](Event& e) { e.is_over = 1; });
+  event("generation", [](Event& e) { e.generation = 0; });
+  event("bytes", [](Event& e) { e.bytes = kSizeMax + 1; });
+  event("id", [](Event& e) { e.kind = TARN_EVENT_PRESSURE, e.generation = 0; });
 
   auto recovered = [](const char* field, const std::function<void(MemberInfo&)>& change) {
     expect_wrong(Type::kRecovered, From::kMember, 0, member(0, 0, 0, 0), "", field, change);
