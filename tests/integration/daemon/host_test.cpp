@@ -24,6 +24,8 @@
 #include "os/clock.hpp"
 #include "os/closer.hpp"
 #include "os/socket.hpp"
+#include "shm/member_segment.hpp"
+#include "store/object_record.hpp"
 #include "support/lingering_socket.hpp"
 #include "tarn/tarn.h"
 
@@ -468,6 +470,45 @@ std::string query(const Host& host, const char* what) {
   EXPECT_EQ(os::socket_receive(socket, buffer.bytes, received, os::deadline_after(kPatience)), 0);
   EXPECT_EQ(wire::parse({buffer.bytes, received.size}, 0, wire::From::kDaemon, packet), 0) << last_error();
   return {reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size()};
+}
+
+// A client writes records of objects that are larger than all there is, in its slab and in one that it does not have, that
+// tarnd would hold and that were used in a time to come. Expect: the tools believe what the slab holds, once, and no more.
+TEST(Host, ToolsBelieveNoMoreThanSlabsHold) {
+  Host host("[memory]\nlimit = \"64MiB\"\n");
+  host.start_daemon();
+  FakeClient::Options options = host.options();
+  options.workers = 0;
+  options.flags = TARN_INIT_NO_WORKERS;
+  FakeClient client(host.socket_path());
+  client.open(options);
+  auto slab = client.request_slab(1 << 20, 1).as<wire::SlabInfo>();
+  client.send(Type::kGrow, 2, wire::Grow{0, 1000, 0, 0});
+  ASSERT_GE(client.expect(Type::kGrown).as<wire::Grow>().objects, 4u);
+  constexpr uint32_t kCount = 4;
+  uint64_t records[kCount][shm::kRecordSize / 8] = {};
+  for (uint32_t i = 0; i < kCount; ++i) {
+    records[i][0] = store::ObjectState{1, store::Phase::kSealed, 0}.pack();
+    records[i][1] = 0b10 | store::kDaemonHolder;
+    records[i][2] = 0b10 | store::kAway;
+    records[i][3] = UINT32_MAX;  // used_at
+    records[i][5] = store::ObjectPlace{i < 3 ? slab.slab : slab.slab + 7, false, 0}.pack();
+    records[i][6] = i == 0 ? UINT64_MAX : uint64_t{1} << 40;
+  }
+  int segment = client.segment_file().get();
+  ASSERT_EQ(pwrite(segment, records, sizeof records, offsetof(shm::MemberSegment, object_records)),
+            static_cast<ssize_t>(sizeof records));
+  ASSERT_EQ(pwrite(segment, &kCount, sizeof kCount, offsetof(shm::MemberSegment, objects_used)),
+            static_cast<ssize_t>(sizeof kCount));
+  std::string objects = query(host, "objects");
+  EXPECT_NE(objects.find("\"count\":4,\"bytes\":1048576,"), std::string::npos) << objects;
+  EXPECT_NE(objects.find("\"size\":1048576,\"where\":\"memory\",\"holders\":[1],\"held_by\":[\"client\"],"
+                         "\"pinned_by\":[\"client\"],\"unused_s\":0,"), std::string::npos) << objects;
+  EXPECT_NE(objects.find("\"size\":0,\"where\":null,"), std::string::npos) << objects;
+  std::string memory = query(host, "memory");
+  EXPECT_NE(memory.find("\"bytes\":1048576,\"pinned\":1048576,\"objects_on_disk\":0,\"on_disk\":0"), std::string::npos) << memory;
+  client.hang_up();
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }
 
 void request_and_wait(FakeClient& client, uint64_t size, uint32_t serial) {
