@@ -21,6 +21,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "disk_load.hpp"
 #include "inspect.hpp"
 #include "load.hpp"
 #include "store_load.hpp"
@@ -109,6 +110,7 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
       while (alive && !input_closed()) alive = load.step();
     } else {
       for (int i = 0; alive && i < 12; ++i) alive = load.step();
+      if (alive) alive = pass_through_disk(client, seed, verdict);
     }
     if (alive) alive = load.finish();
     check_journal(load, alive, verdict);
