@@ -145,6 +145,7 @@ void set_memory(Config& config) {
 int run_private(const Options& options) {
   Loop loop;
   Config config;
+  config.memory_max = planned_memory();
   set_memory(config);
   // hwloc would cost more than the rest of the start.
   Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kSysfs), true);

@@ -182,7 +182,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
   ObjectRecord* live = record(owner, candidate.index);
   // What tarnd holds it is moving already; taken once more, it would be let go of once too often.
   if (live == nullptr || (live->life.bits.load(shm::kAcquire) & store::kDaemonHolder) != 0) return 0;
-  if (live->life.take(candidate.generation, shm::kDaemonMember) != store::Holders::Taken::kHeld) return 0;
+  if (!take(owner, candidate.index, candidate.generation)) return 0;
   RecordImage image;
   memcpy(&image, static_cast<const void*>(live), sizeof image);
   store::ObjectPlace place = store::ObjectPlace::unpack(image.place);
@@ -295,7 +295,7 @@ void Mover::ask_for_room(MovedObject& object) {
 int Mover::try_to_return(MovedObject& object) {
   bool was_charged = object.is_charged;
   if (int r = charge(object); r < 0) return r;
-  if (!take(object)) {
+  if (!take(object.owner, object.index, object.generation)) {
     if (!was_charged) give_back(object);
     object.enter(Phase::kAway);
     answer(object, TARN_E_NO_OBJECT, kFreed);
@@ -371,22 +371,30 @@ void Mover::answer(MovedObject& object, int code, const std::string& text) {
 }
 
 // Whether the object is still there; tarnd holds it then.
-bool Mover::take(MovedObject& object) {
-  ObjectRecord* live = record(object.owner, object.index);
-  return live != nullptr && live->life.take(object.generation, shm::kDaemonMember) == store::Holders::Taken::kHeld;
+bool Mover::take(Member& owner, uint32_t index, uint32_t generation) {
+  ObjectRecord* live = record(owner, index);
+  if (live == nullptr) return false;
+  auto taken = live->life.take(generation, shm::kDaemonMember);
+  // The next object of the record, which tarnd held up by mistake for a moment, and all others let go of in that.
+  if (taken == store::Holders::Taken::kGoneAndFreed) tell_freed(owner, index);
+  return taken == store::Holders::Taken::kHeld;
 }
 
-// tarnd does not hold the object any more. If nobody else did either, its owner hears of it; or, if that is dead, whoever
-// looks for what it left. Returns whether that is so.
+// tarnd does not hold the object any more. Returns whether nobody else did either.
 bool Mover::let_go(Member& owner, uint32_t index) {
   ObjectRecord* live = record(owner, index);
   if (live == nullptr || !live->life.drop(shm::kDaemonMember, shm::kDaemonMember)) return false;
+  tell_freed(owner, index);
+  return true;
+}
+
+// tarnd was the last to hold the object: its owner hears of it; or, if that is dead, whoever looks for what it left.
+void Mover::tell_freed(Member& owner, uint32_t index) {
   auto* segment = reinterpret_cast<shm::MemberSegment*>(owner.segment.data());
   auto* records = reinterpret_cast<ObjectRecord*>(owner.records.data());
   store::push_returned(segment->returned_objects, [&](uint32_t i) -> shm::Word<uint32_t>& { return records[i].link; }, index);
   if (owner.phase == Member::Phase::kDead) session_.reclaim();
   if (owner.is_client() && session_.events().wants(TARN_EVENT_FREED)) session_.events().tell_of_free();
-  return true;
 }
 
 // Tells the client, if it holds the object, that it has left memory or is back. While tarnd holds it, too.
@@ -415,7 +423,8 @@ void Mover::check_pages() {
       for (auto& [offset, object] : slab.moved) {
         if (object->phase == Phase::kAbandoned) {
           services_.spill.discard(session_.identity().uid, object->alive, range_of(*object), nullptr);
-        } else if (object->phase == Phase::kAway && !object->is_charged && take(*object)) {
+        } else if (object->phase == Phase::kAway && !object->is_charged &&
+                   take(object->owner, object->index, object->generation)) {
           object->enter(Phase::kLeaving);  // not to be brought back, nor freed, while its pages go
           take_pages(*object);
         }

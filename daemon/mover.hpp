@@ -120,8 +120,9 @@ class Mover {
   void answer(MovedObject& object, int code, const std::string& text);
   [[nodiscard]] int charge(MovedObject& object);
   void give_back(MovedObject& object);
-  [[nodiscard]] bool take(MovedObject& object);
+  [[nodiscard]] bool take(Member& owner, uint32_t index, uint32_t generation);
   bool let_go(Member& owner, uint32_t index);
+  void tell_freed(Member& owner, uint32_t index);
   void abandon(MovedObject& object);
   void forget(MovedObject& object);
   void tell(MovedObject& object, bool is_away);

@@ -38,4 +38,9 @@ void kill_point() {
   kill(getpid(), signal_number);
 }
 
+uint64_t planned_memory() {
+  const char* bytes = secure_getenv("TARN_KILL_MEMORY");
+  return bytes == nullptr ? 0 : strtoull(bytes, nullptr, 10);
+}
+
 }  // namespace tarn

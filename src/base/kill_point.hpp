@@ -4,9 +4,12 @@
 //
 //   TARN_KILL=ROLE:N:SIGNAL:FILE    at the N-th point of a process of ROLE (client, worker, tarnd, spawn),
 //                                   send it SIGNAL (a number), once: by the process that makes FILE
+//   TARN_KILL_MEMORY=BYTES          the memory of a private tarnd, so little that objects leave it
 //
 // Nothing of this is in a normal build. Any thread may pass a point.
 #pragma once
+
+#include <cstdint>
 
 #ifdef TARN_KILL_POINTS
 
@@ -17,6 +20,9 @@ void set_kill_role(const char* role);
 
 void kill_point();
 
+// 0 if the test does not care.
+uint64_t planned_memory();
+
 }  // namespace tarn
 
 #define TARN_KILL_POINT() ::tarn::kill_point()
@@ -25,6 +31,7 @@ void kill_point();
 
 namespace tarn {
 inline void set_kill_role(const char*) {}
+inline uint64_t planned_memory() { return 0; }
 }  // namespace tarn
 
 #define TARN_KILL_POINT() ((void)0)

@@ -21,6 +21,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "disk_load.hpp"
 #include "inspect.hpp"
 #include "load.hpp"
 #include "store_load.hpp"
@@ -109,6 +110,7 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
       while (alive && !input_closed()) alive = load.step();
     } else {
       for (int i = 0; alive && i < 12; ++i) alive = load.step();
+      if (alive) alive = pass_through_disk(client, seed, verdict);
     }
     if (alive) alive = load.finish();
     check_journal(load, alive, verdict);
@@ -137,9 +139,11 @@ bool run_store_session(uint64_t seed, Verdict& verdict, std::chrono::steady_cloc
   init.size = sizeof init;
   init.timeout_ns = 20'000'000'000;
   if (int r = tarn_init(&client, nullptr, nullptr, &init); r < 0) {
-    // It is being started again, or its spawn service is.
+    // It is being started again, or its spawn service is; or the others have left no room for a session just now.
     bool is_away = r == TARN_E_DAEMON_GONE || r == TARN_E_NO_DAEMON || r == TARN_E_SYSTEM;
-    if (is_away && std::chrono::steady_clock::now() - last_seen < kAbsenceMax) {
+    bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+    if (is_full) say("full", 1);
+    if ((is_away || is_full) && std::chrono::steady_clock::now() - last_seen < kAbsenceMax) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
       return !input_closed();
     }

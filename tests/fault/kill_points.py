@@ -2,8 +2,9 @@
 """Kills or stops a process at its N-th operation on shared memory or its N-th message, for one N after the other.
 
 Needs a build with -Dkill_points=true (scripts/build kill). A client runs a fixed amount of everything with two workers and
-checks every result. If a worker is struck, the client must end as if nothing had happened; if tarnd or tarn-spawn is, it
-must end, too, with what it has or with TARN_E_DAEMON_GONE; whoever is struck, nothing may be left in the end.
+checks every result; memory is so small that objects go to the disk and come back. If a worker is struck, the client must
+end as if nothing had happened; if tarnd or tarn-spawn is, it must end, too, with what it has or with TARN_E_DAEMON_GONE;
+whoever is struck, nothing may be left in the end.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from harness import Run, note
 
 ROLES = ("worker", "client", "tarnd", "spawn")
 STOPPED_SECONDS_MAX = 0.06
+MEMORY = 24 << 20  # of tarnd: less than the client and its workers hold, so objects leave it and come back
 PAST_THE_END = 3  # runs in a row in which the point was not reached
 
 
@@ -41,7 +43,7 @@ class Driver:
             folder = Path(name)
             mark = folder / "struck"
             run = Run(self.client, ["once", str(self.random.getrandbits(32))],
-                      {"TARN_KILL": f"{role}:{number}:{int(by)}:{mark}"}, folder)
+                      {"TARN_KILL": f"{role}:{number}:{int(by)}:{mark}", "TARN_KILL_MEMORY": str(MEMORY)}, folder)
             assert run.process.stdin is not None
             run.process.stdin.close()
             wrong = self.watch(run, role, mark, by, then)

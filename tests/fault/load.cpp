@@ -153,6 +153,7 @@ void Load::submit_digest_of_objects() {
     if (!ok(tarn_get(client_, slice, &bytes), "get")) return;
     more.push_back(tarn_arg_object(slice));
     expected = add_digest(expected, digest(bytes));
+    if (!ok(tarn_object_unpin(client_, slice), "unpin")) return;
   }
   submit(kDigest, order, more, {{}, 0, Kind::kNumber, expected, 0, 0});
   for (tarn_object& slice : slices)
@@ -202,6 +203,7 @@ void Load::make_datum() {
     if (!ok(tarn_object_create(client_, datum.size, &datum.object, &data), "create")) return;
     if (datum.size != 0) memcpy(data, bytes.data(), bytes.size());
     if (!ok(tarn_object_seal(client_, datum.object), "seal")) return;
+    if (!ok(tarn_object_unpin(client_, datum.object), "unpin")) return;
   }
   data_.push_back(datum);
 }

@@ -2,7 +2,8 @@
 //
 // Objects come from the client (put; create and seal) and from workers (results, which outlive their makers); they are sliced,
 // held, passed to tasks, and read by both, and whoever reads one checks all of its bytes. The session is meant to be
-// small: now and then it is full, which is an outcome and no fault. Nothing in here fails because a worker or the spawn
+// small: most of what it holds is on the disk, and comes back to be read; now and then it is full, which is an outcome and
+// no fault. Nothing in here fails because a worker or the spawn
 // service was killed. Single-threaded.
 #pragma once
 
@@ -74,9 +75,10 @@ class StoreLoad {
   void slice_any();
   void pass_some();
   void take_one();
+  int cause_of(const Item& item, int code);
   void hold_result(const Item& item);
   void read(const Datum& datum);
-  void done_reading(const Datum& datum);
+  void done_reading(const Datum& datum);  // once after each tarn_get and tarn_object_create that is over
   void release(size_t at);
   void make_room();
   void check_apart();
@@ -85,6 +87,7 @@ class StoreLoad {
   std::mt19937_64 random_;
   Verdict& verdict_;
   bool is_greedy_;
+  size_t data_max_;
   std::vector<Datum> data_;
   std::vector<Item> items_;
   uint64_t next_id_;

@@ -2,7 +2,8 @@
 
 The clients (fault_client store) share the tarnd of a host, whose sessions are small. A client, a worker, tarnd or tarn-spawn
 is killed, ends by a fault, or is stopped and killed a moment later; what died is started again, and what it held must be
-given back meanwhile. Every now and then all clients end in order, and tarnd must hold nothing any more.
+given back meanwhile. Each tarnd has other limits, most of them so that objects leave memory for the disk and come back.
+Every now and then all clients end in order, and tarnd must hold nothing any more, neither in memory nor on the disk.
 """
 
 import contextlib
@@ -38,9 +39,20 @@ socket = "{folder}/tarnd.sock"
 spawn_socket = "{folder}/spawn.sock"
 log_level = "error"
 [memory]
-limit = "640MiB"
-per_client = "128MiB"
+limit = "{limit}MiB"
+per_client = "{per_client}MiB"
+spill_directory = "{spill_directory}"
+{spill_limit}
 """
+SPILL_DIRECTORY = "/var/tmp"  # a disk, where /tmp may be memory
+# How the tarnd of a while has it: how often, and MiB of the host, of a client, and of the disk (None: no limit; 0: no disk).
+SITUATIONS = [
+    (2, 640, 128, None),  # room for most
+    (4, 240, 48, None),   # for a third
+    (3, 100, 48, None),   # the host is short, not the client
+    (2, 240, 48, 40),     # the disk is small
+    (2, 400, 96, 0),      # nothing leaves memory
+]
 
 
 def ask(path: Path, what: str) -> dict | None:
@@ -76,6 +88,8 @@ class StoreStorm:
         self.due: list[tuple[float, int, int, int]] = []  # when, pid, its start time, signal
         self.services: dict[str, subprocess.Popen] = {}
         self.runs: list[Run] = []
+        self.disk_bytes = [0, 0]  # written and read by all tarnd so far, without the one that runs
+        self.disk_now = [0, 0]
         self.young_kills: list[float] = []
         self.session_seconds: list[float] = []  # from the death of a client until what it had is free
         self.object_seconds: list[float] = []   # from the last release in a living session until nothing is left of it
@@ -102,7 +116,6 @@ class StoreStorm:
         self.folder = folder
         self.path = folder / "tarnd.sock"
         self.log = (folder / "log").open("a")
-        (folder / "tarnd.toml").write_text(CONFIG.format(folder=folder))
         shm_before = harness.shared_memory_files()
         self.doomed: set[int] = set()
         self.dying: set[int] = set()  # services that were killed, and may not have ended yet
@@ -132,8 +145,19 @@ class StoreStorm:
             self.start("spawn", ["--service", "--listen", str(self.folder / "spawn.sock")])
             self.await_socket(self.folder / "spawn.sock")
         if "tarnd" not in self.services:
+            self.configure()
             self.start("tarnd", ["--config", str(self.folder / "tarnd.toml")])
             self.await_socket(self.path)
+
+    def configure(self) -> None:
+        _, limit, per_client, disk = self.random.choices(SITUATIONS, [weight for weight, *_ in SITUATIONS])[0]
+        (self.folder / "tarnd.toml").write_text(CONFIG.format(
+            folder=self.folder, limit=limit, per_client=per_client, spill_directory="" if disk == 0 else SPILL_DIRECTORY,
+            spill_limit=f'spill_limit = "{disk}MiB"' if disk else ""))
+        if self.verbose:
+            note(f"tarnd: limit {limit} MiB, per client {per_client} MiB, disk {disk}")
+        self.disk_bytes = [a + b for a, b in zip(self.disk_bytes, self.disk_now)]
+        self.disk_now = [0, 0]
 
     def await_socket(self, path: Path) -> None:
         end = time.monotonic() + START_SECONDS_MAX
@@ -269,7 +293,15 @@ class StoreStorm:
                 continue
             self.bury(run)
             self.runs[number] = self.start_client()
+        self.watch_disk()
         self.reap()
+
+    def watch_disk(self) -> None:
+        """What tarnd has written and read so far; its objects are all that it moves."""
+        if (process := self.services.get("tarnd")) is not None:
+            with contextlib.suppress(OSError, ValueError):
+                fields = dict(line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
+                self.disk_now = [int(fields["write_bytes"]), int(fields["read_bytes"])]
 
     def bury(self, run: Run) -> None:
         """A client has ended. What it had must be free soon, though somebody else may be stopped meanwhile."""
@@ -323,6 +355,10 @@ class StoreStorm:
     def expect_gone(self, pids: set[int]) -> None:
         end = time.monotonic() + harness.GONE_SECONDS_MAX
         while True:
+            # A tarn-spawn that is stopped lets its workers live until it is killed.
+            for entry in [entry for entry in self.due if entry[0] <= time.monotonic()]:
+                self.due.remove(entry)
+                self.settle(*entry[1:])
             self.reap()
             left = {pid: stat for pid, stat in harness.descendants(os.getpid()).items() if pid in pids and stat[2] not in "ZX"}
             if not left:
@@ -360,21 +396,24 @@ class StoreStorm:
             self.bury(run)
         self.runs = []
         end = time.monotonic() + harness.GONE_SECONDS_MAX
-        while (answer := ask(self.path, "memory")) is None or answer["memory_used"] != 0 or self.memory_files():
+        while (answer := ask(self.path, "memory")) is None or answer["memory_used"] != 0 or self.files():
             if time.monotonic() > end:
-                return self.fault("leaked", f"after the last session: {answer}, {self.memory_files()} memory files")
+                return self.fault("leaked", f"after the last session: {answer}, {self.files()}")
             time.sleep(0.01)
 
-    def memory_files(self) -> int:
-        """Of sessions, that tarnd has open."""
-        count = 0
+    def files(self) -> list[str]:
+        """Of sessions, that tarnd has open: in memory, or without a name on the disk."""
+        found = []
         folder = f"/proc/{self.services['tarnd'].pid}/fd"
         for entry in os.listdir(folder):
             with contextlib.suppress(OSError):
-                count += os.readlink(f"{folder}/{entry}").startswith("/memfd:tarn-")
-        return count
+                target = os.readlink(f"{folder}/{entry}")
+                if target.startswith(("/memfd:tarn-", SPILL_DIRECTORY + "/#")):
+                    found.append(f"{target} of {os.stat(f'{folder}/{entry}').st_blocks * 512} bytes")
+        return found
 
     def end_services(self) -> None:
+        self.watch_disk()
         for name in ("tarnd", "spawn"):
             process = self.services.pop(name)
             process.terminate()
@@ -397,7 +436,9 @@ class StoreStorm:
             late = sum(each > PROMISED_SECONDS for each in seconds)
             return f"{name} within {max(seconds):.3f} s ({late} of {len(seconds)} later than {PROMISED_SECONDS} s)"
 
+        written, read = (a + b for a, b in zip(self.disk_bytes, self.disk_now))
         return (f"{self.clients} clients, {self.sessions} sessions, {self.checked} results checked, {self.full} times full, "
                 f"{self.broken} sessions too full for a worker; "
+                f"{written >> 20} MiB to the disk, {read >> 20} MiB back; "
                 f"memory back: {worst('of killed clients', self.session_seconds)}, "
                 f"{worst('of what was released', self.object_seconds)}")

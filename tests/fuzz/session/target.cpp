@@ -2,6 +2,9 @@
 // Whatever they are, tarnd must not fail an assertion or touch what is gone, every packet that it sends
 // must be one of the protocol, and at the end it must have let go of every descriptor.
 //
+// They may also write anything into their shared memory. tarnd looks for objects there that can go to the disk while memory
+// is short, as it soon is here; at the end nothing may be left on the disk either.
+//
 // The whole daemon runs here in one thread, with this program as its client, its workers and its spawn
 // service. Input: a script, one byte of operation each, followed by the bytes that the operation takes
 // (0 once the input has ended).
@@ -10,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -18,13 +22,17 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
 #include "log.hpp"
+#include "os/memory.hpp"
 #include "os/process.hpp"
 #include "os/clock.hpp"
 #include "os/socket.hpp"
+#include "shm/member_segment.hpp"
+#include "store/object_record.hpp"
 #include "tarnd.hpp"
 #include "wire/validate.hpp"
 
@@ -70,6 +78,7 @@ struct Peer {
   Fd socket;
   uint64_t ticket = 0;
   uint32_t member = 0;  // as WELCOME told
+  Fd segment;           // the same
 };
 
 class World {
@@ -93,9 +102,11 @@ class World {
   // Ends as a private tarnd does when its client is gone and the service has reported all deaths.
   void end() {
     client_.socket.reset();
+    client_.segment.reset();
     settle();
     for (auto& [ticket, peer] : workers_) {
       peer.socket.reset();
+      peer.segment.reset();
       report_exit(ticket, SIGKILL, 0);
     }
     settle();
@@ -105,12 +116,20 @@ class World {
     for (int64_t deadline = os::deadline_after(10'000'000'000); !daemon_.has_closed_all() && os::now_ns() < deadline;)
       settle();
     require(daemon_.budget().used() == 0, "memory is given back");
+    require(daemon_.disk().used() == 0, "the disk is given back");
   }
 
  private:
+  static constexpr uint64_t kMemory = 6u << 20;
+  static constexpr uint64_t kDisk = 1u << 20;
+  static constexpr uint8_t kFirstOfDisk = 192;  // operation
+  static constexpr uint32_t kRecords = 8;
+  static constexpr uint64_t kObjectSize = 10 * os::kPageSize;
+
   static Config small_config() {
     Config config;
-    config.memory_max = 64u << 20;
+    config.memory_max = kMemory;
+    config.spill_max = kDisk;
     config.session_slabs_max = 8;
     return config;
   }
@@ -127,7 +146,9 @@ class World {
   }
 
   void step(Input& input) {
-    switch (input.byte() % 12) {
+    uint8_t operation = input.byte();
+    if (operation >= kFirstOfDisk) return step_of_disk(operation, input);
+    switch (operation % 12) {
       case 0:
         return say_hello(client_, wire::Role::kClient, input.byte());
       case 1:
@@ -152,6 +173,128 @@ class World {
       default:
         return start_all(input);
     }
+  }
+
+  void step_of_disk(uint8_t operation, Input& input) {
+    switch (operation % 8) {
+      case 0:
+      case 1:
+        return write_object(pick(input), input);
+      case 2:
+        return write_record(pick(input), input);
+      case 3:
+        return ask_for_slab(pick(input), input.byte());
+      case 4:
+        return wait_for_disk();
+      case 5:
+        return tell_place(pick(input), wire::Type::kRestore, input.byte());
+      case 6:
+        return tell_place(pick(input), wire::Type::kCopyDrop, input.byte());
+      default:
+        return write_word(pick(input), input);
+    }
+  }
+
+  // A slab, so that there are places for objects; or, if memory is short, objects that leave.
+  void ask_for_slab(Peer& peer, uint8_t pages) {
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, wire::Type::kSlabRequest, 7);
+    message.body<wire::SlabRequest>() = {(1 + uint64_t{pages}) * 4 * os::kPageSize, -1, pages % 2u};
+    transmit(peer.socket, message);
+    settle();
+    wait_for_disk();
+  }
+
+  void wait_for_disk() {
+    for (int64_t deadline = os::deadline_after(20'000'000); !daemon_.has_closed_all() && os::now_ns() < deadline;) {
+      settle();
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+
+  // Says so of a place where an object was written.
+  void tell_place(Peer& peer, wire::Type type, uint8_t which) {
+    if (places_.empty()) return;
+    wire::Buffer<64> buffer;
+    wire::Builder message(buffer.bytes, type, 9);
+    message.body<wire::Extent>() = places_[which % places_.size()];
+    transmit(peer.socket, message);
+  }
+
+  static size_t offset_of_record(uint32_t index) {
+    return offsetof(shm::MemberSegment, object_records) + index * sizeof(store::ObjectRecord);
+  }
+
+  template <class Value>
+  static void poke(const Peer& peer, size_t at, const Value& value) {
+    ssize_t size = pwrite(peer.segment.get(), &value, sizeof value, static_cast<off_t>(at));
+    require(size == ssize_t{sizeof value}, "shared memory can be written");
+  }
+
+  // What a record is made of.
+  struct Words {
+    uint64_t state;
+    uint64_t holders;
+    uint64_t pins;
+    uint32_t used_at;
+    uint32_t meta_size;
+    uint64_t more_holders;
+    uint64_t place;
+    uint64_t size;
+    uint32_t type;
+    uint32_t link;
+  };
+  static_assert(sizeof(Words) == sizeof(store::ObjectRecord));
+
+  void put(const Peer& peer, uint32_t index, const Words& words, uint32_t used) {
+    if (!peer.segment.valid()) return;
+    poke(peer, offset_of_record(index), words);
+    poke(peer, offsetof(shm::MemberSegment, objects_used), used);
+    store::ObjectPlace place = store::ObjectPlace::unpack(words.place);
+    places_.push_back({peer.member, place.slab, place.offset});
+  }
+
+  // An object as an honest member makes it.
+  void write_object(Peer& peer, Input& input) {
+    uint32_t index = input.byte() % kRecords;
+    uint8_t where = input.byte();
+    Words words{};
+    words.state = store::ObjectState{1u + where / 128, store::Phase::kSealed, 0}.pack();
+    words.holders = store::holder_bit(peer.member);
+    words.place = store::ObjectPlace{where % 4u, false, where / 4 % 8u * kObjectSize}.pack();
+    words.size = kObjectSize;
+    put(peer, index, words, kRecords);
+  }
+
+  // Anything, preferably what is nearly right.
+  void write_record(Peer& peer, Input& input) {
+    const uint64_t sets[] = {store::holder_bit(peer.member), store::kDaemonHolder, store::kDead, store::dead_by(1),
+                             store::kDaemonHolder | store::holder_bit(peer.member), 0, ~uint64_t{0}, input.byte()};
+    const uint64_t pins[] = {0, 0, 0, 1, store::kAway, store::kDaemonHolder, store::kAway | 1, ~uint64_t{0}};
+    const uint64_t sizes[] = {kObjectSize,          store::kStaysMax,   store::kStaysMax + 1,      store::kObjectSizeMax,
+                              store::kObjectSizeMax + 1, ~uint64_t{0}, uint64_t{1} << 63, input.number() * os::kPageSize};
+    uint32_t index = input.byte() % kRecords;
+    uint8_t which = input.byte();
+    uint8_t more = input.byte();
+    Words words{};
+    words.state = store::ObjectState{which % 4u, static_cast<store::Phase>(more % 8 == 0 ? more : 3), 0}.pack();
+    words.holders = sets[which / 4 % 8];
+    words.pins = pins[which / 32];
+    words.size = sizes[more / 8 % 8];
+    words.meta_size = more >= 192 ? ~0u : more >= 128 ? static_cast<uint32_t>(input.number() * 1024) : 0;
+    words.used_at = input.byte();
+    words.place = store::ObjectPlace{input.byte() % 5u, input.byte() % 16 == 15, input.number() * 512}.pack();
+    words.link = input.byte();
+    put(peer, index, words, input.byte() % 16 == 15 ? ~0u : kRecords);
+  }
+
+  // One word of a record, whatever it was: so its object is freed, pinned, or another while tarnd moves it.
+  void write_word(Peer& peer, Input& input) {
+    uint32_t index = input.byte() % kRecords;
+    uint8_t which = input.byte() % 8;
+    uint8_t bit = input.byte();
+    uint64_t word = bit < 64 ? uint64_t{1} << bit : bit < 128 ? 0 : input.number();
+    if (peer.segment.valid()) poke(peer, offset_of_record(index) + 8 * which, word);
   }
 
   Peer& pick(Input& input) {
@@ -331,7 +474,10 @@ class World {
         worker.ticket = last_ticket_;
         pending_.emplace_back(std::move(worker));
       }
-      if (packet.type == wire::Type::kWelcome) peer->member = packet.as<wire::Welcome>().member;
+      if (packet.type == wire::Type::kWelcome) {
+        peer->member = packet.as<wire::Welcome>().member;
+        peer->segment = std::move(received.descriptors[1]);
+      }
     }
     for (Peer& worker : pending_) workers_.emplace(worker.ticket, std::move(worker));
     pending_.clear();
@@ -344,6 +490,7 @@ class World {
   Peer client_;
   std::map<uint64_t, Peer> workers_;
   std::vector<Peer> pending_;
+  std::vector<wire::Extent> places_;  // where somebody wrote that an object lies
   uint64_t last_ticket_ = 0;
   wire::Buffer<wire::kMessageSizeMax> incoming_;
 };
