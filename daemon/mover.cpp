@@ -24,6 +24,7 @@ using store::ObjectRecord;
 
 constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
 constexpr uint32_t kRecordsPerRead = 256;
+constexpr uint32_t kTriesMax = 256;  // of candidates at a time: a record can be made to look like one
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
@@ -148,7 +149,8 @@ uint64_t Mover::move_out(uint64_t bytes) {
   if (session_.is_ending() || os::now_ns() < pause_until_ns_) return 0;
   check_pages();
   uint64_t begun = 0;
-  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_;) {
+  uint32_t tries = kTriesMax;
+  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_ && tries > 0; --tries) {
     if (candidates_.empty()) {
       if (looked) break;
       looked = true;

@@ -63,6 +63,7 @@ uint64_t descriptors_for_sessions() {
   return limit.rlim_cur > 2 * kReserve ? limit.rlim_cur - kReserve : limit.rlim_cur / 2;
 }
 
+constexpr uint64_t kSessionAbout = 4u << 20;  // what a session has at its start, with a few workers
 constexpr int64_t kShortNs = 1'000'000'000;  // so long after memory was wanted it counts as short
 
 // What is made free beyond what is asked for, while memory is short.
@@ -234,6 +235,12 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   TenantBudgets budgets{tenant->budget, tenant->descriptors, tenant->in_flight, tenant->disk};
   auto session = std::make_unique<Session>(services, std::move(identity), budgets, most, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
+  if (r == TARN_E_STORE_FULL || r == TARN_E_QUOTA) {
+    // Perhaps there is room when it comes again.
+    std::string why = last_error();
+    if (const Budget* full = tenant->budget.full_for(kSessionAbout)) on_memory_wanted(*full, kSessionAbout);
+    return fail(r, "%s", why.c_str());
+  }
   if (r < 0) return r;
   ++last_session_;
   ++tenant->sessions;

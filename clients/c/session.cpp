@@ -29,6 +29,8 @@ constexpr const char* kHostSocket = "/run/tarn/tarnd.sock";
 // Pre-faulting a slab of tens of GB takes its time, and before that it may wait for room: MemoryQueue::kWaitMaxNs.
 constexpr int64_t kRequestTimeoutNs = 60'000'000'000;
 constexpr int64_t kCloseTimeoutNs = 5'000'000'000;
+constexpr int64_t kRoomTimeoutNs = 1'000'000'000;  // for a host to make room for a session
+constexpr useconds_t kRoomPauseUs = 20'000;
 
 // The build id of this executable (the first loaded object), which tells one build from another.
 int copy_build_id(dl_phdr_info* info, size_t, void* argument) {
@@ -217,7 +219,19 @@ int Session::make_poll_fd() {
 int Session::open(const tarn_options& options, std::string_view address, int argc, char** argv,
                   const Listeners& listeners, int64_t deadline_ns) {
   listeners_ = listeners;
-  if (int r = connect(address, deadline_ns); r < 0) return r;
+  int64_t end = std::min(deadline_ns, os::deadline_after(kRoomTimeoutNs));
+  for (;;) {
+    int r = connect(address, deadline_ns);
+    if (r == 0) r = greet(options, argc, argv, deadline_ns);
+    // Not for TARN_E_QUOTA, which most often is one that waiting does not change.
+    if (r != TARN_E_STORE_FULL || private_daemon_.valid() || os::now_ns() >= end) return r;
+    // A host whose memory is full makes some free when it is asked.
+    socket_.reset();
+    usleep(kRoomPauseUs);
+  }
+}
+
+int Session::greet(const tarn_options& options, int argc, char** argv, int64_t deadline_ns) {
   if (argc > 0 && argv != nullptr) return say_hello(options, argc, argv, deadline_ns);
   // main's own are not known: the kernel kept a copy. With the NUL behind it, it is a list of strings.
   auto line = std::make_unique<char[]>(wire::kArgumentsSizeMax + 1);

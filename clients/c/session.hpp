@@ -89,6 +89,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int start_private();
   [[nodiscard]] int make_poll_fd();
   [[nodiscard]] int send(std::span<const std::byte> packet, std::span<const int> descriptors = {});
+  [[nodiscard]] int greet(const tarn_options& options, int argc, char** argv, int64_t deadline_ns);
   [[nodiscard]] int say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns);
   [[nodiscard]] int await_welcome(int64_t deadline_ns);
 

@@ -278,6 +278,30 @@ TEST_F(SpillClient, WhoWritesWherePagesHaveGoneHarmsNobody) {
   }
 }
 
+// A host that is full of what nobody reads has room for the next session.
+TEST(SpillHost, TakesANewSessionThoughItIsFull) {
+  tarn::test::OwnDaemon daemon("[memory]\nlimit = \"64MiB\"");
+  tarn_client* first = daemon.connect(0, TARN_INIT_NO_WORKERS);
+  ASSERT_NE(nullptr, first);
+  std::vector<tarn_object> objects;
+  for (int r = 0; r == 0;) {
+    objects.emplace_back();
+    void* data;
+    r = tarn_object_create(first, 200'000, &objects.back(), &data);  // pinned: nothing can leave
+    if (r == 0) r = tarn_object_seal(first, objects.back());
+  }
+  objects.pop_back();
+  ASSERT_GT(objects.size(), 200u);
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_object_unpin(first, object));
+  tarn_client* second = daemon.connect(1);
+  ASSERT_NE(nullptr, second);
+  tarn_object object{};
+  std::vector<char> bytes(100'000, 's');
+  EXPECT_EQ(0, tarn_put(second, bytes.data(), bytes.size(), &object)) << tarn_last_error();
+  tarn_close(second);
+  tarn_close(first);
+}
+
 // The descriptors of the daemon that are files on the disk, by their content in bytes.
 uint64_t bytes_on_disk(pid_t daemon) {
   uint64_t sum = 0;
