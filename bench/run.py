@@ -122,7 +122,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         *[Case(case, "higher",
                (tarn(case, "--size", str(args.spill), command="spill"),
                 limit("disk", f"disk.{way}", "--size", str(args.spill))),
-               0, 0 if args.smoke else args.spill) for case, way in (("spill.bw", "write"), ("restore.bw", "read"))],
+               3, 0 if args.smoke else args.spill) for case, way in (("spill.bw", "write"), ("restore.bw", "read"))],
         Case("overcommit", "lower", (tarn("overcommit", "--size", str(args.overcommit)),), 1,
              0 if args.smoke else args.overcommit),
         Case("cleanup.kill", "lower", (tarn("cleanup.kill"),)),
