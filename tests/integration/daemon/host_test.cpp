@@ -639,7 +639,7 @@ TEST(Host, AWorkerForWhoseRecordsThereIsNoRoom) {
     uint32_t serial = 100;
     Message first = client.request_slab(2 << 20, ++serial);
     ASSERT_EQ(first.type, Type::kSlabGranted);
-    for (uint64_t size : {1 << 20, 4096})
+    for (uint64_t size : {uint64_t{1} << 20, uint64_t{4096}})
       while (client.request_slab(size, ++serial).type == Type::kSlabGranted) {
       }
     ASSERT_EQ(kill(client.workers()[0].pid, SIGKILL), 0);

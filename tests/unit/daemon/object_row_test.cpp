@@ -125,7 +125,7 @@ TEST(ObjectRowTest, whatever_the_bytes_are_the_numbers_are_bounded) {
   for (int i = 0; i < 100'000; ++i) {
     std::array<uint64_t, shm::kRecordSize / 8> words;
     for (uint64_t& word : words) word = random();
-    if (i % 2 != 0) words[0] = 1 + i % 3;
+    if (i % 2 != 0) words[0] = 1 + static_cast<uint64_t>(i) % 3;
     ObjectRow row;
     if (!read_object(std::as_bytes(std::span(words)), row)) continue;
     ASSERT_LE(row.phase, 3);
