@@ -159,10 +159,14 @@ class client {
   }
 
   // Makes an array with that many elements along each dimension, at most 32 of them, that the
-  // caller fills in place. No copy. Read it by array_view<T>. Throws over_limit. Since 0.1.
-  template <array_element T>
-  [[nodiscard]] array_writer<T> create_array(const std::vector<std::uint64_t>& shape,
-                                             order in = order::c, const std::string& label = {}) {
+  // caller fills in place, as an array_writer<T>. No copy. Read it by array_view<T>. Throws
+  // over_limit. Since 0.1.
+  template <class T>
+  [[nodiscard]] auto create_array(const std::vector<std::uint64_t>& shape, order in = order::c,
+                                  const std::string& label = {}) {
+    // As a constraint, not every compiler would name it.
+    static_assert(array_element<T>,
+                  "tarn: the elements of an array are bool, numbers or complex numbers of fixed size");
     tarn_array_layout layout{};
     layout.size = sizeof layout;
     std::uint64_t bytes;
@@ -173,7 +177,8 @@ class client {
     char metadata[TARN_ARRAY_METADATA_MAX];
     std::size_t size;
     detail::check(::tarn_array_describe(&layout, bytes, metadata, sizeof metadata, &size));
-    return {create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}}), layout};
+    return array_writer<T>(
+        create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}}), layout);
   }
 
   // The objects that this process holds, each once and as a whole, with what is known about it:
