@@ -20,6 +20,7 @@ namespace tarn::daemon {
 namespace {
 
 using Phase = MovedObject::Phase;
+using store::ObjectImage;
 using store::ObjectRecord;
 
 constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
@@ -31,33 +32,14 @@ constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are t
 constexpr int64_t kCheckPauseNs = 100'000'000;
 constexpr int64_t kPatienceNs = 200'000'000;  // of who wants an object back, while nothing is coming; else memory.wait
 
-// A record as it was once.
-struct RecordImage {
-  uint64_t state;
-  uint64_t holders;
-  uint64_t pins;
-  uint32_t used_at;
-  uint32_t meta_size;
-  uint64_t more_holders;
-  uint64_t place;
-  uint64_t size;
-  uint32_t type;
-  uint32_t link;
-};
-static_assert(sizeof(RecordImage) == sizeof(ObjectRecord));
-static_assert(offsetof(RecordImage, pins) == offsetof(ObjectRecord, pins));
-static_assert(offsetof(RecordImage, used_at) == offsetof(ObjectRecord, used_at));
-static_assert(offsetof(RecordImage, place) == offsetof(ObjectRecord, place));
-static_assert(offsetof(RecordImage, size) == offsetof(ObjectRecord, size));
-
-bool may_leave(const RecordImage& record) {
+bool may_leave(const ObjectImage& record) {
   auto state = store::ObjectState::unpack(record.state);
   return state.readable() && (record.holders & store::kDead) == 0 && record.holders != 0 && record.pins == 0 &&
          record.size > store::kStaysMax && record.size <= store::kObjectSizeMax &&
          !store::ObjectPlace::unpack(record.place).is_file;
 }
 
-uint64_t pages_of(const RecordImage& record) {
+uint64_t pages_of(const ObjectImage& record) {
   return os::round_up(store::bytes_with_meta(record.size, record.meta_size), os::kPageSize);
 }
 
@@ -97,12 +79,12 @@ uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
   auto* segment = reinterpret_cast<const shm::MemberSegment*>(member.segment.data());
   uint32_t used = std::min({segment->objects_used.load(shm::kAcquire), member.backed.objects, shm::kObjectRecordsMax});
   uint32_t looked = 0;
-  RecordImage images[kRecordsPerRead];
+  ObjectImage images[kRecordsPerRead];
   while (look_record_ < used && looked < most) {
     uint32_t count = std::min({kRecordsPerRead, used - look_record_, most - looked});
-    auto at = static_cast<off_t>(offsetof(shm::MemberSegment, object_records) + uint64_t{look_record_} * sizeof(RecordImage));
-    ssize_t size = pread(member.segment_file->get(), images, count * sizeof(RecordImage), at);
-    if (size != static_cast<ssize_t>(count * sizeof(RecordImage))) break;
+    auto at = static_cast<off_t>(offsetof(shm::MemberSegment, object_records) + uint64_t{look_record_} * sizeof(ObjectImage));
+    ssize_t size = pread(member.segment_file->get(), images, count * sizeof(ObjectImage), at);
+    if (size != static_cast<ssize_t>(count * sizeof(ObjectImage))) break;
     for (uint32_t i = 0; i < count; ++i)
       if (may_leave(images[i]))
         candidates_.push_back({member.index(), look_record_ + i, store::ObjectState::unpack(images[i].state).generation,
@@ -185,7 +167,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
   // What tarnd holds it is moving already; taken once more, it would be let go of once too often.
   if (live == nullptr || (live->life.bits.load(shm::kAcquire) & store::kDaemonHolder) != 0) return 0;
   if (!take(owner, candidate.index, candidate.generation)) return 0;
-  RecordImage image;
+  ObjectImage image;
   memcpy(&image, static_cast<const void*>(live), sizeof image);
   store::ObjectPlace place = store::ObjectPlace::unpack(image.place);
   auto slab = owner.slabs.find(place.slab);

@@ -8,13 +8,6 @@
 namespace tarn::daemon {
 namespace {
 
-template <class Value>
-Value value_at(std::span<const std::byte> bytes, size_t offset) {
-  Value value;
-  memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-
 constexpr uint64_t kMemberBits = (uint64_t{1} << store::kHoldersMax) - 1;
 
 }  // namespace
@@ -30,26 +23,27 @@ std::string_view name_of(ObjectRow::Where where) {
 }
 
 bool read_object(std::span<const std::byte> record, ObjectRow& out) {
-  constexpr size_t kLife = offsetof(store::ObjectRecord, life);
-  if (record.size() < sizeof(store::ObjectRecord)) return false;
-  auto state = store::ObjectState::unpack(value_at<uint64_t>(record, kLife + offsetof(store::Holders, state)));
-  auto bits = value_at<uint64_t>(record, kLife + offsetof(store::Holders, bits));
-  if (state.phase == store::Phase::kFree || state.phase > store::Phase::kSealed || (bits & store::kDead) != 0) return false;
-  auto place = store::ObjectPlace::unpack(value_at<uint64_t>(record, offsetof(store::ObjectRecord, place)));
+  store::ObjectImage image;
+  if (record.size() < sizeof image) return false;
+  memcpy(&image, record.data(), sizeof image);
+  auto state = store::ObjectState::unpack(image.state);
+  if (state.phase == store::Phase::kFree || state.phase > store::Phase::kSealed || (image.holders & store::kDead) != 0)
+    return false;
+  auto place = store::ObjectPlace::unpack(image.place);
   out.phase = static_cast<uint8_t>(state.phase);
-  out.size = value_at<uint64_t>(record, offsetof(store::ObjectRecord, size));
-  out.holders = bits & kMemberBits;
+  out.size = image.size;
+  out.holders = image.holders & kMemberBits;
   out.slab = place.slab;
   out.in_slab = place.slab != store::kNoSlab;
   out.is_file = place.is_file;
   // Smaller ones leave the two words as an earlier object of the record had them.
   out.can_leave = out.size > store::kStaysMax && !place.is_file;
   if (out.can_leave) {
-    out.pins = value_at<uint64_t>(record, offsetof(store::ObjectRecord, pins)) & kMemberBits;
-    out.used_at = value_at<uint32_t>(record, offsetof(store::ObjectRecord, used_at));
+    out.pins = image.pins & kMemberBits;
+    out.used_at = image.used_at;
   }
-  out.type = value_at<uint32_t>(record, offsetof(store::ObjectRecord, type));
-  out.meta_size = value_at<uint32_t>(record, offsetof(store::ObjectRecord, meta_size));
+  out.type = image.type;
+  out.meta_size = image.meta_size;
   out.offset = place.offset;
   return true;
 }

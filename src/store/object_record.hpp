@@ -48,7 +48,26 @@ struct alignas(64) ObjectRecord {
   Word<uint32_t> link;     // kOffered: record id of the task it was made for; dead: the next returned one
 };
 
+// A record as its bytes were at one moment: for whoever copies records that others may be writing.
+struct ObjectImage {
+  uint64_t state;
+  uint64_t holders;
+  uint64_t pins;
+  uint32_t used_at;
+  uint32_t meta_size;
+  uint64_t more_holders;
+  uint64_t place;
+  uint64_t size;
+  uint32_t type;
+  uint32_t link;
+};
+
 #ifndef TARN_MODEL
+static_assert(sizeof(ObjectImage) == sizeof(ObjectRecord) && offsetof(ObjectImage, holders) == 8);
+static_assert(offsetof(ObjectImage, pins) == offsetof(ObjectRecord, pins));
+static_assert(offsetof(ObjectImage, used_at) == offsetof(ObjectRecord, used_at));
+static_assert(offsetof(ObjectImage, place) == offsetof(ObjectRecord, place));
+static_assert(offsetof(ObjectImage, link) == offsetof(ObjectRecord, link));
 static_assert(sizeof(ObjectRecord) == shm::kRecordSize && alignof(ObjectRecord) == 64);
 static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, pins) == 16);
 static_assert(offsetof(ObjectRecord, used_at) == 24 && offsetof(ObjectRecord, meta_size) == 28);

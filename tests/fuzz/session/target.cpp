@@ -231,22 +231,7 @@ class World {
     require(size == ssize_t{sizeof value}, "shared memory can be written");
   }
 
-  // What a record is made of.
-  struct Words {
-    uint64_t state;
-    uint64_t holders;
-    uint64_t pins;
-    uint32_t used_at;
-    uint32_t meta_size;
-    uint64_t more_holders;
-    uint64_t place;
-    uint64_t size;
-    uint32_t type;
-    uint32_t link;
-  };
-  static_assert(sizeof(Words) == sizeof(store::ObjectRecord));
-
-  void put(const Peer& peer, uint32_t index, const Words& words, uint32_t used) {
+  void put(const Peer& peer, uint32_t index, const store::ObjectImage& words, uint32_t used) {
     if (!peer.segment.valid()) return;
     poke(peer, offset_of_record(index), words);
     poke(peer, offsetof(shm::MemberSegment, objects_used), used);
@@ -258,7 +243,7 @@ class World {
   void write_object(Peer& peer, Input& input) {
     uint32_t index = input.byte() % kRecords;
     uint8_t where = input.byte();
-    Words words{};
+    store::ObjectImage words{};
     words.state = store::ObjectState{1u + where / 128, store::Phase::kSealed, 0}.pack();
     words.holders = store::holder_bit(peer.member);
     words.place = store::ObjectPlace{where % 4u, false, where / 4 % 8u * kObjectSize}.pack();
@@ -276,7 +261,7 @@ class World {
     uint32_t index = input.byte() % kRecords;
     uint8_t which = input.byte();
     uint8_t more = input.byte();
-    Words words{};
+    store::ObjectImage words{};
     words.state = store::ObjectState{which % 4u, static_cast<store::Phase>(more % 8 == 0 ? more : 3), 0}.pack();
     words.holders = sets[which / 4 % 8];
     words.pins = pins[which / 32];
