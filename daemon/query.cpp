@@ -281,7 +281,7 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
   answer["count"] = census.count;
   answer["bytes"] = census.bytes;
   Json rows = Json::array();
-  auto now_s = static_cast<uint32_t>(os::now_ns() / 1'000'000'000);
+  auto now_s = os::now_s();
   for (const ObjectRow& each : census.rows) {
     const Session& session = *daemon.sessions().at(each.session);
     Json row;

@@ -22,8 +22,6 @@ int count(uint32_t& references) {
 
 bool can_leave(uint64_t size, bool is_file) { return size > kStaysMax && !is_file; }
 
-uint32_t seconds_now() { return static_cast<uint32_t>(os::now_ns() / 1'000'000'000); }
-
 }  // namespace
 
 Store::~Store() = default;
@@ -143,7 +141,7 @@ int Store::make(uint64_t size, uint32_t& index, const ObjectMeta* meta) {
   if (can_leave(size, false)) {
     entry.flags = ObjectTable::kCanLeave;
     record.pins.reset();
-    record.used_at.store(seconds_now(), kRelaxed);
+    record.used_at.store(os::now_s(), kRelaxed);
   }
   record.place = ObjectPlace{place.slab, false, place.offset}.pack();
   record.size = size;
@@ -402,7 +400,7 @@ void Store::let_go(const ObjectRef& ref) {
 }
 
 void Store::drop_pin(ObjectRecord& record) {
-  record.used_at.store(seconds_now(), kRelaxed);
+  record.used_at.store(os::now_s(), kRelaxed);
   record.pins.unpin(self_);
 }
 
