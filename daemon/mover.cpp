@@ -8,11 +8,11 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "leaving_object.hpp"
 #include "log.hpp"
 #include "object_label.hpp"
 #include "os/clock.hpp"
 #include "session.hpp"
-#include "store/object_meta.hpp"
 #include "store/object_record.hpp"
 #include "tarn/tarn.h"
 
@@ -31,17 +31,6 @@ constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who 
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
 constexpr int64_t kCheckPauseNs = 100'000'000;
 constexpr int64_t kPatienceNs = 200'000'000;  // of who wants an object back, while nothing is coming; else memory.wait
-
-bool may_leave(const ObjectImage& record) {
-  auto state = store::ObjectState::unpack(record.state);
-  return state.readable() && (record.holders & store::kDead) == 0 && record.holders != 0 && record.pins == 0 &&
-         record.size > store::kStaysMax && record.size <= store::kObjectSizeMax &&
-         !store::ObjectPlace::unpack(record.place).is_file;
-}
-
-uint64_t pages_of(const ObjectImage& record) {
-  return os::round_up(store::bytes_with_meta(record.size, record.meta_size), os::kPageSize);
-}
 
 Slab& slab_of(MovedObject& object) { return object.owner.slabs.at(object.slab); }
 
@@ -86,7 +75,7 @@ uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
     ssize_t size = pread(member.segment_file->get(), images, count * sizeof(ObjectImage), at);
     if (size != static_cast<ssize_t>(count * sizeof(ObjectImage))) break;
     for (uint32_t i = 0; i < count; ++i)
-      if (may_leave(images[i]))
+      if (can_leave(images[i]))
         candidates_.push_back({member.index(), look_record_ + i, store::ObjectState::unpack(images[i].state).generation,
                                images[i].used_at, images[i].size});
     look_record_ += count;
@@ -171,27 +160,15 @@ uint64_t Mover::begin(const Candidate& candidate) {
   memcpy(&image, static_cast<const void*>(live), sizeof image);
   store::ObjectPlace place = store::ObjectPlace::unpack(image.place);
   auto slab = owner.slabs.find(place.slab);
-  uint64_t size = pages_of(image);
-  bool lies_well = may_leave(image) && slab != owner.slabs.end() && slab->second.phase == Slab::Phase::kReady &&
-                   !slab->second.is_file && place.offset % os::kPageSize == 0 && place.offset < slab->second.size &&
-                   size <= slab->second.size - place.offset;
-  if (lies_well) {
-    // An honest owner does not put an object where another one is, in memory or away.
-    auto after = slab->second.moved.lower_bound(place.offset);
-    if (after != slab->second.moved.end() && after->first < place.offset + size) lies_well = false;
-    if (after != slab->second.moved.begin()) {
-      const MovedObject& before = *std::prev(after)->second;
-      if (before.offset + before.size > place.offset) lies_well = false;
-    }
-  }
-  if (!lies_well) {
+  Pages pages;
+  if (slab == owner.slabs.end() || !find_pages(image, slab->second, pages)) {
     (void)let_go(owner, candidate.index);
     return 0;
   }
   auto object = std::make_unique<MovedObject>(*this, owner);
   object->slab = place.slab;
-  object->offset = place.offset;
-  object->size = size;
+  object->offset = pages.offset;
+  object->size = pages.size;
   object->payload = image.size;
   object->index = candidate.index;
   object->generation = candidate.generation;
@@ -209,7 +186,7 @@ uint64_t Mover::begin(const Candidate& candidate) {
     return 0;
   }
   moved.enter(Phase::kSaving);
-  return size;
+  return pages.size;
 }
 
 void Mover::finish_saving(MovedObject& object, int code, const std::string& text) {

@@ -1,0 +1,27 @@
+// Leaving objects: which objects can leave memory, and the pages that go with one.
+//
+// Both are checks of a record that a tenant wrote and tarnd has copied, against what tarnd itself knows of the slab. They
+// touch nothing else, so that tests/fuzz/record can show them anything.
+#pragma once
+
+#include <cstdint>
+
+#include "session.hpp"
+#include "store/object_record.hpp"
+
+namespace tarn::daemon {
+
+// Whether it is an object that lives, that is large enough, and whose bytes nobody needs, by its own words.
+[[nodiscard]] bool can_leave(const store::ObjectImage& record);
+
+// Pages of a slab, all of them whole.
+struct Pages {
+  uint64_t offset;
+  uint64_t size;  // bytes
+};
+
+// The pages that hold nothing but that object and what it says about itself. False if it cannot leave, or its record makes
+// no sense: they would not lie in `slab`, the one that the record names, or in those of an object that has left already.
+[[nodiscard]] bool find_pages(const store::ObjectImage& record, const Slab& slab, Pages& out);
+
+}  // namespace tarn::daemon
