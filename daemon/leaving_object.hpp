@@ -21,7 +21,10 @@ struct Pages {
 };
 
 // The pages that hold nothing but that object and what it says about itself. False if it cannot leave, or its record makes
-// no sense: they would not lie in `slab`, the one that the record names, or in those of an object that has left already.
+// no sense: they would not lie in `slab`, the one that the record names.
 [[nodiscard]] bool find_pages(const store::ObjectImage& record, const Slab& slab, Pages& out);
+
+// The first object of `slab` with a copy that has some of the pages, or slab.moved.end().
+[[nodiscard]] std::map<uint64_t, std::unique_ptr<MovedObject>>::const_iterator find_moved(const Slab& slab, const Pages& pages);
 
 }  // namespace tarn::daemon

@@ -113,6 +113,12 @@ void Charge::give_back(uint64_t amount) {
   amount_ -= amount;
 }
 
+bool Charge::is_paid_by(const Budget& budget) const {
+  for (const Budget* b = budget_; b != nullptr; b = b->parent())
+    if (b == &budget) return true;
+  return false;
+}
+
 void Charge::reset() {
   give_back(amount_);
   budget_ = nullptr;

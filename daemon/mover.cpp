@@ -26,6 +26,8 @@ using store::ObjectRecord;
 constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
 constexpr uint32_t kRecordsPerRead = 256;
 constexpr uint32_t kTriesMax = 256;  // of candidates at a time: a record can be made to look like one
+constexpr uint32_t kKeptPerLook = 4096;
+constexpr int64_t kLookAtKeptNs = 1'000'000'000;
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
@@ -57,7 +59,19 @@ void MovedObject::enter(Phase next) {
     }
   };
   count(phase, -1);
+  if (phase == Phase::kKept) {
+    copy = mover.services_.spill.take_back(kept);
+    mover.kept_.back()->kept_at = kept_at;
+    mover.kept_[kept_at] = mover.kept_.back();
+    mover.kept_.pop_back();
+  }
   phase = next;
+  if (phase == Phase::kKept) {
+    kept = copy;
+    mover.services_.spill.keep(std::move(copy));
+    kept_at = mover.kept_.size();
+    mover.kept_.push_back(this);
+  }
   count(phase, 1);
 }
 
@@ -146,6 +160,42 @@ ObjectRecord* Mover::record(Member& owner, uint32_t index) {
   return reinterpret_cast<ObjectRecord*>(owner.records.data()) + index;
 }
 
+// ---- Copies of what is in memory again -------------------------------------------------------
+
+// Copies of what has been freed go, and so do all when nothing has moved for long.
+void Mover::look_at_kept() {
+  bool all = os::now_ns() - moved_ns_ >= services_.keep_ns;
+  // Downwards: when one goes, the last takes its place, and that has been looked at.
+  kept_left_ = std::min(kept_left_ == 0 ? kept_.size() : kept_left_, kept_.size());
+  for (uint32_t looks = kKeptPerLook; looks > 0 && kept_left_ > 0; --looks) {
+    MovedObject& object = *kept_[--kept_left_];
+    if (all || object.kept.expired() || !is_current(object)) forget(object);
+  }
+  if (!kept_.empty())
+    kept_timer_ = services_.loop.call_at(os::now_ns() + kLookAtKeptNs, [this] { look_at_kept(); });
+}
+
+// Whether the object still is the one that was copied.
+bool Mover::is_current(MovedObject& object) {
+  ObjectRecord* live = record(object.owner, object.index);
+  if (live == nullptr || (live->life.bits.load(shm::kAcquire) & store::kDead) != 0) return false;
+  auto now = live->life.state_now();
+  return now.generation == object.generation && now.readable();
+}
+
+// The copy of `of`, if there is one from the last time. Others that were kept of its pages are of objects that are gone.
+std::shared_ptr<Spill::Copy> Mover::take_kept(Slab& slab, const MovedObject& of) {
+  std::shared_ptr<Spill::Copy> copy;
+  for (;;) {
+    auto found = find_moved(slab, {of.offset, of.size});
+    if (found == slab.moved.end() || found->second->phase != Phase::kKept) return copy;
+    MovedObject& kept = *found->second;
+    if (kept.offset == of.offset && kept.size == of.size && kept.index == of.index && kept.generation == of.generation)
+      copy = services_.spill.take_back(kept.kept);
+    forget(kept);
+  }
+}
+
 // ---- Out -------------------------------------------------------------------------------------
 
 uint64_t Mover::begin(const Candidate& candidate) {
@@ -174,8 +224,15 @@ uint64_t Mover::begin(const Candidate& candidate) {
   object->generation = candidate.generation;
   if (image.meta_size != 0)
     object->label = read_label(*slab->second.reader, slab->second.size, {place.offset, image.size, image.meta_size});
+  object->copy = take_kept(slab->second, *object);
+  if (find_moved(slab->second, pages) != slab->second.moved.end()) {
+    // An honest owner does not put an object where one is that has left.
+    (void)let_go(owner, candidate.index);
+    return 0;
+  }
   MovedObject& moved = *object;
   slab->second.moved.emplace(place.offset, std::move(object));
+  if (moved.copy != nullptr) return leave(moved) ? pages.size : 0;
   int r = services_.spill.save(
       session_.identity().uid, moved.alive, range_of(moved), services_.disk,
       [this, &moved](int code, const std::string& text) { finish_saving(moved, code, text); }, moved.copy);
@@ -190,18 +247,28 @@ uint64_t Mover::begin(const Candidate& candidate) {
 }
 
 void Mover::finish_saving(MovedObject& object, int code, const std::string& text) {
-  ObjectRecord* live = record(object.owner, object.index);
   if (code < 0) {
     log(Level::kWarning, "session %u: an object of %llu bytes stays in memory: %s", session_.number(),
         static_cast<unsigned long long>(object.size), text.c_str());
     pause(text);
-  }
-  if (code < 0 || live == nullptr || !live->pins.leave()) {
     (void)let_go(object.owner, object.index);
     return forget(object);
   }
+  (void)leave(object);
+}
+
+// There is a whole copy. If nobody has pinned the object, its pages go.
+bool Mover::leave(MovedObject& object) {
+  ObjectRecord* live = record(object.owner, object.index);
+  if (live == nullptr || !live->pins.leave()) {
+    (void)let_go(object.owner, object.index);
+    forget(object);
+    return false;
+  }
+  moved_ns_ = os::now_ns();
   object.enter(Phase::kLeaving);
   take_pages(object);
+  return true;
 }
 
 void Mover::take_pages(MovedObject& object) {
@@ -231,7 +298,7 @@ void Mover::handle_restore(Member& from, const wire::Extent& place, uint32_t ser
       if (auto found = slab->second.moved.find(place.offset); found != slab->second.moved.end())
         object = found->second.get();
   // Who has pinned it and asks while it is still being copied has made sure that it stays.
-  if (object == nullptr || object->phase == Phase::kSaving) return send_restored(from, serial);
+  if (object == nullptr || object->phase == Phase::kSaving || object->phase == Phase::kKept) return send_restored(from, serial);
   if (object->phase == Phase::kAbandoned) return session_.refuse_slab(from, serial, TARN_E_NO_OBJECT, kFreed);
   if (object->askers.size() >= kAskersMax)
     return session_.refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for one object at once");
@@ -279,8 +346,11 @@ void Mover::finish_returning(MovedObject& object, int code, const std::string& t
   if (ObjectRecord* live = record(object.owner, object.index)) live->pins.come_back();
   answer(object, 0, "");
   tell(object, false);
-  (void)let_go(object.owner, object.index);
-  forget(object);
+  if (let_go(object.owner, object.index)) return forget(object);
+  moved_ns_ = os::now_ns();
+  object.enter(Phase::kKept);
+  if (!kept_timer_.armed())
+    kept_timer_ = services_.loop.call_at(os::now_ns() + kLookAtKeptNs, [this] { look_at_kept(); });
 }
 
 void Mover::handle_copy_drop(Member& from, const wire::Extent& place) {

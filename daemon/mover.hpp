@@ -1,10 +1,11 @@
 // Mover: the objects of one session that leave memory for the disk while memory is short, and come back.
 //
 //   begin to copy -> kSaving -> nobody pinned it: kLeaving (its pages go) -> kAway -> somebody pins it: kWaiting (for room)
-//   -> kReturning -> in memory again. Freed while away: kAbandoned, its place is nobody's until the slab goes.
+//   -> kReturning -> in memory again, with the copy kept for the next time: kKept. Freed while away: kAbandoned, its place is
+//   nobody's until the slab goes.
 //
-// tarnd holds the object (kDaemonHolder) in kSaving, kLeaving and kReturning, so its record stays its own meanwhile; the
-// words are store/pins.hpp and store/holders.hpp. Which objects there are, and where, is read from the records of the
+// tarnd holds the object (kDaemonHolder) in kSaving, kLeaving and kReturning, so its record stays its own meanwhile. In kKept
+// nobody tells tarnd when it is freed: its generation does, whenever tarnd looks. The words are store/pins.hpp and store/holders.hpp. Which objects there are, and where, is read from the records of the
 // session's members: hostile bytes, copied once, checked against tarnd's own table of slabs, and then used. What a member
 // can bring about by lies is that pages of its own user's slabs leave memory.
 //
@@ -32,9 +33,9 @@ class Mover;
 class Session;
 struct Slab;
 
-// An object that is not, or soon not, in memory. Its slab owns it.
+// An object that is not, or soon not, in memory, or of which there is a copy. Its slab owns it.
 struct MovedObject {
-  enum class Phase : uint8_t { kNone, kSaving, kLeaving, kAway, kWaiting, kReturning, kAbandoned };
+  enum class Phase : uint8_t { kNone, kSaving, kLeaving, kAway, kWaiting, kReturning, kKept, kAbandoned };
   // Somebody who waits for it to come back.
   struct Asker {
     std::weak_ptr<Member*> member;
@@ -61,6 +62,8 @@ struct MovedObject {
   bool is_told_away = false;  // the client has been told, as far as it wants to be
   Phase phase = Phase::kNone;
   std::shared_ptr<Spill::Copy> copy;
+  std::weak_ptr<Spill::Copy> kept;  // kKept: the copy, as long as the disk has room for it
+  size_t kept_at = 0;               // and the place in mover.kept_
   std::vector<Asker> askers;
   std::shared_ptr<const void> alive = std::make_shared<bool>(true);  // jobs and requests about it end with it
 };
@@ -73,6 +76,7 @@ class Mover {
     MemoryQueue& queue;
     Budget& memory;  // of the session
     Budget& disk;    // of the tenant
+    int64_t keep_ns;  // how long copies are kept after an object last left or came back
   };
 
   Mover(Session& session, Services services) : session_(session), services_(services) {}
@@ -107,11 +111,15 @@ class Mover {
   };
 
   void pause(const std::string& why);
+  void look_at_kept();
+  [[nodiscard]] bool is_current(MovedObject& object);
+  [[nodiscard]] std::shared_ptr<Spill::Copy> take_kept(Slab& slab, const MovedObject& of);
   void look_at_records();
   uint32_t look_at_records_of(const Member& member, uint32_t most);
   [[nodiscard]] store::ObjectRecord* record(Member& owner, uint32_t index);
   [[nodiscard]] uint64_t begin(const Candidate& candidate);
   void finish_saving(MovedObject& object, int code, const std::string& text);
+  bool leave(MovedObject& object);
   void take_pages(MovedObject& object);
   void finish_leaving(MovedObject& object, int code, const std::string& text);
   void ask_for_room(MovedObject& object);
@@ -136,6 +144,10 @@ class Mover {
   int64_t pause_until_ns_ = 0;  // after a disk said no
   std::string why_pause_;
   int64_t checked_ns_ = 0;
+  std::vector<MovedObject*> kept_;
+  size_t kept_left_ = 0;  // of those, not looked at yet
+  Loop::Timer kept_timer_;
+  int64_t moved_ns_ = 0;  // when an object last left or came back
   uint64_t bytes_leaving_ = 0;
   uint64_t bytes_away_ = 0;
   uint64_t objects_away_ = 0;

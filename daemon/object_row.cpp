@@ -65,6 +65,7 @@ bool is_on_disk(const MovedObject& object) {
   switch (object.phase) {
     case Phase::kNone:
     case Phase::kSaving:
+    case Phase::kKept:
     case Phase::kAbandoned: return false;
     case Phase::kLeaving:
     case Phase::kAway:

@@ -95,6 +95,7 @@ Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json
 // The disk where objects go while memory is short, of all tenants, as memory_used is.
 void add_disk(Json& answer, const Tarnd& daemon) {
   answer["disk_used"] = daemon.disk().used();
+  answer["disk_kept"] = daemon.disk_kept();
   answer["disk_limit"] = daemon.disk().limit();
   answer["disk_directory"] = text_or_null(daemon.config().spill_directory);
   answer["disk_off"] = text_or_null(daemon.why_disk_is_off());

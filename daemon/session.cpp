@@ -45,7 +45,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
       descriptors_(of_tenant.descriptors),
       in_flight_(of_tenant.in_flight),
       events_(services.loop, services.memory_queue, *budget_),
-      mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk}) {}
+      mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk, services.keep_ns}) {}
 
 Session::~Session() {
   for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);

@@ -135,7 +135,7 @@ struct SessionServices {
   uint32_t host_epoch;
   bool is_private;
   uint32_t spin_budget_ns;
-  int64_t keep_ns;  // how long empty slabs are kept
+  int64_t keep_ns;  // how long empty slabs are kept, and copies of what is in memory again
   uint32_t slabs_max;
   uint32_t workers_max;
 };

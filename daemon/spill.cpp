@@ -96,6 +96,7 @@ Spill::~Spill() {
   for (std::thread& thread : threads_) thread.join();
   // Copies that jobs hold submit one more each when they go: nobody does those any more, and the files end here.
   std::exchange(finished_, {}).clear();
+  std::exchange(kept_, {}).clear();
   for (Line& line : lines_) std::exchange(line.jobs, {}).clear();
 }
 
@@ -160,13 +161,51 @@ int Spill::reserve(File& file, uint64_t end) {
   return 0;
 }
 
+// ---- Copies of what is in memory again -------------------------------------------------------
+
+void Spill::keep(std::shared_ptr<Copy> copy) {
+  bytes_kept_ += copy->size_;
+  kept_.push_back(copy);
+  copy->kept_at_ = std::prev(kept_.end());
+}
+
+std::shared_ptr<Spill::Copy> Spill::take_back(const std::weak_ptr<Copy>& copy) {
+  auto taken = copy.lock();
+  if (taken == nullptr || !taken->is_kept()) return nullptr;
+  kept_.erase(std::exchange(taken->kept_at_, kept_.end()));
+  bytes_kept_ -= taken->size_;
+  return taken;
+}
+
+// Kept copies have what others want only while a quarter of the disk is free. Their room comes back a little later, so
+// what goes is twice what is asked for: there is none left before the disk is full.
+void Spill::make_room(const Budget& disk, uint64_t size) {
+  for (const Budget* at = &disk; at != nullptr; at = at->parent())
+    if (at->limit() - at->used() < at->limit() / 4 + size) drop_kept(at, 2 * size);
+}
+
+// The oldest until they have `bytes` together, of those that `of` pays for; nullptr: of all.
+void Spill::drop_kept(const Budget* of, uint64_t bytes) {
+  for (auto next = kept_.begin(); next != kept_.end() && bytes > 0;) {
+    std::shared_ptr<Copy> copy = *next++;
+    if (of != nullptr && !copy->charge_.is_paid_by(*of)) continue;
+    bytes -= std::min(bytes, copy->size_);
+    (void)take_back(copy);
+  }
+}
+
 // ---- Jobs ------------------------------------------------------------------------------------
 
 int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, Done done,
                 std::shared_ptr<Copy>& out) {
   auto copy = std::make_shared<Copy>(*this, user);
+  make_room(disk, range.size);
   if (int r = Charge::take(disk, range.size, copy->charge_); r < 0) return r;
-  if (int r = find_room(range.size, copy->file_, copy->offset_); r < 0) return r;
+  if (int r = find_room(range.size, copy->file_, copy->offset_); r < 0) {
+    // Others fill the disk too.
+    drop_kept(nullptr, bytes_kept_);
+    return r;
+  }
   copy->size_ = range.size;
   copy->sums_.resize((range.size + kPiece - 1) / kPiece);
   auto job = std::make_shared<Job>();

@@ -4,6 +4,9 @@
 // what is dropped is punched out, and a file goes with its last copy. Pieces of kPiece bytes have a checksum each, kept
 // here. Files are read and written past the page cache (O_DIRECT): memory is short when this is used.
 //
+// What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
+// first, while the disk's room is getting short for others.
+//
 // Users have turns, a piece each; reading back, writing and giving up have turns as well, so none waits for all of another. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
 #pragma once
@@ -14,6 +17,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -45,13 +49,14 @@ class Spill {
   // Where a copy is. Dropping it frees its room on the disk.
   class Copy {
    public:
-    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user) {}
+    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user), kept_at_(spill.kept_.end()) {}
     Copy(const Copy&) = delete;
     Copy& operator=(const Copy&) = delete;
     ~Copy();
 
    private:
     friend Spill;
+    [[nodiscard]] bool is_kept() const { return kept_at_ != spill_.kept_.end(); }
     Spill& spill_;
     uid_t user_;
     Charge charge_;
@@ -59,6 +64,7 @@ class Spill {
     uint64_t offset_ = 0;
     uint64_t size_ = 0;
     std::vector<uint64_t> sums_;
+    std::list<std::shared_ptr<Copy>>::iterator kept_at_;
   };
 
   // `code` is 0, or negative with a text.
@@ -86,6 +92,12 @@ class Spill {
   // Takes the pages of `range` away.
   void discard(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
 
+  // Keeps a copy of what is in memory again for as long as there is room for it.
+  void keep(std::shared_ptr<Copy> copy);
+  // The copy, which is kept no more but the caller's; nullptr if it had to go.
+  [[nodiscard]] std::shared_ptr<Copy> take_back(const std::weak_ptr<Copy>& copy);
+  [[nodiscard]] uint64_t bytes_kept() const { return bytes_kept_; }
+
   [[nodiscard]] bool idle();
 
  private:
@@ -111,6 +123,8 @@ class Spill {
     std::deque<uid_t> turns;
   };
 
+  void make_room(const Budget& disk, uint64_t size);
+  void drop_kept(const Budget* of, uint64_t bytes);
   [[nodiscard]] int find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset);
   [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out) const;
   [[nodiscard]] int reserve(File& file, uint64_t end);
@@ -127,6 +141,8 @@ class Spill {
   mutable std::string why_off_;
   mutable bool was_looked_at_ = false;
   std::shared_ptr<File> last_file_;  // that has room at its end
+  std::list<std::shared_ptr<Copy>> kept_;  // the oldest first
+  uint64_t bytes_kept_ = 0;
   Fd event_;
   Loop::Watch watch_;
 

@@ -67,6 +67,8 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] const SlotTable& slots() const { return slots_; }
   [[nodiscard]] const Budget& budget() const { return budget_; }
   [[nodiscard]] const Budget& disk() const { return disk_; }
+  // Of what is used there: copies of objects that are in memory again.
+  [[nodiscard]] uint64_t disk_kept() const { return spill_.bytes_kept(); }
   // Why no object can go there, whatever its session; or "".
   [[nodiscard]] std::string why_disk_is_off() const {
     const char* why = spill_.why_off();

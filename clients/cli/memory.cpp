@@ -76,8 +76,11 @@ std::string note_totals(const Json& answer) {
     text += ", " + show_bytes(pinned) + " pinned by your programs";
   if (!answer.contains("disk_limit")) return text + "\n";  // an older tarnd
   if (std::string off = text_in(answer, "disk_off"); !off.empty()) return text + "\ndisk: not used: " + off + "\n";
-  return text + "\ndisk: " + show_bytes(bytes_in(answer, "disk_used")) + " of " + show_bytes(bytes_in(answer, "disk_limit")) +
-         ", in " + text_in(answer, "disk_directory") + "\n";
+  text += "\ndisk: " + show_bytes(bytes_in(answer, "disk_used")) + " of " + show_bytes(bytes_in(answer, "disk_limit")) + ", in " +
+          text_in(answer, "disk_directory");
+  if (uint64_t kept = bytes_in(answer, "disk_kept"); kept != 0)
+    text += ", " + show_bytes(kept) + " of it copies of what is in memory again";
+  return text + "\n";
 }
 
 // Why a session gets nothing: the disk refused something just now; or what it is paid from is full, and what could leave

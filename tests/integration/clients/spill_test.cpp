@@ -8,6 +8,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -74,6 +77,58 @@ const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("crash", crash);
 });
 
+tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
+  std::vector<uint64_t> bytes(size / 8);
+  fill(bytes.data(), size, seed);
+  tarn_object object{};
+  EXPECT_EQ(0, tarn_put(client, bytes.data(), size, &object)) << tarn_last_error();
+  return object;
+}
+
+void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_get(client, object, &bytes)) << tarn_last_error();
+  EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed)) << "object " << seed;
+  EXPECT_EQ(0, tarn_object_unpin(client, object)) << tarn_last_error();
+}
+
+// The descriptors of the daemon that are files on the disk, by their content in bytes.
+uint64_t bytes_on_disk(pid_t daemon) {
+  uint64_t sum = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
+    std::error_code error;
+    auto target = std::filesystem::read_symlink(entry.path(), error).string();
+    struct stat status;
+    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
+      sum += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return sum;
+}
+
+// Soon.
+void expect_on_disk_at_most(pid_t daemon, uint64_t bytes) {
+  for (int i = 0; i < 1000 && bytes_on_disk(daemon) > bytes; ++i) usleep(10'000);
+  EXPECT_LE(bytes_on_disk(daemon), bytes);
+}
+
+// Bytes that the daemon has written to disks.
+uint64_t written_by(pid_t daemon) {
+  std::ifstream io("/proc/" + std::to_string(daemon) + "/io");
+  std::string name;
+  uint64_t value = 0;
+  while (io >> name >> value)
+    if (name == "write_bytes:") return value;
+  ADD_FAILURE() << "the kernel does not count";
+  return 0;
+}
+
+pid_t daemon_of(tarn_client* client) {
+  tarn_client_info info{};
+  info.size = sizeof info;
+  EXPECT_EQ(0, tarn_client_get_info(client, &info));
+  return info.daemon_pid;
+}
+
 // Sessions that may have 256 MiB, and a disk for more.
 class SpillClient : public testing::Test {
  protected:
@@ -84,21 +139,6 @@ class SpillClient : public testing::Test {
   tarn_client* connect(uint32_t workers) {
     clients_.push_back(daemon_.connect(workers, workers == 0 ? uint32_t{TARN_INIT_NO_WORKERS} : 0));
     return clients_.back();
-  }
-
-  static tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
-    std::vector<uint64_t> bytes(size / 8);
-    fill(bytes.data(), size, seed);
-    tarn_object object{};
-    EXPECT_EQ(0, tarn_put(client, bytes.data(), size, &object)) << tarn_last_error();
-    return object;
-  }
-
-  static void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
-    tarn_bytes bytes{};
-    ASSERT_EQ(0, tarn_get(client, object, &bytes)) << tarn_last_error();
-    EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed)) << "object " << seed;
-    EXPECT_EQ(0, tarn_object_unpin(client, object)) << tarn_last_error();
   }
 
   static tarn_future submit_check(tarn_client* client, uint64_t seed, tarn_arg what) {
@@ -146,6 +186,44 @@ TEST_F(SpillClient, FourTimesTheMemoryIsPutAndReadBack) {
   void* data;
   ASSERT_EQ(0, tarn_object_create(client, 200 * kMiB, &large, &data)) << tarn_last_error();
   EXPECT_EQ(0, tarn_release(client, large));
+}
+
+TEST_F(SpillClient, WhatCameBackLeavesAgainWithoutAWrite) {
+  tarn_client* client = connect(0);
+  std::vector<tarn_object> objects;
+  for (uint64_t seed = 0; seed < 32; ++seed) objects.push_back(put(client, 32 * kMiB, seed));
+  auto read_all = [&] {
+    for (uint64_t seed = 0; seed < objects.size(); ++seed) expect_bytes(client, objects[seed], seed);
+  };
+  read_all();
+  const pid_t daemon = daemon_of(client);
+  const uint64_t written = written_by(daemon);
+  EXPECT_GE(written, 1000 * kMiB);
+  EXPECT_LE(written, 1100 * kMiB) << "each once";
+  read_all();
+  EXPECT_LE(written_by(daemon) - written, kMiB);
+
+  // Copies of what is gone go without being asked for; and the place of an object is good for the next, with other bytes.
+  for (uint64_t seed = 0; seed < 16; ++seed) EXPECT_EQ(0, tarn_release(client, objects[seed]));
+  for (uint64_t seed = 0; seed < 16; ++seed) objects[seed] = put(client, 32 * kMiB, 100 + seed);
+  for (uint64_t seed = 0; seed < 16; ++seed) expect_bytes(client, objects[seed], 100 + seed);
+  for (uint64_t seed = 16; seed < 32; ++seed) expect_bytes(client, objects[seed], seed);
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  expect_on_disk_at_most(daemon, kMiB);
+}
+
+TEST(SpillKeep, CopiesOfWhatIsInMemoryGoWhenNothingHasMovedForLong) {
+  tarn::test::OwnDaemon daemon("[memory]\nper_client = \"128MiB\"\nkeep = 1");
+  tarn_client* client = daemon.connect(0, TARN_INIT_NO_WORKERS);
+  ASSERT_NE(nullptr, client);
+  std::vector<tarn_object> objects;
+  for (uint64_t seed = 0; seed < 6; ++seed) objects.push_back(put(client, 32 * kMiB, seed));
+  for (uint64_t seed = 0; seed < 6; ++seed) expect_bytes(client, objects[seed], seed);
+  for (uint64_t seed = 0; seed < 3; ++seed) EXPECT_EQ(0, tarn_release(client, objects[seed]));
+  expect_bytes(client, objects[5], 5);
+  expect_on_disk_at_most(daemon_of(client), kMiB);
+  for (uint64_t seed = 3; seed < 6; ++seed) expect_bytes(client, objects[seed], seed);
+  tarn_close(client);
 }
 
 TEST_F(SpillClient, WhatIsPinnedStaysAndAFullStoreSaysSo) {
@@ -302,30 +380,13 @@ TEST(SpillHost, TakesANewSessionThoughItIsFull) {
   tarn_close(first);
 }
 
-// The descriptors of the daemon that are files on the disk, by their content in bytes.
-uint64_t bytes_on_disk(pid_t daemon) {
-  uint64_t sum = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
-    std::error_code error;
-    auto target = std::filesystem::read_symlink(entry.path(), error).string();
-    struct stat status;
-    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
-      sum += static_cast<uint64_t>(status.st_blocks) * 512;
-  }
-  return sum;
-}
-
 TEST_F(SpillClient, NothingStaysOnTheDiskOfWhatWasReleased) {
   tarn_client* client = connect(0);
-  tarn_client_info info{};
-  info.size = sizeof info;
-  ASSERT_EQ(0, tarn_client_get_info(client, &info));
   std::vector<tarn_object> objects;
   for (uint64_t seed = 0; seed < 32; ++seed) objects.push_back(put(client, 16 * kMiB, seed));
-  EXPECT_GT(bytes_on_disk(info.daemon_pid), 200 * kMiB);
+  EXPECT_GT(bytes_on_disk(daemon_of(client)), 200 * kMiB);
   for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
-  for (int i = 0; i < 1000 && bytes_on_disk(info.daemon_pid) > kMiB; ++i) usleep(5000);
-  EXPECT_LE(bytes_on_disk(info.daemon_pid), kMiB);
+  expect_on_disk_at_most(daemon_of(client), kMiB);
 }
 
 TEST(SpillLimits, ADiskThatIsFullOrNotThereIsAFullStore) {

@@ -193,6 +193,63 @@ TEST_F(SpillTest, a_quota_is_kept_and_named) {
   EXPECT_EQ(copy, nullptr);
 }
 
+TEST_F(SpillTest, a_kept_copy_serves_again_and_goes_when_others_need_the_room) {
+  std::string bytes;
+  SharedFd slab = make_slab(64 * kMiB, bytes);
+  std::vector<std::weak_ptr<Spill::Copy>> kept;
+  for (int i = 0; i < 3; ++i) {
+    auto copy = save(slab, 0, 64 * kMiB);
+    kept.push_back(copy);
+    spill->keep(std::move(copy));
+  }
+  EXPECT_EQ(spill->bytes_kept(), 192 * kMiB);
+  EXPECT_EQ(disk.used(), 192 * kMiB);
+  auto again = spill->take_back(kept[2]);
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(spill->take_back(kept[2]), nullptr) << "it is the caller's";
+  ASSERT_EQ(discard(slab, 0, 64 * kMiB), 0);
+  ASSERT_EQ(load(again, slab, 0, 64 * kMiB), 0) << last_text;
+  EXPECT_TRUE(content(slab, 0, 64 * kMiB) == bytes);
+  spill->keep(std::move(again));
+
+  // 64 MiB are free, a quarter of the disk: the oldest make room, twice what is asked for.
+  auto other = save(slab, 0, 32 * kMiB);
+  EXPECT_EQ(spill->take_back(kept[0]), nullptr);
+  EXPECT_EQ(spill->bytes_kept(), 128 * kMiB);
+  EXPECT_NE(spill->take_back(kept[1]), nullptr);
+  wait_until([this] { return spill->idle(); });
+  EXPECT_EQ(disk.used(), 96 * kMiB);
+}
+
+TEST_F(SpillTest, copies_that_are_kept_never_fill_the_disk) {
+  std::string bytes;
+  SharedFd slab = make_slab(32 * kMiB, bytes);
+  for (int i = 0; i < 20; ++i) {
+    spill->keep(save(slab, 0, 32 * kMiB));  // 640 MiB on a disk of 256
+    EXPECT_LE(disk.used(), 256 * kMiB);
+  }
+  EXPECT_GE(spill->bytes_kept(), 64 * kMiB);
+}
+
+TEST_F(SpillTest, a_user_without_room_costs_no_other_a_copy) {
+  std::string bytes;
+  SharedFd slab = make_slab(4 * kMiB, bytes);
+  Budget others("user 8", "bytes", 16 * kMiB, TARN_E_QUOTA, &disk);
+  auto copy = save(slab, 0, 4 * kMiB);
+  std::weak_ptr<Spill::Copy> kept = copy;
+  spill->keep(std::move(copy));
+  std::shared_ptr<Spill::Copy> theirs;
+  int code;
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 4 * kMiB}, others, note(code), theirs), 0);
+  wait_until([&] { return code != 1; });
+  std::shared_ptr<Spill::Copy> more;
+  Budget small("user 9", "bytes", 1 * kMiB, TARN_E_QUOTA, &disk);
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 2 * kMiB}, small, note(code), more), TARN_E_QUOTA);
+  EXPECT_NE(spill->take_back(kept), nullptr);
+  theirs.reset();
+  wait_until([this] { return spill->idle(); });
+}
+
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
   std::string bytes;
   SharedFd slab = make_slab(32 * kMiB, bytes);
