@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -133,13 +134,29 @@ int socket_listen(std::string_view path, unsigned mode, Fd& out) {
     struct stat status;
     if (lstat(address.sun_path, &status) == 0 && S_ISSOCK(status.st_mode)) unlink(address.sun_path);
   }
+  // A file gets its name when its mode is right and somebody listens: who finds it is served. Only a name to which nothing can be
+  // added comes at once.
+  sockaddr_un early = address;
+  socklen_t early_length = length;
+  if (is_file) {
+    char name[sizeof early.sun_path + 16];
+    int size = snprintf(name, sizeof name, "%s-%d", address.sun_path, getpid());
+    if (static_cast<size_t>(size) < sizeof early.sun_path)
+      if (int r = make_address(name, early, early_length); r < 0) return r;
+  }
   Fd fd;
   if (int r = make_socket(fd); r < 0) return r;
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) < 0)
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&early), early_length) < 0)
     return fail_errno(code_of_errno(errno), "cannot bind %.*s", static_cast<int>(path.size()), path.data());
-  if (is_file && chmod(address.sun_path, mode) < 0)
-    return fail_errno(code_of_errno(errno), "cannot set the mode of %s", address.sun_path);
+  if (is_file && chmod(early.sun_path, mode) < 0)
+    return fail_errno(code_of_errno(errno), "cannot set the mode of %s", early.sun_path);
   if (listen(fd.get(), 128) < 0) return fail_errno(TARN_E_SYSTEM, "cannot listen");
+  if (early_length != length) {
+    int r = link(early.sun_path, address.sun_path);
+    if (r < 0) r = fail_errno(code_of_errno(errno), "cannot bind %s", address.sun_path);
+    unlink(early.sun_path);
+    if (r < 0) return r;
+  }
   out = std::move(fd);
   return 0;
 }

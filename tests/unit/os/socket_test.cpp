@@ -9,12 +9,15 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "os/clock.hpp"
@@ -243,6 +246,32 @@ TEST_F(SocketPathTest, takes_over_the_socket_of_a_daemon_that_died_but_not_of_on
   EXPECT_EQ(socket_listen(path_, 0600, second), TARN_E_STATE);
   first.reset();  // the file stays, as after a kill
   EXPECT_EQ(socket_listen(path_, 0600, second), 0);
+}
+
+TEST_F(SocketPathTest, a_name_is_there_only_when_somebody_listens) {
+  std::atomic<bool> is_over = false;
+  std::atomic<int> refused = 0;
+  std::thread visitor([&] {
+    while (!is_over) {
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      path_.copy(address.sun_path, sizeof address.sun_path - 1);
+      const Fd probe{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+      if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 && errno == ECONNREFUSED)
+        ++refused;
+    }
+  });
+  std::array<Fd, 500> listeners;  // who has found one that ends now would be refused rightly
+  for (Fd& listener : listeners) {
+    EXPECT_EQ(socket_listen(path_, 0600, listener), 0);
+    ::unlink(path_.c_str());
+  }
+  is_over = true;
+  visitor.join();
+  EXPECT_EQ(refused, 0);
+  // Nothing but the name was left anywhere.
+  EXPECT_EQ(::rmdir(folder_), 0);
+  ASSERT_EQ(::mkdir(folder_, 0700), 0);
 }
 
 TEST_F(SocketPathTest, does_not_remove_a_file_that_is_no_socket) {
