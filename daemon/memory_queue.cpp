@@ -108,7 +108,8 @@ const Budget* MemoryQueue::blocked_by(const Budget& budget) const {
 }
 
 const Budget* MemoryQueue::find_full(const Request& request) const {
-  const Budget* blocked = blocked_by(*request.budget);
+  // Urgent ones come first in a pass: until then only they have held up anybody.
+  const Budget* blocked = request.is_urgent && !is_serving_ ? nullptr : blocked_by(*request.budget);
   return blocked != nullptr ? blocked : request.budget->full_for(request.bytes);
 }
 
@@ -142,10 +143,15 @@ MemoryQueue::Waiting& MemoryQueue::enqueue(Request request, int64_t now) {
   auto& lane = lanes_[request.budget];
   if (lane == nullptr) lane = std::make_unique<Lane>(Lane{request.budget, {}, 0});
   int64_t due = request.deadline_ns;
-  lane->line.push_back({std::move(request), lane.get(), ++last_number_, now, due});
-  Waiting& waiting = lane->line.back();
-  waiting.self = std::prev(lane->line.end());
-  if (lane->line.size() == 1) order_.emplace(waiting.number, lane.get());
+  auto& line = lane->line;
+  auto behind = line.end();
+  if (request.is_urgent) behind = std::ranges::find_if(line, [](const Waiting& each) { return !each.request.is_urgent; });
+  if (behind == line.begin() && !line.empty()) order_.erase(line.front().number);
+  uint64_t number = request.is_urgent ? ++last_urgent_ : ++last_number_;
+  auto at = line.insert(behind, Waiting{std::move(request), lane.get(), number, now, due});
+  Waiting& waiting = *at;
+  waiting.self = at;
+  if (at == line.begin()) order_.emplace(waiting.number, lane.get());
   due_.emplace(due, &waiting);
   lane->bytes += waiting.request.bytes;
   bytes_ += waiting.request.bytes;

@@ -2,8 +2,8 @@
 //
 // First come, first served, within each budget: what finds a budget full holds up whatever is paid from the same one and
 // came later, so that many small requests cannot take for ever what a large one waits for. Who is paid from other budgets,
-// and has room there, does not wait; nor at the host's budget for who is at a limit of his own. What the memory is for is
-// the business of who asks.
+// and has room there, does not wait; nor at the host's budget for who is at a limit of his own. Urgent ones go before all
+// others. What the memory is for is the business of who asks.
 //
 // Nothing here takes longer because one session asks often: a pass looks at the first request of each session that waits,
 // and at those whose time has passed. Loop thread only.
@@ -39,6 +39,7 @@ class MemoryQueue {
     int64_t latest_ns = os::kForever;      // the end of that, if it is before the queue's own
     std::function<int()> attempt;          // pays and begins the work: there is room; 0 or a code, with last_error()
     std::function<void(int code)> refuse;  // with last_error(): its time has passed, it can never be met, or that failed
+    bool is_urgent = false;                // little, and who waits may need it to give something back: goes before others
   };
 
   // What waits, of one session or of all.
@@ -79,7 +80,7 @@ class MemoryQueue {
   struct Waiting {
     Request request;
     Lane* lane;
-    uint64_t number;  // in the order of arrival
+    uint64_t number;  // in the order in which they are served
     int64_t since_ns;
     int64_t due_ns;  // its key in due_
     std::list<Waiting>::iterator self{};
@@ -111,7 +112,9 @@ class MemoryQueue {
   std::unordered_map<const Budget*, std::unique_ptr<Lane>> lanes_;  // by the session's budget
   std::map<uint64_t, Lane*> order_;                                 // by the number of each one's first request
   std::set<std::pair<int64_t, Waiting*>> due_;                      // by the moment to look whether its time has passed
-  uint64_t last_number_ = 0;
+  static constexpr uint64_t kFirstNumber = uint64_t{1} << 63;  // of those that are not urgent
+  uint64_t last_number_ = kFirstNumber;
+  uint64_t last_urgent_ = 0;
   uint64_t count_ = 0;
   uint64_t bytes_ = 0;
 

@@ -25,9 +25,11 @@ using store::ObjectRecord;
 
 constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
 constexpr uint32_t kRecordsPerRead = 256;
-constexpr uint32_t kTriesMax = 256;  // of candidates at a time: a record can be made to look like one
+constexpr uint32_t kBegunMax = 256;  // at a time
+constexpr uint32_t kTriesMax = 4096;  // of candidates for that: what was one may be gone, or a record made to look like one
 constexpr uint32_t kKeptPerLook = 4096;
 constexpr int64_t kLookAtKeptNs = 1'000'000'000;
+constexpr uint64_t kNoteSize = 640;  // what tarnd itself remembers of one: 100 000 took 57 MB
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
@@ -103,14 +105,17 @@ void Mover::look_at_records() {
   candidates_.clear();
   auto& members = session_.members();
   uint32_t left = kRecordsPerLook;
-  for (size_t turns = 0; turns <= members.size() && left > 0; ++turns) {
+  uint32_t first_record = 0;
+  for (size_t turn = 0; turn <= members.size() && left > 0; ++turn) {
     auto at = members.lower_bound(look_member_);
     if (at == members.end()) at = members.begin();
     if (at == members.end()) return;
     if (at->first != look_member_) look_record_ = 0;
     look_member_ = at->first;
-    left -= look_at_records_of(*at->second, left);
-    if (left > 0) {
+    if (turn == 0) first_record = look_record_;
+    bool is_first_again = turn == members.size();
+    left -= look_at_records_of(*at->second, is_first_again ? std::min(left, first_record) : left);
+    if (left > 0 && !is_first_again) {
       ++look_member_;
       look_record_ = 0;
     }
@@ -134,8 +139,9 @@ uint64_t Mover::move_out(uint64_t bytes) {
   if (session_.is_ending() || os::now_ns() < pause_until_ns_) return 0;
   check_pages();
   uint64_t begun = 0;
+  uint32_t may_begin = kBegunMax;
   uint32_t tries = kTriesMax;
-  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_ && tries > 0; --tries) {
+  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_ && may_begin > 0 && tries > 0; --tries) {
     if (candidates_.empty()) {
       if (looked) break;
       looked = true;
@@ -144,7 +150,10 @@ uint64_t Mover::move_out(uint64_t bytes) {
     }
     Candidate next = candidates_.back();
     candidates_.pop_back();
-    begun += begin(next);
+    if (uint64_t size = begin(next); size != 0) {
+      begun += size;
+      --may_begin;
+    }
   }
   return begun;
 }
@@ -384,7 +393,8 @@ int Mover::charge(MovedObject& object) {
 void Mover::give_back(MovedObject& object) {
   if (!object.is_charged) return;
   Slab& slab = slab_of(object);
-  slab.payment->memory.give_back(object.size);
+  slab.payment->memory.give_back(object.is_noted ? object.size : object.size - kNoteSize);
+  object.is_noted = true;
   slab.bytes_away += object.size;
   object.is_charged = false;
 }
@@ -438,7 +448,11 @@ void Mover::tell(MovedObject& object, bool is_away) {
   session_.events().tell(kind, shm::make_id(object.owner.index(), object.index), object.generation, object.payload);
 }
 
-void Mover::forget(MovedObject& object) { slab_of(object).moved.erase(object.offset); }
+void Mover::forget(MovedObject& object) {
+  Slab& slab = slab_of(object);
+  if (object.is_noted) slab.payment->memory.give_back(kNoteSize);
+  slab.moved.erase(object.offset);
+}
 
 // A slab has no more memory than is paid for: its owner could write where it had been told that pages are gone.
 void Mover::check_pages() {

@@ -59,6 +59,7 @@ struct MovedObject {
   uint64_t payload = 0;  // its bytes, without the rest of the last page and what the object says about itself
   std::string label;     // lies with the bytes: for the tools, while those are away
   bool is_charged = true;     // for memory
+  bool is_noted = false;      // and for what tarnd remembers, until it forgets
   bool is_told_away = false;  // the client has been told, as far as it wants to be
   Phase phase = Phase::kNone;
   std::shared_ptr<Spill::Copy> copy;

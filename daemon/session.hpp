@@ -275,6 +275,7 @@ class Session {
   void handle_slab_drop(Member& from, const wire::SlabId& id);
   void handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file);
   void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);
+  [[nodiscard]] static std::vector<Area> missing_areas(const Member& member, const wire::Grow& wish, uint64_t& bytes);
   [[nodiscard]] int pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas);
   void back_areas(Member& member, std::vector<Area> areas, uint32_t serial);
   [[nodiscard]] int back_first_records(Member& member);

@@ -202,21 +202,34 @@ void Session::handle_grow(Member& from, const wire::Grow& wish, uint32_t serial)
   if (from.is_growing) return reject(from, "GROW before the last one was answered");
   if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "more records than a member can have; docs/limits.md has the bounds");
-  std::vector<Area> areas;
-  if (int r = pay_areas(from, wish, areas); r < 0) {
-    if (ask_again_later(from, [this, wish, serial](Member& member) { handle_grow(member, wish, serial); })) return;
-    return refuse_slab(from, serial, r, last_error());
-  }
   from.is_growing = true;
-  back_areas(from, std::move(areas), serial);
+  uint64_t bytes = 0;
+  (void)missing_areas(from, wish, bytes);
+  // Both are called only while `from` asks.
+  auto attempt = [this, &from, wish, serial] {
+    std::vector<Area> areas;
+    if (int r = pay_areas(from, wish, areas); r < 0) return r;
+    back_areas(from, std::move(areas), serial);
+    return 0;
+  };
+  auto refuse = [this, &from, bytes, serial](int code) {
+    from.is_growing = false;
+    std::string text = memory_refusal(code, bytes);
+    events_.after_refusal(code, bytes);
+    refuse_slab(from, serial, code, text.c_str());
+  };
+  services_.memory_queue.submit({from.asks, budget_.get(), bytes, os::now_ns() + kReclaimPatienceNs, os::kForever,
+                                 std::move(attempt), std::move(refuse), true});
+  events_.after_request(bytes);
 }
 
 // The areas of a segment that are missing for `wish`, the next one last; the words of fan-in trees grow with the edges.
-int Session::pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas) {
+std::vector<Session::Area> Session::missing_areas(const Member& member, const wire::Grow& wish, uint64_t& bytes) {
   constexpr uint32_t kEdgesPerGroupWord = shm::kEdgesAtStart / shm::kGroupWordsAtStart;
   static_assert(shm::kEdgesMax / kEdgesPerGroupWord >= shm::kGroupWordsMax);
   auto group_words = [](uint32_t edges) { return std::min(edges / kEdgesPerGroupWord, shm::kGroupWordsMax); };
-  uint64_t bytes = 0;
+  std::vector<Area> areas;
+  bytes = 0;
   auto add = [&](uint64_t offset, uint64_t entry_size, uint32_t had, uint32_t wanted, uint32_t wire::Grow::*total) {
     uint64_t begin = os::round_up(had * entry_size, os::kPageSize);
     uint64_t end = os::round_up(wanted * entry_size, os::kPageSize);
@@ -229,6 +242,12 @@ int Session::pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>
   add(offsetof(shm::MemberSegment, group_words), sizeof(uint64_t), group_words(had.edges), group_words(wish.edges), nullptr);
   add(offsetof(shm::MemberSegment, object_records), shm::kRecordSize, had.objects, wish.objects, &wire::Grow::objects);
   add(offsetof(shm::MemberSegment, task_records), shm::kRecordSize, had.records, wish.records, &wire::Grow::records);
+  return areas;
+}
+
+int Session::pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas) {
+  uint64_t bytes;
+  areas = missing_areas(member, wish, bytes);
   return member.segment_payment->memory.add(bytes);
 }
 

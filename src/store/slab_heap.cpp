@@ -99,7 +99,7 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   poison(base, pages * kPage);
   count_free(slab, static_cast<int64_t>(pages));
   insert_run(number, 0, slab.page_count);
-  if (!is_giant) next_slab_ = std::min(next_slab_ * 2, kSlabMax);
+  if (!is_giant) next_slab_ = std::clamp(size * 2, kFirstSlab, kSlabMax);
   return 0;
 }
 

@@ -67,10 +67,12 @@ int Store::add_slab(uint64_t size, bool may_wait) {
     Gate::Leave leave(gate_);
     return source_.request_slab(bytes, true, slab);
   };
-  if (int r = request(wanted.size, may_wait && least >= wanted.size); r < 0) {
-    // The request may be all right and the policy's generosity too much.
-    if (r == TARN_E_DAEMON_GONE || least >= wanted.size) return r;
-    if (r = request(least, may_wait); r < 0) return r;
+  // The request may be all right and the policy's generosity too much. Half as much is tried then, not the least at once:
+  // while objects go to the disk and keep their places, a process would use up its slabs a few objects each.
+  for (uint64_t asked = wanted.size;; asked = std::max(least, os::round_up(asked / 2, os::kPageSize))) {
+    int r = request(asked, may_wait && asked <= least);
+    if (r == 0) break;
+    if (r == TARN_E_DAEMON_GONE || asked <= least) return r;
   }
   std::byte* data = slab.mapping.data();
   uint64_t bytes = slab.mapping.size();
@@ -110,8 +112,11 @@ int Store::alloc_record(uint32_t& index) {
   if (r != ObjectTable::kGrow) [[likely]]
     return r;
   uint32_t wanted = std::min(table_.backed() * 2, shm::kObjectRecordsMax);
-  if (r = source_.grow_objects(wanted); r < 0) return r;
-  table_.grown(wanted);
+  {
+    Gate::Leave leave(gate_);  // as add_slab: it may wait for what others release
+    if (r = source_.grow_objects(wanted); r < 0) return r;
+  }
+  table_.grown(std::max(wanted, table_.backed()));
   return table_.alloc(index);
 }
 

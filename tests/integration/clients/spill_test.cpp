@@ -188,6 +188,24 @@ TEST_F(SpillClient, FourTimesTheMemoryIsPutAndReadBack) {
   EXPECT_EQ(0, tarn_release(client, large));
 }
 
+// Each keeps its place and its record: neither slabs nor records may run out while memory is full.
+TEST_F(SpillClient, ManySmallObjectsLeaveToo) {
+  tarn_client* client = connect(0);
+  constexpr uint64_t kCount = 20'000;
+  constexpr uint64_t kSize = 40 * 1024;
+  std::vector<tarn_object> objects;
+  for (uint64_t seed = 0; seed < kCount; ++seed) {
+    objects.push_back(put(client, kSize, seed));
+    ASSERT_FALSE(HasFailure()) << seed;
+  }
+  for (uint64_t seed = 0; seed < kCount; seed += 5) {
+    expect_bytes(client, objects[seed], seed);
+    ASSERT_FALSE(HasFailure()) << seed;
+  }
+  for (tarn_object object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  expect_on_disk_at_most(daemon_of(client), kMiB);
+}
+
 TEST_F(SpillClient, WhatCameBackLeavesAgainWithoutAWrite) {
   tarn_client* client = connect(0);
   std::vector<tarn_object> objects;

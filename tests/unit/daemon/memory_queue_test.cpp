@@ -26,7 +26,7 @@ class MemoryQueueTest : public testing::Test {
  protected:
   // Asks for `bytes` from `budget`; what it is granted is kept in charges_ under `name`.
   void ask(const std::string& name, Budget& budget, uint64_t bytes, int64_t patience = kPatience,
-           int64_t latest = os::kForever, std::shared_ptr<const void> alive = nullptr) {
+           int64_t latest = os::kForever, std::shared_ptr<const void> alive = nullptr, bool is_urgent = false) {
     auto attempt = [this, name, &budget, bytes] {
       ++attempts_;
       Charge charge;
@@ -41,7 +41,7 @@ class MemoryQueueTest : public testing::Test {
       code_ = code;
       log_ += "-" + name + " ";
     };
-    queue_.submit({alive != nullptr ? alive : alive_, &budget, bytes, now_ + patience, latest, attempt, refuse});
+    queue_.submit({alive != nullptr ? alive : alive_, &budget, bytes, now_ + patience, latest, attempt, refuse, is_urgent});
   }
   void give_back(const std::string& name) { charges_.erase(name); }
   void serve_at(int64_t moment) {
@@ -115,6 +115,32 @@ TEST_F(MemoryQueueTest, SmallRequestsDoNotTakeWhatALargeOneWaitsFor) {
   give_back("small1");
   queue_.serve();
   EXPECT_EQ(log(), "small3 ");
+  EXPECT_EQ(queue_.waits().requests, 0u);
+}
+
+// Requests wait, then urgent ones of the same session and of another come. Expect: these go first, in their order, and take what
+// room there is meanwhile.
+TEST_F(MemoryQueueTest, UrgentOnesGoBeforeAllOthers) {
+  ask("x", session_, 10);
+  ask("y", session_, 45);
+  ask("large", session_, 50);
+  ask("next", session_, 1);
+  ask("fits", session_, 2, kPatience, os::kForever, nullptr, true);
+  EXPECT_EQ(log(), "x y fits ");
+  ask("urgent", session_, 20, kPatience, os::kForever, nullptr, true);
+  ask("urgent2", session2_, 12, kPatience, os::kForever, nullptr, true);
+  ask("urgent3", session_, 5, kPatience, os::kForever, nullptr, true);
+  EXPECT_EQ(queue_.waits().requests, 5u);
+  give_back("x");
+  queue_.serve();
+  EXPECT_EQ(log(), "") << "20 are wanted first, of 13";
+  give_back("y");
+  queue_.serve();
+  EXPECT_EQ(log(), "urgent urgent2 urgent3 ");
+  give_back("urgent");
+  give_back("urgent2");
+  queue_.serve();
+  EXPECT_EQ(log(), "large next ");
   EXPECT_EQ(queue_.waits().requests, 0u);
 }
 
