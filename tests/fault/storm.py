@@ -150,13 +150,20 @@ class Storm:
 
     def kill(self, role: str, pid: int) -> None:
         if role in ("tarnd", "spawn"):
-            # The whole session goes with it.
-            self.doomed |= set(harness.descendants(os.getpid())) - {self.run.pid}
+            # The whole session goes with it. The client may have noticed before, and be in another one already.
+            self.doomed |= self.session_of(pid)
         harness.send(pid, signal.SIGKILL)
         if role == "client":
             self.client_killed = True
             self.run.process.wait()
             self.run.closed = True
+
+    def session_of(self, pid: int) -> set[int]:
+        everything = harness.descendants(os.getpid())
+        top = pid
+        while top in everything and everything[top][0] not in (os.getpid(), self.run.pid):
+            top = everything[top][0]
+        return {top, *harness.descendants(top)} & set(everything)
 
     def settle(self, pid: int, start: int, number: int) -> None:
         stat = harness.read_stat(pid)
