@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "base/assert.hpp"
@@ -64,10 +66,37 @@ const Budget* Budget::full_for(uint64_t amount) const {
   return nullptr;
 }
 
+uint64_t Budget::limit_of_all() const {
+  uint64_t limit = limit_;
+  for (const Budget* b = parent_; b != nullptr; b = b->parent_) limit = std::min(limit, b->limit_);
+  return limit;
+}
+
+uint64_t Budget::room() const {
+  uint64_t room = kNoLimit;
+  for (const Budget* b = this; b != nullptr; b = b->parent_) room = std::min(room, b->limit_ - std::min(b->used_, b->limit_));
+  return room;
+}
+
 int Budget::refuse(uint64_t amount) const {
-  return fail(error_code_, "no room for %llu %s: %s holds %llu of the %llu it may; release objects or raise the limit",
-              static_cast<unsigned long long>(amount), unit_, name_.c_str(), static_cast<unsigned long long>(used_),
-              static_cast<unsigned long long>(limit_));
+  if (amount > limit_)
+    return fail(error_code_, "no room for %s: that is more than the %s that %s allows in all", show(amount).c_str(),
+                show(limit_).c_str(), key_);
+  return fail(error_code_, "no room for %s: %s has %s of the %s that %s allows; release objects or raise that",
+              show(amount).c_str(), name_.c_str(), show(used_).c_str(), show(limit_).c_str(), key_);
+}
+
+// "12.5 MiB on disk", "30 descriptors".
+std::string Budget::show(uint64_t amount) const {
+  std::string_view unit = unit_;
+  if (!unit.starts_with("bytes")) return std::to_string(amount) + " " + unit_;
+  constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB", " TiB"};
+  size_t at = 0;
+  auto value = static_cast<double>(amount);
+  for (; value >= 1024 && at + 1 < std::size(kUnits); ++at) value /= 1024;
+  char text[32];
+  snprintf(text, sizeof text, "%.*f", at == 0 ? 0 : 1, value);
+  return text + std::string(kUnits[at]) + std::string(unit.substr(strlen("bytes")));
 }
 
 Charge& Charge::operator=(Charge&& other) noexcept {

@@ -14,14 +14,20 @@ namespace tarn::daemon {
 
 class Budget {
  public:
-  // `unit` is what is counted, as a message says it: "bytes".
-  Budget(std::string name, const char* unit, uint64_t limit, int error_code, Budget* parent)
-      : name_(std::move(name)), unit_(unit), limit_(limit), error_code_(error_code), parent_(parent) {}
+  static constexpr uint64_t kNoLimit = UINT64_MAX;  // but that of the larger one
+
+  // `unit` is what is counted, as a message says it: "bytes"; `key` who says how much it may be: "memory.limit".
+  Budget(std::string name, const char* unit, uint64_t limit, int error_code, Budget* parent, const char* key = "its limit")
+      : name_(std::move(name)), unit_(unit), limit_(limit), error_code_(error_code), parent_(parent), key_(key) {}
   Budget(const Budget&) = delete;
   Budget& operator=(const Budget&) = delete;
   ~Budget();
 
   [[nodiscard]] uint64_t limit() const { return limit_; }
+  // The least of its own and those above.
+  [[nodiscard]] uint64_t limit_of_all() const;
+  // What the one that has least can still pay.
+  [[nodiscard]] uint64_t room() const;
   [[nodiscard]] uint64_t used() const { return used_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] int error_code() const { return error_code_; }
@@ -38,12 +44,15 @@ class Budget {
 
  private:
   friend class Charge;
+  [[nodiscard]] std::string show(uint64_t amount) const;
+
   std::function<void()> on_given_back_;
   std::string name_;  // such as "the host" or "user 1000", for messages
   const char* unit_;
   uint64_t limit_;
   int error_code_;  // when this one is full
   Budget* parent_;
+  const char* key_;
   uint64_t used_ = 0;
 };
 

@@ -183,10 +183,10 @@ MemoryQueue::Request MemoryQueue::take_out(Waiting& waiting) {
 void MemoryQueue::ask_for(const Budget& full, const Waiting& waiting, int64_t now) {
   if (waiting.request.deadline_ns <= waiting.since_ns) return;
   if (asked_.empty()) asked_ns_ = now;
-  if (!asked_.insert(&full).second) return;
+  if (!asked_.emplace(&full, waiting.request.is_return).second) return;
   uint64_t left = full.limit() - std::min(full.limit(), full.used());
   uint64_t bytes = waiting.request.bytes;
-  on_wanted_(full, bytes > left ? bytes - left : bytes);  // what is left is for who came before
+  on_wanted_(full, bytes > left ? bytes - left : bytes, waiting.request.is_return);  // what is left is for who came before
 }
 
 // Whether it still waits; else the one behind it is the first.

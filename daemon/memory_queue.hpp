@@ -40,6 +40,7 @@ class MemoryQueue {
     std::function<int()> attempt;          // pays and begins the work: there is room; 0 or a code, with last_error()
     std::function<void(int code)> refuse;  // with last_error(): its time has passed, it can never be met, or that failed
     bool is_urgent = false;                // little, and who waits may need it to give something back: goes before others
+    bool is_return = false;                // for an object that is on the disk
   };
 
   // What waits, of one session or of all.
@@ -51,7 +52,7 @@ class MemoryQueue {
 
   // When a request begins to wait and regularly while it does: `full` lacks so much for it. Not for requests whose deadline
   // had passed when they came.
-  using OnWanted = std::function<void(const Budget& full, uint64_t missing_bytes)>;
+  using OnWanted = std::function<void(const Budget& full, uint64_t missing_bytes, bool is_return)>;
   // Whether memory is on its way back to `full` already.
   using IsComing = std::function<bool(const Budget& full)>;
   using Clock = std::function<int64_t()>;  // tests have their own
@@ -121,7 +122,7 @@ class MemoryQueue {
   // As the last pass found them; only compared, because who has them may have gone since.
   std::unordered_set<const Budget*> full_;
   std::unordered_map<const Budget*, bool> coming_;
-  std::unordered_set<const Budget*> asked_;  // since asked_ns_: for memory
+  std::set<std::pair<const Budget*, bool>> asked_;  // since asked_ns_: for memory; and whether for a return
   int64_t asked_ns_ = 0;
 
   bool is_serving_ = false;

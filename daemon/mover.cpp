@@ -125,23 +125,25 @@ void Mover::look_at_records() {
   });
 }
 
-void Mover::pause(const std::string& why) {
-  pause_until_ns_ = os::now_ns() + kPauseNs;
+void Mover::pause(Spill::For of, const std::string& why) {
+  pause_until_ns_[static_cast<size_t>(of)] = os::now_ns() + kPauseNs;
   why_pause_ = why;
 }
 
+bool Mover::is_pausing(Spill::For of) const { return os::now_ns() < pause_until_ns_[static_cast<size_t>(of)]; }
+
 std::string Mover::why_not() const {
   if (const char* why = services_.spill.why_off()) return why;
-  return os::now_ns() < pause_until_ns_ + kTellNs ? why_pause_ : "";
+  return os::now_ns() < std::ranges::max(pause_until_ns_) + kTellNs ? why_pause_ : "";
 }
 
-uint64_t Mover::move_out(uint64_t bytes) {
-  if (session_.is_ending() || os::now_ns() < pause_until_ns_) return 0;
+uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
+  if (session_.is_ending() || is_pausing(why)) return 0;
   check_pages();
   uint64_t begun = 0;
   uint32_t may_begin = kBegunMax;
   uint32_t tries = kTriesMax;
-  for (bool looked = false; begun < bytes && os::now_ns() >= pause_until_ns_ && may_begin > 0 && tries > 0; --tries) {
+  for (bool looked = false; begun < bytes && !is_pausing(why) && may_begin > 0 && tries > 0; --tries) {
     if (candidates_.empty()) {
       if (looked) break;
       looked = true;
@@ -150,7 +152,7 @@ uint64_t Mover::move_out(uint64_t bytes) {
     }
     Candidate next = candidates_.back();
     candidates_.pop_back();
-    if (uint64_t size = begin(next); size != 0) {
+    if (uint64_t size = begin(next, why); size != 0) {
       begun += size;
       --may_begin;
     }
@@ -207,7 +209,7 @@ std::shared_ptr<Spill::Copy> Mover::take_kept(Slab& slab, const MovedObject& of)
 
 // ---- Out -------------------------------------------------------------------------------------
 
-uint64_t Mover::begin(const Candidate& candidate) {
+uint64_t Mover::begin(const Candidate& candidate, Spill::For why) {
   auto member = session_.members().find(candidate.member);
   if (member == session_.members().end()) return 0;
   Member& owner = *member->second;
@@ -243,10 +245,10 @@ uint64_t Mover::begin(const Candidate& candidate) {
   slab->second.moved.emplace(place.offset, std::move(object));
   if (moved.copy != nullptr) return leave(moved) ? pages.size : 0;
   int r = services_.spill.save(
-      session_.identity().uid, moved.alive, range_of(moved), services_.disk,
+      session_.identity().uid, moved.alive, range_of(moved), services_.disk, why,
       [this, &moved](int code, const std::string& text) { finish_saving(moved, code, text); }, moved.copy);
   if (r < 0) {
-    pause(last_error());
+    pause(why, last_error());
     (void)let_go(owner, candidate.index);
     forget(moved);
     return 0;
@@ -259,7 +261,8 @@ void Mover::finish_saving(MovedObject& object, int code, const std::string& text
   if (code < 0) {
     log(Level::kWarning, "session %u: an object of %llu bytes stays in memory: %s", session_.number(),
         static_cast<unsigned long long>(object.size), text.c_str());
-    pause(text);
+    pause(Spill::For::kNew, text);
+    pause(Spill::For::kReturn, text);
     (void)let_go(object.owner, object.index);
     return forget(object);
   }
@@ -325,7 +328,8 @@ void Mover::ask_for_room(MovedObject& object) {
                             std::string text = session_.memory_refusal(code, object.size);
                             session_.events().after_refusal(code, object.size);
                             answer(object, code, text);
-                          }});
+                          },
+                          false, true});
   session_.events().after_request(size);
 }
 

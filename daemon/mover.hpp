@@ -86,7 +86,7 @@ class Mover {
 
   // Begins to move objects that nobody pins, the longest unused first, until they have `bytes` together or none is found in
   // a bounded look. Returns how many bytes that is.
-  uint64_t move_out(uint64_t bytes);
+  uint64_t move_out(uint64_t bytes, Spill::For why);
 
   // RESTORE: answered when the object is in memory, or cannot be.
   void handle_restore(Member& from, const wire::Extent& place, uint32_t serial);
@@ -111,14 +111,15 @@ class Mover {
     uint64_t size;
   };
 
-  void pause(const std::string& why);
+  void pause(Spill::For of, const std::string& why);
+  [[nodiscard]] bool is_pausing(Spill::For of) const;
   void look_at_kept();
   [[nodiscard]] bool is_current(MovedObject& object);
   [[nodiscard]] std::shared_ptr<Spill::Copy> take_kept(Slab& slab, const MovedObject& of);
   void look_at_records();
   uint32_t look_at_records_of(const Member& member, uint32_t most);
   [[nodiscard]] store::ObjectRecord* record(Member& owner, uint32_t index);
-  [[nodiscard]] uint64_t begin(const Candidate& candidate);
+  [[nodiscard]] uint64_t begin(const Candidate& candidate, Spill::For why);
   void finish_saving(MovedObject& object, int code, const std::string& text);
   bool leave(MovedObject& object);
   void take_pages(MovedObject& object);
@@ -142,7 +143,7 @@ class Mover {
   std::vector<Candidate> candidates_;  // the best last
   uint32_t look_member_ = 0;
   uint32_t look_record_ = 0;
-  int64_t pause_until_ns_ = 0;  // after a disk said no
+  int64_t pause_until_ns_[2] = {};  // after a disk said no, by Spill::For
   std::string why_pause_;
   int64_t checked_ns_ = 0;
   std::vector<MovedObject*> kept_;

@@ -156,7 +156,7 @@ Json sessions(const Tarnd& daemon, const Asker& asker) {
     row["state"] = session.is_ending() ? "ending" : "open";
     row["workers"] = session.worker_count();
     row["memory_used"] = session.budget().used();
-    row["memory_limit"] = session.budget().limit();
+    row["memory_limit"] = session.budget().limit_of_all();
     row["tasks"] = counts_of(census);
     rows.add(std::move(row));
   });
@@ -377,7 +377,7 @@ Json session_memory(const Session& session, uint64_t pinned) {
   Json entry;
   entry["session"] = session.number();
   entry["memory_used"] = session.budget().used();
-  entry["memory_limit"] = session.budget().limit();
+  entry["memory_limit"] = session.budget().limit_of_all();
   entry["pinned"] = pinned;
   entry["full"] = full == nullptr ? Json() : Json(full->name());
   entry["disk_refused"] = text_or_null(session.mover().why_not());

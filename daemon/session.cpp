@@ -41,7 +41,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
       identity_(std::move(identity)),
       owner_(owner),
       budget_(std::make_shared<Budget>("session " + std::to_string(identity_.number), "bytes", memory_max,
-                                       TARN_E_STORE_FULL, &of_tenant.memory)),
+                                       TARN_E_QUOTA, &of_tenant.memory, "memory.per_client")),
       descriptors_(of_tenant.descriptors),
       in_flight_(of_tenant.in_flight),
       events_(services.loop, services.memory_queue, *budget_),
@@ -179,7 +179,7 @@ void Session::welcome(Member& member, uint32_t serial) {
   body.is_private = services_.is_private ? 1 : 0;
   body.records_ready = member.backed.records;
   // All members together keep at most half of what the session may have.
-  uint64_t keep = std::min(kKeepFreeMax, budget_->limit() / 2 / (worker_count() + 1));
+  uint64_t keep = std::min(kKeepFreeMax, budget_->limit_of_all() / 2 / (worker_count() + 1));
   body.keep_free_mib = static_cast<uint32_t>(keep >> 20);
   member.connection->send(message, {board_file_, member.segment_file});
 }

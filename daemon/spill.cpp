@@ -15,6 +15,7 @@
 #include <csignal>
 
 #include "base/error.hpp"
+#include "os/clock.hpp"
 #include "os/memory.hpp"
 #include "tarn/tarn.h"
 
@@ -24,6 +25,7 @@ namespace {
 constexpr auto kBufferPatience = std::chrono::seconds(2);  // then a thread without work has no memory either
 constexpr uint64_t kDiscardPiece = 64u << 20;
 constexpr uint64_t kReserveAhead = 64u << 20;
+constexpr int64_t kLookAgainNs = 1'000'000'000;
 
 // All of it, or a negative code. `what` and the rest name the file for messages.
 template <class Call>
@@ -103,8 +105,12 @@ Spill::~Spill() {
 // ---- The disk --------------------------------------------------------------------------------
 
 const char* Spill::why_off() const {
-  if (!was_looked_at_) {
+  // Whatever was wrong may have been put right meanwhile.
+  int64_t now = os::now_ns();
+  if (!was_looked_at_ || (!why_off_.empty() && now >= look_again_ns_)) {
     was_looked_at_ = true;
+    look_again_ns_ = now + kLookAgainNs;
+    why_off_.clear();
     struct statfs status;
     if (directory_.empty()) {
       why_off_ = "no directory is configured for it";
@@ -137,11 +143,14 @@ int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) const {
   return 0;
 }
 
-int Spill::find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset) {
+int Spill::find_room(uint64_t size, uint64_t ahead, std::shared_ptr<File>& file, uint64_t& offset) {
   if (last_file_ == nullptr || size > last_file_->size - last_file_->end) {
     if (int r = open_file(std::max(size, kFileSize), last_file_); r < 0) return r;
   }
-  if (int r = reserve(*last_file_, last_file_->end + size); r < 0) return r;
+  if (int r = reserve(*last_file_, last_file_->end + size, ahead); r < 0) {
+    if (last_file_->live == 0) last_file_.reset();
+    return r;
+  }
   file = last_file_;
   offset = file->end;
   file->end += size;
@@ -150,15 +159,24 @@ int Spill::find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offse
 }
 
 // Blocks in advance: writes into them go side by side, where those that extend a file wait for one another (1.6 GB/s
-// instead of 1.1 on ext4), and a full disk is met before anything is written.
-int Spill::reserve(File& file, uint64_t end) {
+// instead of 1.1 on ext4), and a full disk is met before anything is written. `ahead` more than is needed, if there is room.
+int Spill::reserve(File& file, uint64_t end, uint64_t ahead) {
   if (end <= file.reserved) return 0;
-  uint64_t size = std::min(std::max(end, file.reserved + kReserveAhead), file.size) - file.reserved;
-  if (fallocate(file.fd.get(), 0, static_cast<off_t>(file.reserved), static_cast<off_t>(size)) < 0 && errno != EOPNOTSUPP)
-    return fail_errno(TARN_E_SYSTEM, "%s has no room for %llu bytes", directory_.c_str(),
-                      static_cast<unsigned long long>(size));
-  file.reserved += size;
-  return 0;
+  uint64_t most = std::min(std::max(end, file.reserved + std::min(ahead, kReserveAhead)), file.size);
+  for (uint64_t wanted : {most, end}) {
+    auto begin = static_cast<off_t>(file.reserved);
+    uint64_t size = wanted - file.reserved;
+    if (fallocate(file.fd.get(), 0, begin, static_cast<off_t>(size)) == 0 || errno == EOPNOTSUPP) {
+      file.reserved = wanted;
+      return 0;
+    }
+    int error = errno;
+    // What it got before the disk was full it keeps, and nobody else has it.
+    (void)punch(file.fd.get(), file.reserved, size);
+    errno = error;
+  }
+  return fail_errno(TARN_E_SYSTEM, "%s has no room for %llu bytes", directory_.c_str(),
+                    static_cast<unsigned long long>(end - file.reserved));
 }
 
 // ---- Copies of what is in memory again -------------------------------------------------------
@@ -177,8 +195,8 @@ std::shared_ptr<Spill::Copy> Spill::take_back(const std::weak_ptr<Copy>& copy) {
   return taken;
 }
 
-// Kept copies have what others want only while a quarter of the disk is free. Their room comes back a little later, so
-// what goes is twice what is asked for: there is none left before the disk is full.
+// Kept copies stay only while a quarter of the disk is free. Their room comes back a little later, so what goes is twice what
+// is asked for: there is none left before the disk is full.
 void Spill::make_room(const Budget& disk, uint64_t size) {
   for (const Budget* at = &disk; at != nullptr; at = at->parent())
     if (at->limit() - at->used() < at->limit() / 4 + size) drop_kept(at, 2 * size);
@@ -196,12 +214,25 @@ void Spill::drop_kept(const Budget* of, uint64_t bytes) {
 
 // ---- Jobs ------------------------------------------------------------------------------------
 
-int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, Done done,
+// Memory and disk are full, and somebody wants an object back: others have to go to the disk before it can leave that. So
+// there is room for the two largest that only this may use, of a quarter of the disk at most.
+int Spill::check_room(const Budget& disk, uint64_t size, For why) {
+  largest_ = std::max(largest_, size);
+  for (const Budget* at = &disk; at != nullptr; at = at->parent()) {
+    uint64_t set_aside = why == For::kReturn ? 0 : std::min(2 * largest_, at->limit() / 4);
+    uint64_t room = at->limit() - std::min(at->used(), at->limit());
+    if (room < size + set_aside) return at->refuse(size);
+  }
+  return 0;
+}
+
+int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, For why, Done done,
                 std::shared_ptr<Copy>& out) {
   auto copy = std::make_shared<Copy>(*this, user);
   make_room(disk, range.size);
+  if (int r = check_room(disk, range.size, why); r < 0) return r;
   if (int r = Charge::take(disk, range.size, copy->charge_); r < 0) return r;
-  if (int r = find_room(range.size, copy->file_, copy->offset_); r < 0) {
+  if (int r = find_room(range.size, disk.room(), copy->file_, copy->offset_); r < 0) {
     // Others fill the disk too.
     drop_kept(nullptr, bytes_kept_);
     return r;

@@ -67,6 +67,12 @@ class Spill {
     std::list<std::shared_ptr<Copy>>::iterator kept_at_;
   };
 
+  // What the memory that becomes free is wanted for.
+  enum class For : uint8_t {
+    kNew,
+    kReturn,  // an object that is on the disk: some room there is set aside for that
+  };
+
   // `code` is 0, or negative with a text.
   using Done = std::function<void(int code, const std::string& text)>;
 
@@ -77,7 +83,7 @@ class Spill {
   ~Spill();
 
   // Why nothing can be written at all: no directory, one that lies in memory, ...; nullptr if it can, as far as known.
-  // Looked at once, when it is first asked for.
+  // Looked at when it is first asked for, and then while something is wrong once a second.
   [[nodiscard]] const char* why_off() const;
   // How much room the disk behind `directory` has.
   [[nodiscard]] static uint64_t disk_free(const std::string& directory);
@@ -85,7 +91,7 @@ class Spill {
   // Each calls `done` from the loop, unless `wanted` has expired by then.
   //
   // Copies `range`, paid from `disk`. TARN_E_QUOTA or TARN_E_STORE_FULL if that has no room, TARN_E_SYSTEM; then `done` does not come.
-  [[nodiscard]] int save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, Done done,
+  [[nodiscard]] int save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budget& disk, For why, Done done,
                          std::shared_ptr<Copy>& out);
   // Puts the bytes back into `range`. TARN_E_LOST if they are not what was saved, or cannot be read.
   void load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done);
@@ -125,9 +131,10 @@ class Spill {
 
   void make_room(const Budget& disk, uint64_t size);
   void drop_kept(const Budget* of, uint64_t bytes);
-  [[nodiscard]] int find_room(uint64_t size, std::shared_ptr<File>& file, uint64_t& offset);
+  [[nodiscard]] int check_room(const Budget& disk, uint64_t size, For why);
+  [[nodiscard]] int find_room(uint64_t size, uint64_t ahead, std::shared_ptr<File>& file, uint64_t& offset);
   [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out) const;
-  [[nodiscard]] int reserve(File& file, uint64_t end);
+  [[nodiscard]] int reserve(File& file, uint64_t end, uint64_t ahead);
   void submit(std::shared_ptr<Job> job);
   void start();
   void work();
@@ -140,9 +147,11 @@ class Spill {
   const std::string directory_;
   mutable std::string why_off_;
   mutable bool was_looked_at_ = false;
+  mutable int64_t look_again_ns_ = 0;
   std::shared_ptr<File> last_file_;  // that has room at its end
   std::list<std::shared_ptr<Copy>> kept_;  // the oldest first
   uint64_t bytes_kept_ = 0;
+  uint64_t largest_ = 0;  // of what was saved
   Fd event_;
   Loop::Watch watch_;
 

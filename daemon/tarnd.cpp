@@ -82,12 +82,12 @@ uint64_t disk_for_objects(const Config& config) {
 
 Tenant::Tenant(uid_t user, const Limits& limits, const TenantBudgets& of_host)
     : uid(user),
-      budget("user " + std::to_string(user), "bytes", limits.memory != 0 ? limits.memory : of_host.memory.limit(),
-             limits.memory != 0 ? TARN_E_QUOTA : TARN_E_STORE_FULL, &of_host.memory),
+      budget("user " + std::to_string(user), "bytes", limits.memory, TARN_E_QUOTA, &of_host.memory, limits.memory_key),
       descriptors("user " + std::to_string(user), "descriptors", limits.descriptors, TARN_E_QUOTA, &of_host.descriptors),
       in_flight("user " + std::to_string(user), "descriptors in sockets", limits.descriptors, TARN_E_QUOTA,
                 &of_host.in_flight),
-      disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &of_host.disk) {}
+      disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &of_host.disk,
+           "memory.spill_per_tenant") {}
 
 Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
     : loop_(loop),
@@ -97,13 +97,14 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
       host_epoch_(epoch_now()),
       slots_(std::move(slots)),
       budget_("this host's tarnd", "bytes", config.memory_max != 0 ? config.memory_max : memory_for_us(config.memory_share),
-              TARN_E_STORE_FULL, nullptr),
+              TARN_E_STORE_FULL, nullptr, is_private ? "a private tarnd" : "memory.limit"),
       descriptors_("this host's tarnd", "descriptors", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
       in_flight_("this host's tarnd", "descriptors in sockets", descriptors_for_sessions(), TARN_E_LIMIT, nullptr),
-      disk_("this host's tarnd", "bytes on disk", disk_for_objects(config), TARN_E_STORE_FULL, nullptr),
+      disk_("this host's tarnd", "bytes on disk", disk_for_objects(config), TARN_E_STORE_FULL, nullptr,
+            is_private ? "a private tarnd" : "memory.spill_limit"),
       memory_queue_(
           loop, int64_t{config.memory_wait_s} * 1'000'000'000,
-          [this](const Budget& full, uint64_t missing) { on_memory_wanted(full, missing); },
+          [this](const Budget& full, uint64_t missing, bool is_return) { want_memory(full, missing, is_return); },
           [this](const Budget& full) { return is_memory_coming(full); }),
       closer_(loop),
       spill_(loop, config.spill_directory),
@@ -231,7 +232,7 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
                            config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
-  uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : tenant->budget.limit();
+  uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : Budget::kNoLimit;
   TenantBudgets budgets{tenant->budget, tenant->descriptors, tenant->in_flight, tenant->disk};
   auto session = std::make_unique<Session>(services, std::move(identity), budgets, most, *this);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
@@ -285,10 +286,12 @@ int Tarnd::check_tenant(uid_t uid, Tenant*& tenant) {
   TenantConfig limits = own != config_.tenants.end() ? own->second : TenantConfig{};
   if (entry == nullptr) {
     uint64_t most = limits.memory != 0 ? limits.memory : config_.tenant_memory_max;
+    const char* key = limits.memory != 0 ? "tenants.NAME.memory" : "memory.per_tenant";
+    if (most == 0) most = Budget::kNoLimit;
     // No user can take all descriptors from the others.
     uint64_t descriptors = is_private_ ? descriptors_.limit() : descriptors_.limit() / 2;
-    uint64_t disk = config_.tenant_spill_max != 0 ? config_.tenant_spill_max : disk_.limit();
-    entry = std::make_unique<Tenant>(uid, Tenant::Limits{most, descriptors, disk},
+    uint64_t disk = config_.tenant_spill_max != 0 ? config_.tenant_spill_max : Budget::kNoLimit;
+    entry = std::make_unique<Tenant>(uid, Tenant::Limits{most, key, descriptors, disk},
                                      TenantBudgets{budget_, descriptors_, in_flight_, disk_});
   }
   if (entry->sessions >= (limits.sessions != 0 ? limits.sessions : config_.tenant_sessions_max))
@@ -383,10 +386,12 @@ void Tarnd::for_each_payer(const Budget& budget, Fn fn) const {
 
 // `full` has no room: whoever is paid from it shall drop the slabs that he keeps empty, and objects that nobody reads go
 // to disk. A tenant who is at his own limit disturbs nobody else.
-void Tarnd::on_memory_wanted(const Budget& full, uint64_t missing) {
+void Tarnd::on_memory_wanted(const Budget& full, uint64_t missing) { want_memory(full, missing, false); }
+
+void Tarnd::want_memory(const Budget& full, uint64_t missing, bool is_return) {
   for_each_payer(full, [](Session& session) { session.reclaim(); });
   short_until_ns_ = os::now_ns() + kShortNs;
-  if (spill_.why_off() == nullptr) return move_to_disk(full, missing);
+  if (spill_.why_off() == nullptr) return move_to_disk(full, missing, is_return);
   if (!std::exchange(said_why_off_, true)) log(Level::kInfo, "objects cannot leave memory: %s", spill_.why_off());
 }
 
@@ -396,12 +401,12 @@ void Tarnd::on_memory_taken(const Budget& budget) {
   if (os::now_ns() >= short_until_ns_ || spill_.why_off() != nullptr) return;
   for (const Budget* b = &budget; b != nullptr; b = b->parent()) {
     uint64_t room = b->limit() - std::min(b->used(), b->limit());
-    if (room < spare_room(*b)) return move_to_disk(*b, 0);
+    if (room < spare_room(*b)) return move_to_disk(*b, 0, false);
   }
 }
 
 // Who has most begins. More than is missing, so that the next request finds room.
-void Tarnd::move_to_disk(const Budget& full, uint64_t missing) {
+void Tarnd::move_to_disk(const Budget& full, uint64_t missing, bool is_return) {
   uint64_t room = full.limit() - std::min(full.used(), full.limit());
   uint64_t wanted = missing + spare_room(full) - std::min(room, spare_room(full));
   std::vector<Session*> payers;
@@ -410,10 +415,15 @@ void Tarnd::move_to_disk(const Budget& full, uint64_t missing) {
     payers.push_back(&session);
   });
   std::ranges::sort(payers, std::ranges::greater{}, [](const Session* each) { return each->budget().used(); });
-  for (Session* session : payers) {
-    if (wanted == 0) return;
-    wanted -= std::min(wanted, session->mover().move_out(wanted));
-  }
+  uint64_t begun = 0;
+  for (Session* session : payers)
+    if (begun < wanted) begun += session->mover().move_out(wanted - begun, Spill::For::kNew);
+  // The disk has some room that only this may use.
+  if (!is_return) return;
+  uint64_t leaving = 0;
+  for (Session* session : payers) leaving += session->mover().bytes_leaving();
+  for (Session* session : payers)
+    if (leaving < missing) leaving += session->mover().move_out(missing - leaving, Spill::For::kReturn);
 }
 
 // Memory that somebody dropped is free once it is closed, a moment later, and that of an object when it is on the disk:

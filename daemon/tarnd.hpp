@@ -29,7 +29,8 @@ namespace tarn::daemon {
 
 struct Tenant {
   struct Limits {
-    uint64_t memory;  // 0: all there is
+    uint64_t memory;  // Budget::kNoLimit: all there is
+    const char* memory_key;
     uint64_t descriptors;
     uint64_t disk;
   };
@@ -126,7 +127,8 @@ class Tarnd final : public Session::Owner {
   // Calls fn(session) for all that are paid from `budget`, and looks at no others.
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;
-  void move_to_disk(const Budget& full, uint64_t missing);
+  void want_memory(const Budget& full, uint64_t missing, bool is_return);
+  void move_to_disk(const Budget& full, uint64_t missing, bool is_return);
   [[nodiscard]] bool is_memory_coming(const Budget& full);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
   void refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text);

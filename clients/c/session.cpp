@@ -223,8 +223,8 @@ int Session::open(const tarn_options& options, std::string_view address, int arg
   for (;;) {
     int r = connect(address, deadline_ns);
     if (r == 0) r = greet(options, argc, argv, deadline_ns);
-    // Not for TARN_E_QUOTA, which most often is one that waiting does not change.
-    if (r != TARN_E_STORE_FULL || private_daemon_.valid() || os::now_ns() >= end) return r;
+    bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+    if (!is_full || private_daemon_.valid() || os::now_ns() >= end) return r;
     // A host whose memory is full makes some free when it is asked.
     socket_.reset();
     usleep(kRoomPauseUs);

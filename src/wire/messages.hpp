@@ -115,7 +115,7 @@ struct Welcome {
 
 struct Refused {
   int32_t code;  // TARN_E_*
-  char text[252];
+  char text[764];
 };
 
 struct SlabRequest {
@@ -161,7 +161,7 @@ struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab a
 struct SlabRefused {
   int32_t code;
   uint32_t reserved;
-  char text[248];
+  char text[760];
 };
 
 struct Grow {          // kGrow asks, kGrown answers with what is ready now

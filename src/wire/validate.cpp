@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/error.hpp"
+#include "base/error_info.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::wire {
@@ -12,7 +13,7 @@ namespace {
 static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offsetof(Hello, name) == 56);
 static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
-static_assert(sizeof(Refused) == 256 && sizeof(SlabRefused) == 256 && sizeof(Broken) == 512);
+static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
 static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
 static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
@@ -22,12 +23,11 @@ static_assert(sizeof(MemberInfo) == 32 && offsetof(MemberInfo, segment_size) == 
 static_assert(sizeof(Spawn) == 160 && offsetof(Spawn, cpus) == 32);
 static_assert(sizeof(Spawned) == 16 && sizeof(SpawnFailed) == 256 && sizeof(Exited) == 24 && sizeof(Kill) == 16);
 static_assert(sizeof(Header) + sizeof(Spawn) + kGroupsMax * 4 + kArgumentsSizeMax <= kMessageSizeMax);
-static_assert(sizeof(Header) + sizeof(Broken) <= kToMemberSizeMax);
+static_assert(sizeof(Header) + sizeof(SlabRefused) <= kToMemberSizeMax);
 
 constexpr int32_t kNodeMax = 1023;
 constexpr uint32_t kRecordsMax = 1u << 22;  // of a kind in one segment: more than any index can name
 constexpr int32_t kSignalMax = 64;
-constexpr int32_t kErrorMin = TARN_E_PROTOCOL;
 constexpr uint32_t kObjectEvents = TARN_EVENT_SPILLED | TARN_EVENT_RESTORED;  // that tarnd sends
 // A client that asked for FREED is woken when tarnd was the last to hold something.
 constexpr uint32_t kSubscribable = kObjectEvents | TARN_EVENT_PRESSURE | TARN_EVENT_FREED;
@@ -61,7 +61,7 @@ bool is_zero(const T (&field)[Size], size_t from = 0) {
 bool is_strings(std::span<const std::byte> bytes) { return bytes.empty() || bytes.back() == std::byte{0}; }
 
 bool is_node(int32_t node) { return node >= -1 && node <= kNodeMax; }
-bool is_error(int32_t code) { return code < 0 && code >= kErrorMin; }
+bool is_error(int32_t code) { return error_info(code) != nullptr && code < 0; }
 bool is_signal(int32_t signal) { return signal >= 0 && signal <= kSignalMax; }
 bool is_exit_status(int32_t status) { return status >= 0 && status <= 255; }
 

@@ -134,7 +134,7 @@ def a_store_full_of_pinned_objects_says_so() -> None:
         answer = host.ask("memory")
         assert answer["pinned"] == sum_of(answer, "pinned") >= LIMIT // 2, answer
         (session,) = answer["sessions"]
-        assert session["full"] == "session 1" and session["pinned"] == answer["pinned"], session
+        assert session["full"] == "this host's tarnd" and session["pinned"] == answer["pinned"], session
         table = host.run("memory")
         assert "PINNED" in table and "pinned by your programs" in table and "cannot leave memory" in table, table
         # Unpinned they go. Expect: there is room again, and the time starts anew.

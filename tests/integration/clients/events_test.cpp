@@ -175,7 +175,7 @@ TEST_F(EventsClient, PressureBeginsAndIsOver) {
   }
   tarn_object more{};
   std::vector<char> bytes(64 * kMiB, 'm');
-  EXPECT_EQ(TARN_E_STORE_FULL, tarn_put(client, bytes.data(), bytes.size(), &more));
+  EXPECT_EQ(TARN_E_QUOTA, tarn_put(client, bytes.data(), bytes.size(), &more));
   ASSERT_TRUE(client.await_count(1));
   EXPECT_EQ(uint32_t{TARN_EVENT_PRESSURE}, client.events[0].kind);
   EXPECT_EQ(0u, client.events[0].is_over);

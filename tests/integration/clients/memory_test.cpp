@@ -179,7 +179,7 @@ TEST_F(Memory, ThatIsAliveIsRefusedInTime) {
   ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &first)) << tarn_last_error();
   ASSERT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &second)) << tarn_last_error();
   const auto begin = time(nullptr);
-  EXPECT_EQ(TARN_E_STORE_FULL, tarn_put(client_, bytes.data(), bytes.size(), &third));
+  EXPECT_EQ(TARN_E_QUOTA, tarn_put(client_, bytes.data(), bytes.size(), &third));
   EXPECT_LE(time(nullptr) - begin, 5);
   EXPECT_EQ(0, tarn_release(client_, first));
   EXPECT_EQ(0, tarn_put(client_, bytes.data(), bytes.size(), &third)) << tarn_last_error();

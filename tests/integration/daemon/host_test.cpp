@@ -276,7 +276,7 @@ TEST(Host, RefusesSessionsAndMemoryBeyondAUsersQuota) {
   EXPECT_EQ(first.request_slab(10 << 20, 1).type, Type::kSlabGranted);
   Message refused = first.request_slab(10 << 20, 2);
   ASSERT_EQ(refused.type, Type::kSlabRefused);
-  EXPECT_EQ(refused.as<wire::SlabRefused>().code, TARN_E_STORE_FULL) << refused.as<wire::SlabRefused>().text;
+  EXPECT_EQ(refused.as<wire::SlabRefused>().code, TARN_E_QUOTA) << refused.as<wire::SlabRefused>().text;
   EXPECT_NE(std::string_view(refused.as<wire::SlabRefused>().text).find("most is held by the client 1"), std::string_view::npos)
       << refused.as<wire::SlabRefused>().text;
   FakeClient second(host.socket_path());
@@ -649,7 +649,7 @@ TEST(Host, AWorkerForWhoseRecordsThereIsNoRoom) {
       client.expect(Type::kMemberAdded);
     } else {
       auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
-      EXPECT_EQ(broken.code, TARN_E_STORE_FULL);
+      EXPECT_EQ(broken.code, TARN_E_QUOTA);
       EXPECT_NE(std::string_view(broken.text).find("no room for its records"), std::string_view::npos) << broken.text;
     }
     client.close();

@@ -68,7 +68,7 @@ class EventFeedTest : public testing::Test, public Connection::Owner {
   Closer closer_{loop_};
   Budget host_{"the host", "bytes", 1 << 20, TARN_E_STORE_FULL, nullptr};
   Budget session_{"session 1", "bytes", 1 << 20, TARN_E_STORE_FULL, &host_};
-  MemoryQueue queue_{loop_, 1'000'000'000, [](const Budget&, uint64_t) {}, [](const Budget&) { return false; }};
+  MemoryQueue queue_{loop_, 1'000'000'000, [](const Budget&, uint64_t, bool) {}, [](const Budget&) { return false; }};
   Fd client_;
   std::unique_ptr<Connection> connection_;
   EventFeed feed_{loop_, queue_, session_};

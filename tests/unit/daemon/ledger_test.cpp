@@ -64,7 +64,7 @@ TEST(Ledger, RefusesWithTheCodeAndTheNumbersOfTheBudgetThatIsFull) {
   ASSERT_EQ(Charge::take(ledger.tenant, 50, first), 0);
   EXPECT_EQ(Charge::take(ledger.session, 20, second), TARN_E_QUOTA);
   std::string text = last_error();
-  for (const char* part : {"20 bytes", "user 7", "holds 50", "of the 60"})
+  for (const char* part : {"20 B", "user 7", "has 50 B", "of the 60 B", "that its limit allows"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
   // Nothing was taken from those that had room.
   EXPECT_EQ(ledger.session.used(), 0u);

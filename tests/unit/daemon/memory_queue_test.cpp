@@ -72,7 +72,7 @@ class MemoryQueueTest : public testing::Test {
   Budget other_{"session 3", "bytes", 100, TARN_E_STORE_FULL, &other_user_};
   std::multimap<std::string, Charge> charges_;
   MemoryQueue queue_{loop_, kWait,
-                     [this](const Budget& full, uint64_t missing) {
+                     [this](const Budget& full, uint64_t missing, bool) {
                        ++wanted_;
                        wanted_from_ = &full;
                        missing_ = missing;
@@ -183,7 +183,7 @@ TEST_F(MemoryQueueTest, RefusesWhatCanNeverBeMetAtOnce) {
   EXPECT_EQ(code_, TARN_E_STORE_FULL);
   ask("b", session_, 61);
   EXPECT_EQ(log(), "-b ");
-  EXPECT_NE(text_.find("no room for 61 bytes: session 1 holds 0 of the 60"), std::string::npos) << text_;
+  EXPECT_NE(text_.find("no room for 61 B: that is more than the 60 B"), std::string::npos) << text_;
   EXPECT_EQ(attempts_, 0);
   EXPECT_EQ(wanted_, 0);
 }
@@ -196,7 +196,7 @@ TEST_F(MemoryQueueTest, RefusesAtTheDeadlineAndSaysHowLongItWaited) {
   serve_at(begin_ + kPatience);
   EXPECT_EQ(log(), "-a ");
   EXPECT_EQ(code_, TARN_E_STORE_FULL);
-  EXPECT_NE(text_.find("no room for 10 bytes: session 1 holds 60 of the 60"), std::string::npos) << text_;
+  EXPECT_NE(text_.find("no room for 10 B: session 1 has 60 B of the 60 B"), std::string::npos) << text_;
   EXPECT_NE(text_.find("it has waited for 0.2 s"), std::string::npos) << text_;
 }
 
@@ -433,7 +433,7 @@ TEST_F(MemoryQueueTest, ARequestInTheMidstOfAPassComesLast) {
 TEST(MemoryQueue, IsServedByTheLoop) {
   Loop loop;
   Budget host("the host", "bytes", 100, TARN_E_STORE_FULL, nullptr);
-  MemoryQueue queue(loop, kWait, [](const Budget&, uint64_t) {}, [](const Budget&) { return false; });
+  MemoryQueue queue(loop, kWait, [](const Budget&, uint64_t, bool) {}, [](const Budget&) { return false; });
   host.on_given_back([&] { queue.serve_soon(); });
   auto alive = std::make_shared<int>();
   Charge all;

@@ -84,7 +84,7 @@ class SpillTest : public testing::Test {
   std::shared_ptr<Spill::Copy> save(const SharedFd& slab, uint64_t begin, uint64_t size) {
     std::shared_ptr<Spill::Copy> copy;
     int code;
-    EXPECT_EQ(spill->save(kUser, wanted, {slab, begin, size}, disk, note(code), copy), 0) << last_error();
+    EXPECT_EQ(spill->save(kUser, wanted, {slab, begin, size}, disk, Spill::For::kReturn, note(code), copy), 0) << last_error();
     wait_until([&] { return code != 1; });
     EXPECT_EQ(code, 0) << last_text;
     return copy;
@@ -188,7 +188,7 @@ TEST_F(SpillTest, a_quota_is_kept_and_named) {
   Budget little("user 7", "bytes", 512 * 1024, TARN_E_QUOTA, &disk);
   std::shared_ptr<Spill::Copy> copy;
   int code;
-  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, kMiB}, little, note(code), copy), TARN_E_QUOTA);
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, kMiB}, little, Spill::For::kNew, note(code), copy), TARN_E_QUOTA);
   EXPECT_NE(std::string(last_error()).find("user 7"), std::string::npos) << last_error();
   EXPECT_EQ(copy, nullptr);
 }
@@ -240,14 +240,63 @@ TEST_F(SpillTest, a_user_without_room_costs_no_other_a_copy) {
   spill->keep(std::move(copy));
   std::shared_ptr<Spill::Copy> theirs;
   int code;
-  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 4 * kMiB}, others, note(code), theirs), 0);
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 4 * kMiB}, others, Spill::For::kReturn, note(code), theirs), 0);
   wait_until([&] { return code != 1; });
   std::shared_ptr<Spill::Copy> more;
   Budget small("user 9", "bytes", 1 * kMiB, TARN_E_QUOTA, &disk);
-  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 2 * kMiB}, small, note(code), more), TARN_E_QUOTA);
+  EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 2 * kMiB}, small, Spill::For::kNew, note(code), more), TARN_E_QUOTA);
   EXPECT_NE(spill->take_back(kept), nullptr);
   theirs.reset();
   wait_until([this] { return spill->idle(); });
+}
+
+TEST_F(SpillTest, some_room_is_set_aside_for_the_exchange) {
+  std::string bytes;
+  SharedFd slab = make_slab(8 * kMiB, bytes);
+  std::vector<std::shared_ptr<Spill::Copy>> copies;
+  auto try_save = [&](Spill::For why) {
+    int code;
+    std::shared_ptr<Spill::Copy> copy;
+    if (int r = spill->save(kUser, wanted, {slab, 0, 8 * kMiB}, disk, why, note(code), copy); r < 0) return r;
+    wait_until([&] { return code != 1; });
+    copies.push_back(std::move(copy));
+    return code;
+  };
+  while (try_save(Spill::For::kNew) == 0) ASSERT_LE(copies.size(), 32u);
+  EXPECT_EQ(disk.used(), 240 * kMiB) << "two of the largest are left";
+  EXPECT_EQ(try_save(Spill::For::kReturn), 0) << last_error();
+  EXPECT_EQ(try_save(Spill::For::kReturn), 0) << last_error();
+  EXPECT_EQ(try_save(Spill::For::kReturn), TARN_E_QUOTA);
+}
+
+// Blocks are had in advance, but none that nobody may use.
+TEST_F(SpillTest, no_more_of_the_disk_is_taken_than_the_limit) {
+  std::string bytes;
+  SharedFd slab = make_slab(1 * kMiB, bytes);
+  Budget small("the host", "bytes on disk", 8 * kMiB, TARN_E_STORE_FULL, nullptr);
+  std::shared_ptr<Spill::Copy> copy;
+  int code;
+  ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, kMiB}, small, Spill::For::kNew, note(code), copy), 0);
+  wait_until([&] { return code != 1; });
+  uint64_t taken = 0;
+  for (int fd : files_on_disk()) {
+    struct stat status;
+    if (fstat(fd, &status) == 0) taken += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  EXPECT_LE(taken, 8 * kMiB + 64 * 1024);
+  copy.reset();
+  wait_until([this] { return spill->idle(); });
+}
+
+TEST_F(SpillTest, a_directory_that_comes_back_is_used) {
+  std::string folder = "/var/tmp/tarn-spill-test-" + std::to_string(getpid());
+  Spill late(loop, folder);
+  EXPECT_NE(late.why_off(), nullptr);
+  ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
+  int64_t end = os::now_ns() + 10'000'000'000;
+  while (late.why_off() != nullptr && os::now_ns() < end) usleep(50'000);
+  EXPECT_EQ(late.why_off(), nullptr);
+  ASSERT_EQ(rmdir(folder.c_str()), 0);
 }
 
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
@@ -255,7 +304,7 @@ TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
   SharedFd slab = make_slab(32 * kMiB, bytes);
   std::shared_ptr<Spill::Copy> copy;
   int code;
-  ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 32 * kMiB}, disk, note(code), copy), 0);
+  ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 32 * kMiB}, disk, Spill::For::kReturn, note(code), copy), 0);
   wanted.reset();
   copy.reset();
   wait_until([this] { return spill->idle(); });

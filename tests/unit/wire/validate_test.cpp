@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/error_info.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::wire {
@@ -233,6 +234,16 @@ void expect_wrong(Type type, From from, size_t descriptors, Body body, const std
   Sample bad = sample(type, from, descriptors, body, tail);
   EXPECT_EQ(parse_copy(bad.bytes, descriptors, from, packet), TARN_E_PROTOCOL) << bad.name << ": " << field;
   EXPECT_NE(std::string(last_error()).find(field), std::string::npos) << last_error();
+}
+
+TEST(Validate, TakesEveryCodeOfTheInterfaceForARefusalAndNoOther) {
+  for (int32_t code = 2; code > -200; --code) {
+    SlabRefused body = refusal<SlabRefused>();
+    body.code = code;
+    Packet packet;
+    Sample message = sample(Type::kSlabRefused, From::kDaemon, 0, body);
+    EXPECT_EQ(parse_copy(message.bytes, 0, From::kDaemon, packet) == 0, code < 0 && error_info(code) != nullptr) << code;
+  }
 }
 
 TEST(Validate, RefusesEachWrongFieldOfTaskNames) {
