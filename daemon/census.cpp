@@ -33,7 +33,7 @@ Value read_value(const SharedFd& file, uint64_t offset) {
 // Calls fn(index, bytes of the record) for the first `count` records of an area.
 template <class Fn>
 void for_each_record(const SharedFd& file, uint64_t area, uint32_t count, Fn fn) {
-  std::vector<std::byte> chunk(kChunkRecords * shm::kRecordSize);
+  std::vector<std::byte> chunk(std::min(kChunkRecords, count) * shm::kRecordSize);
   for (uint32_t first = 0; first < count; first += kChunkRecords) {
     size_t wanted = std::min(kChunkRecords, count - first) * shm::kRecordSize;
     ssize_t size = pread(file->get(), chunk.data(), wanted, static_cast<off_t>(area + uint64_t{first} * shm::kRecordSize));

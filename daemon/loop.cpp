@@ -12,7 +12,6 @@
 namespace tarn::daemon {
 namespace {
 
-constexpr size_t kEventsPerRound = 64;
 
 }  // namespace
 
@@ -70,13 +69,12 @@ bool Loop::run_ready() {
 }
 
 bool Loop::run_round(int timeout) {
-  round_.resize(kEventsPerRound);
-  int count = epoll_wait(epoll_.get(), round_.data(), kEventsPerRound, timeout);
-  round_.resize(count > 0 ? static_cast<size_t>(count) : 0);
+  int count = epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
+  round_ = std::span(events_).first(count > 0 ? static_cast<size_t>(count) : 0);
   // By index: nobody adds to the round, but watches that are dropped take their events out of it.
   for (size_t i = 0; i < round_.size(); ++i)
     if (auto* entry = static_cast<Entry*>(round_[i].data.ptr)) entry->on_events(round_[i].events);
-  round_.clear();
+  round_ = {};
   bool any = count > 0 || !deferred_.empty();
   run_timers();
   while (!deferred_.empty()) {

@@ -7,10 +7,12 @@
 
 #include <sys/epoll.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -108,7 +110,8 @@ class Loop {
   bool stopped_ = false;
   uint64_t timer_count_ = 0;
   std::map<std::pair<int64_t, uint64_t>, std::function<void()>> timers_;
-  std::vector<epoll_event> round_;  // the events being called back; data.ptr null: dropped
+  std::array<epoll_event, 64> events_;
+  std::span<epoll_event> round_;  // those of them that are being called back; data.ptr null: dropped
   std::vector<std::function<void()>> deferred_;
   std::vector<std::shared_ptr<void>> graveyard_;
   std::unique_ptr<wire::Buffer<wire::kMessageSizeMax>> packet_buffer_;

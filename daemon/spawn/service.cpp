@@ -15,9 +15,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string_view>
 
 #include "base/error.hpp"
+#include "order.hpp"
 #include "os/clock.hpp"
 #include "os/process.hpp"
 #include "tarn/tarn.h"
@@ -35,19 +35,6 @@ constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has cl
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
 constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
 constexpr size_t kUnclosedMax = 1024;                  // descriptors of one user that hang; docs/limits.md
-constexpr std::string_view kWorkerVariable = "TARN_WORKER_FD=";
-char worker_setting[] = "TARN_WORKER_FD=3";  // the first inherited descriptor, see start()
-
-// Pointers to the strings of `bytes`, with a null at the end. The bytes must stay.
-std::vector<char*> string_pointers(std::span<const std::byte> bytes, bool is_environment) {
-  std::vector<char*> pointers;
-  wire::StringWalk walk(bytes);
-  for (std::string_view text; walk.next(text);)
-    if (!is_environment || !text.starts_with(kWorkerVariable)) pointers.push_back(const_cast<char*>(text.data()));
-  if (is_environment) pointers.push_back(worker_setting);
-  pointers.push_back(nullptr);
-  return pointers;
-}
 
 // The processes whose parent is this one, started by us or adopted.
 std::vector<pid_t> own_children() {
@@ -219,12 +206,7 @@ void Service::handle(Link& link, const wire::Packet& packet, os::Received& recei
 
 void Service::spawn(Link& link, const wire::Packet& packet, os::Received& received) {
   const auto& order = packet.as<wire::Spawn>();
-  size_t groups_size = order.group_count * sizeof(gid_t);
-  std::vector<gid_t> groups(order.group_count);
-  if (groups_size != 0) memcpy(groups.data(), packet.tail.data(), groups_size);
-  auto argv = string_pointers(packet.tail.subspan(groups_size, order.argv_size), false);
-  auto environment = string_pointers(packet.tail.subspan(groups_size + order.argv_size), true);
-
+  Order strings = read_order(packet);
   int control = received.descriptors[4].get();
   StartRequest request;
   request.executable = received.descriptors[0].get();
@@ -232,11 +214,11 @@ void Service::spawn(Link& link, const wire::Packet& packet, os::Received& receiv
   request.standard_output = received.descriptors[2].get();
   request.standard_error = received.descriptors[3].get();
   request.inherited = {&control, 1};
-  request.argv = argv.data();
-  request.environment = environment.data();
+  request.argv = strings.argv.data();
+  request.environment = strings.environment.data();
   request.uid = order.uid;
   request.gid = order.gid;
-  request.groups = groups;
+  request.groups = strings.groups;
   if (order.cpu_count != 0) request.cpus = order.cpus;
 
   Started started;

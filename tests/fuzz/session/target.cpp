@@ -5,7 +5,7 @@
 // They may also write anything into their shared memory. tarnd looks for objects there that can go to the disk while memory
 // is short, as it soon is here; at the end nothing may be left on the disk either.
 //
-// The whole daemon runs here in one thread, with this program as its client, its workers and its spawn
+// The whole daemon runs here in one thread (but for the disk's), with this program as its client, its workers and its spawn
 // service. Input: a script, one byte of operation each, followed by the bytes that the operation takes
 // (0 once the input has ended).
 #include <dirent.h>
@@ -25,7 +25,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/error.hpp"
+#include "../input.hpp"
 #include "log.hpp"
 #include "os/memory.hpp"
 #include "os/process.hpp"
@@ -39,11 +39,8 @@
 namespace tarn::daemon {
 namespace {
 
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s (%s)\n", what, last_error());
-  std::abort();
-}
+using fuzz::Input;
+using fuzz::require;
 
 size_t count_descriptors() {
   DIR* directory = opendir("/proc/self/fd");
@@ -52,27 +49,6 @@ size_t count_descriptors() {
   closedir(directory);
   return count;
 }
-
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  [[nodiscard]] bool empty() const { return size_ == 0; }
-  uint8_t byte() {
-    if (size_ == 0) return 0;
-    --size_;
-    return *data_++;
-  }
-  // Mostly a small number, sometimes a large one.
-  uint64_t number() {
-    uint8_t first = byte();
-    if (first < 0xf0) return first;
-    return uint64_t{byte()} << ((first & 0x0f) * 4);
-  }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-};
 
 struct Peer {
   Fd socket;
@@ -489,10 +465,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   size_t before = count_descriptors();
   {
     auto world = std::make_unique<World>();
-    Input input(data, size);
+    tarn::fuzz::Input input(data, size);
     world->play(input);
     world->end();
   }
-  require(count_descriptors() == before, "no descriptor is left");
+  tarn::fuzz::require(count_descriptors() == before, "no descriptor is left");
   return 0;
 }

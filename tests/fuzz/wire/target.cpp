@@ -1,16 +1,20 @@
 // Any process may send tarnd any bytes. wire::parse must refuse what is not a message of the protocol
-// and, for what it accepts, keep the promises of wire/validate.hpp that its readers rely on.
+// and, for what it accepts, keep the promises of wire/validate.hpp that its readers rely on. tarn-spawn's orders are taken
+// apart as well.
 //
 // Input: one byte that chooses the sender and whether the header's frame is put right (so that the
 // bodies are reached), one byte for the number of descriptors, then the packet.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
+#include "spawn/order.hpp"
 #include "wire/messages.hpp"
 #include "wire/packet.hpp"
 #include "wire/validate.hpp"
@@ -37,6 +41,36 @@ void require_strings(std::span<const std::byte> bytes) {
   require(seen == bytes.size());
 }
 
+// As tarn-spawn hands them to execve: strings of `bytes`, `count` of them, a null at the end.
+void require_pointers(const std::vector<char*>& pointers, ptrdiff_t count, std::span<const std::byte> bytes) {
+  require(std::ssize(pointers) == count + 1 && pointers.back() == nullptr);
+  for (const char* each : std::span(pointers).first(pointers.size() - 1)) {
+    const auto* at = reinterpret_cast<const std::byte*>(each);
+    require(at >= bytes.data() && at + std::strlen(each) < bytes.data() + bytes.size());
+  }
+}
+
+void require_order(const Packet& packet) {
+  spawn::Order order = spawn::read_order(packet);
+  const auto& message = packet.as<Spawn>();
+  const size_t groups = uint64_t{message.group_count} * sizeof(gid_t);
+  require(order.groups.size() == message.group_count);
+  require(groups == 0 || std::memcmp(order.groups.data(), packet.tail.data(), groups) == 0);
+  auto argv = packet.tail.subspan(groups, message.argv_size);
+  require_pointers(order.argv, std::ranges::count(argv, std::byte{0}), argv);
+  // The last of the environment is tarn-spawn's own, and no other speaks for it.
+  constexpr std::string_view kSetting = "TARN_WORKER_FD=";
+  auto environment = packet.tail.subspan(groups + message.argv_size);
+  ptrdiff_t kept = 0;
+  StringWalk walk(environment);
+  for (std::string_view text; walk.next(text);) kept += text.starts_with(kSetting) ? 0 : 1;
+  require(order.environment.size() >= 2 && order.environment.back() == nullptr);
+  order.environment.pop_back();
+  require(std::string_view(order.environment.back()) == "TARN_WORKER_FD=3");
+  order.environment.back() = nullptr;
+  require_pointers(order.environment, kept, environment);
+}
+
 void require_promises(const Packet& packet, std::span<const std::byte> bytes) {
   require(packet.body == bytes.data() + sizeof(Header));
   require(sizeof(Header) + packet.body_size + packet.tail.size() == bytes.size());
@@ -57,6 +91,7 @@ void require_promises(const Packet& packet, std::span<const std::byte> bytes) {
       require(groups + spawn.argv_size + spawn.environment_size == packet.tail.size());
       require_strings(packet.tail.subspan(groups, spawn.argv_size));
       require_strings(packet.tail.subspan(groups + spawn.argv_size));
+      require_order(packet);
       break;
     }
     case Type::kTaskNames:
