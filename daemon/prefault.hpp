@@ -45,7 +45,7 @@ class Prefaulter {
     bool zero;
   };
 
-  // Makes `range` warm, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
+  // Makes `range` warm, in huge pages if it is a slab beyond kAtOnceMax and the host has them, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
   // its `done` is not called, once `wanted` has expired.
   void prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
 
