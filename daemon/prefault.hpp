@@ -39,7 +39,7 @@ class Prefaulter {
     SharedFd file;  // dropped by the loop thread only
     uint64_t begin;  // a multiple of the page size
     uint64_t size;
-    int32_t node;  // NUMA: where its pages shall be; -1: as it comes
+    int32_t node;  // NUMA: where its pages shall be; wire::kAllNodes: on all; -1: as it comes
     // Whether its pages are zeroed as well. Not of a slab: whoever gets it maps every page, and zeroing them on the way
     // there costs half as much as two times through the page tables (32 MiB: 16 ms instead of 25 in all).
     bool zero;

@@ -372,12 +372,17 @@ TARN_API int tarn_object_ref(tarn_client *client, tarn_object object);
  * dropped. Since 0.1. */
 TARN_API int tarn_release(tarn_client *client, tarn_object object);
 
+enum {
+  TARN_NODE_NONE = -1, /* none is known: a mapped file, or nothing */
+  TARN_NODE_ALL = -2   /* interleaved over all nodes: TARN_PLACE_INTERLEAVE */
+};
+
 typedef struct tarn_object_details {
   size_t size;         /* sizeof(tarn_object_details) */
   uint64_t bytes;      /* of the whole object */
   uint32_t is_sealed;
   uint32_t is_file;    /* mapped from a file */
-  int32_t node;        /* NUMA node, -1 if it has none */
+  int32_t node;        /* NUMA node of its memory, or TARN_NODE_* */
   uint32_t owner;      /* member of the session whose memory it lies in */
   uint32_t references; /* of this process */
   uint32_t holders;    /* processes that hold it */

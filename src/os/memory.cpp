@@ -36,6 +36,11 @@ int fail_to_size(const char* name, uint64_t size) {
                     static_cast<unsigned long long>(size));
 }
 
+constexpr int32_t kNodes = 1024;
+constexpr int kWordBits = 8 * sizeof(unsigned long);
+// One more than there are bits: the kernel takes the number for the first that it shall not look at.
+constexpr unsigned long kNodeCount = kNodes + 1;
+
 constexpr char kHugePages[] = "/sys/kernel/mm/transparent_hugepage/";
 
 // The first line of a file of the kernel; "" if there is none.
@@ -141,13 +146,18 @@ void prefault(std::byte* data, uint64_t size, Access access) {
 
 void prefer_node(const Mapping& part, int32_t node) {
   constexpr int kPreferred = 1;  // MPOL_PREFERRED
-  constexpr int32_t kNodes = 1024;
-  constexpr int kWordBits = 8 * sizeof(unsigned long);
   if (node < 0 || node >= kNodes) return;
   unsigned long mask[kNodes / kWordBits] = {};
   mask[node / kWordBits] = 1ul << node % kWordBits;
-  // One more than there are bits: the kernel takes the number for the first that it shall not read.
-  (void)syscall(SYS_mbind, part.data(), part.size(), kPreferred, mask, kNodes + 1, 0);
+  (void)syscall(SYS_mbind, part.data(), part.size(), kPreferred, mask, kNodeCount, 0);
+}
+
+void interleave(const Mapping& part) {
+  constexpr int kInterleave = 3;         // MPOL_INTERLEAVE
+  constexpr unsigned long kAllowed = 4;  // MPOL_F_MEMS_ALLOWED
+  unsigned long mask[kNodes / kWordBits] = {};
+  if (syscall(SYS_get_mempolicy, nullptr, mask, kNodeCount, nullptr, kAllowed) < 0) return;
+  (void)syscall(SYS_mbind, part.data(), part.size(), kInterleave, mask, kNodeCount, 0);
 }
 
 uint64_t huge_page_size() {

@@ -91,6 +91,10 @@ struct FileStatus {
 // touches them first; the file keeps this when it is unmapped. Best effort: a kernel without NUMA has one node.
 void prefer_node(const Mapping& part, int32_t node);
 
+// The same, page by page from all nodes that this process may use, in turn: the work of reading it is spread over their
+// memory, and no node is farther from it than the others.
+void interleave(const Mapping& part);
+
 // Size of the file behind `fd`.
 [[nodiscard]] int file_size(const Fd& fd, uint64_t& out);
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "support/huge_pages.hpp"
+#include "support/memory_policy.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::os {
@@ -156,6 +157,27 @@ TEST_F(MemoryTest, prefault_keeps_what_is_there) {
   struct stat status {};
   ::fstat(file_.get(), &status);
   EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(kSize));
+}
+
+TEST_F(MemoryTest, pages_come_from_the_node_or_from_all) {
+  if (test::allowed_nodes().none()) GTEST_SKIP() << "this kernel knows no NUMA";
+  int32_t node = 0;
+  while (!test::allowed_nodes()[static_cast<size_t>(node)]) ++node;
+  Mapping first;
+  Mapping rest;
+  ASSERT_EQ(Mapping::map_range(file_, 0, kPageSize, Access::kReadWrite, first), 0);
+  ASSERT_EQ(Mapping::map_range(file_, kPageSize, kSize - kPageSize, Access::kReadWrite, rest), 0);
+  prefer_node(first, node);
+  interleave(rest);
+  // It is the file's, whoever maps it.
+  Mapping reader;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kRead, reader), 0);
+  test::MemoryPolicy of_first = test::policy_of(reader.data());
+  EXPECT_EQ(of_first.mode, test::MemoryPolicy::kPreferred);
+  EXPECT_EQ(of_first.nodes, test::Nodes().set(static_cast<size_t>(node)));
+  test::MemoryPolicy of_rest = test::policy_of(reader.data() + kSize - 1);
+  EXPECT_EQ(of_rest.mode, test::MemoryPolicy::kInterleave);
+  EXPECT_EQ(of_rest.nodes, test::allowed_nodes());
 }
 
 // Huge pages must not make memory cost more than was asked for: not at an end that fills no huge page, not where pages were
