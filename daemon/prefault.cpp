@@ -9,11 +9,29 @@
 
 #include "base/error.hpp"
 #include "os/memory.hpp"
+#include "wire/messages.hpp"
 
 namespace tarn::daemon {
 namespace {
 
 constexpr uint64_t kPiece = 64u << 20;  // mapped at a time: what tarnd itself counts as resident meanwhile
+
+void bind(const os::Mapping& piece, int32_t node) {
+  if (node == wire::kAllNodes) {
+    os::interleave(piece);
+  } else {
+    os::prefer_node(piece, node);
+  }
+}
+
+// The size of the huge pages for it; 0: the usual ones. Never on the loop thread: for a huge page the kernel may have to move
+// what others have, and slabs that are made at once are so small that the processor knows all their pages anyway. Nor for
+// records, which are paid for as they grow.
+uint64_t huge_page_for(const Prefaulter::Range& range) {
+  if (range.zero || range.size <= Prefaulter::kAtOnceMax) return 0;
+  uint64_t huge = os::huge_page_size();
+  return huge != 0 && kPiece % huge == 0 ? huge : 0;
+}
 
 }  // namespace
 
@@ -114,7 +132,8 @@ void Prefaulter::make_piece_warm(Job& job) {
   os::Mapping piece;
   job.code = os::Mapping::map_range(*range.file, begin, size, os::Access::kReadWrite, piece);
   if (job.code == 0) {
-    os::prefer_node(piece, range.node);  // before there are pages
+    bind(piece, range.node);  // before there are pages
+    if (uint64_t huge = huge_page_for(range); huge != 0) os::populate_huge(piece, huge);
     job.code = os::memfd_reserve(*range.file, begin, size);
   }
   if (job.code == 0 && range.zero) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);

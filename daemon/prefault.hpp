@@ -39,13 +39,13 @@ class Prefaulter {
     SharedFd file;  // dropped by the loop thread only
     uint64_t begin;  // a multiple of the page size
     uint64_t size;
-    int32_t node;  // NUMA: where its pages shall be; -1: as it comes
+    int32_t node;  // NUMA: where its pages shall be; wire::kAllNodes: on all; -1: as it comes
     // Whether its pages are zeroed as well. Not of a slab: whoever gets it maps every page, and zeroing them on the way
     // there costs half as much as two times through the page tables (32 MiB: 16 ms instead of 25 in all).
     bool zero;
   };
 
-  // Makes `range` warm, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
+  // Makes `range` warm, in huge pages if it is a slab beyond kAtOnceMax and the host has them, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
   // its `done` is not called, once `wanted` has expired.
   void prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
 

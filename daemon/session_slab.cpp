@@ -87,7 +87,7 @@ int32_t Session::node_of(const Member& member) const {
 int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t serial) {
   Slab slab;
   slab.size = os::round_up(request.size, os::kPageSize);
-  slab.node = request.node >= 0 ? request.node : node_of(from);
+  slab.node = request.node == wire::kOwnNode ? node_of(from) : request.node;
   slab.serial = serial;
   uint32_t number = 0;
   Fd writer;

@@ -7,14 +7,19 @@
 
 using namespace tarn;
 
-int client::object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out) {
+int client::object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out,
+                        store::Placement& placement) {
   out = {};
+  placement = store::Placement::kNear;
   if (options == nullptr) return 0;
   if (options->size < sizeof *options)
     return fail(TARN_E_ARGUMENT, "the size of the options is not set to sizeof(tarn_object_options)");
-  uint64_t reserved = options->reserved;
-  for (uint64_t value : options->reserved2) reserved |= value;
-  if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_object_options: reserved and reserved2 must be zero");
+  for (uint64_t value : options->reserved2)
+    if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_object_options: reserved2 must be zero");
+  if (options->placement > TARN_PLACE_INTERLEAVE)
+    return fail(TARN_E_ARGUMENT, "tarn_object_options: placement is %u; use TARN_PLACE_NEAR (0) or TARN_PLACE_INTERLEAVE (1)",
+                options->placement);
+  if (options->placement == TARN_PLACE_INTERLEAVE) placement = store::Placement::kInterleaved;
   if (!store::is_known_type(options->type))
     return fail(TARN_E_ARGUMENT, "type is 0x%x; Tarn's own are 0 to %d, those of programs begin at 0x%x", options->type,
                 TARN_TYPE_ARRAY, TARN_TYPE_USER);
@@ -48,9 +53,11 @@ int tarn_put_with(tarn_client* client, const void* data, size_t size, const tarn
   if (object == nullptr || (data == nullptr && size != 0))
     return fail(TARN_E_ARGUMENT, "object is NULL, or data is NULL and size is %zu", size);
   store::ObjectMeta meta;
-  if (int r = client::object_meta(options, size, meta); r < 0) return r;
+  store::Placement placement;
+  if (int r = client::object_meta(options, size, meta, placement); r < 0) return r;
   shm::ObjectRef ref{};
-  if (int r = client::make_with_room(*client, [&] { return client->store.put(data, size, ref, &meta); }); r < 0) return r;
+  if (int r = client::make_with_room(*client, [&] { return client->store.put(data, size, ref, &meta, placement); }); r < 0)
+    return r;
   *object = client::object_handle(*client, ref);
   return 0;
 }
@@ -60,10 +67,12 @@ int tarn_object_create_with(tarn_client* client, size_t size, const tarn_object_
   if (int r = client::check_client(client); r < 0) return r;
   if (object == nullptr || data == nullptr) return fail(TARN_E_ARGUMENT, "object or data is NULL");
   store::ObjectMeta meta;
-  if (int r = client::object_meta(options, size, meta); r < 0) return r;
+  store::Placement placement;
+  if (int r = client::object_meta(options, size, meta, placement); r < 0) return r;
   shm::ObjectRef ref{};
   void* place;
-  if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, place, &meta); }); r < 0) return r;
+  if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, place, &meta, placement); }); r < 0)
+    return r;
   *object = client::object_handle(*client, ref);
   *data = place;
   return 0;

@@ -41,6 +41,7 @@ int make_with_room(tarn_client& client, Make make) {
 }
 
 // What the options of a new object of `size` bytes say, in place; nothing for NULL.
-[[nodiscard]] int object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out);
+[[nodiscard]] int object_meta(const tarn_object_options* options, uint64_t size, store::ObjectMeta& out,
+                              store::Placement& placement);
 
 }  // namespace tarn::client

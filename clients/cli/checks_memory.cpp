@@ -47,14 +47,35 @@ Finding check_huge_pages(const std::string& meminfo) {
   return {"hugetlb", Verdict::kOk, found, "", ""};
 }
 
-Finding check_shmem_huge(const Host& host) {
-  std::string all = host.read("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
-  size_t from = all.find('[');
-  std::string chosen = from == std::string::npos ? "" : all.substr(from + 1, all.find(']') - from - 1);
+// What is in brackets in a file of the kernel that lists all choices.
+std::string chosen_in(const std::string& choices) {
+  size_t from = choices.find('[');
+  return from == std::string::npos ? "" : choices.substr(from + 1, choices.find(']') - from - 1);
+}
+
+// Whether objects lie in huge pages (os::huge_page_size). Only `advise` keeps to what tarnd asks for and charges.
+Finding check_shmem_huge(const Host& host, const std::string& meminfo) {
+  const std::string folder = "/sys/kernel/mm/transparent_hugepage/";
+  uint64_t size = strtoull(host.read(folder + "hpage_pmd_size").c_str(), nullptr, 10);
+  std::string file = folder + "hugepages-" + std::to_string(size / 1024) + "kB/shmem_enabled";
+  std::string chosen = chosen_in(host.read(file));
+  if (chosen.empty() || chosen == "inherit") {
+    file = folder + "shmem_enabled";
+    chosen = chosen_in(host.read(file));
+  }
   if (chosen.empty()) return {"shmem_huge", Verdict::kOk, "not in this kernel", "", ""};
-  if (chosen != "never" && chosen != "deny") return {"shmem_huge", Verdict::kOk, chosen, "", ""};
-  return {"shmem_huge", Verdict::kWarn, chosen, "objects lie in pages of 4 KiB: walks over large ones miss the TLB more often",
-          "echo within_size > /sys/kernel/mm/transparent_hugepage/shmem_enabled, and measure: not every host gains"};
+  std::string advice = "echo advise > " + file + " at each start of the host; slabs made from then on have them";
+  if (chosen == "never" || chosen == "deny")
+    return {"shmem_huge", Verdict::kWarn, chosen,
+            "objects lie in pages of 4 KiB: reads here and there in large ones take half as long again, and memory is given and "
+            "taken back more slowly",
+            advice};
+  std::string found = chosen + ", " + show_bytes(field_of(meminfo, "ShmemHugePages")) + " of shared memory in huge pages";
+  if (chosen == "advise") return {"shmem_huge", Verdict::kOk, found, "", ""};
+  return {"shmem_huge", Verdict::kWarn, found,
+          "the kernel gives huge pages to who did not ask: small slabs, and objects that come back from the disk, take more "
+          "memory than they are charged for",
+          advice};
 }
 
 Finding check_overcommit(const Host& host) {
@@ -97,7 +118,7 @@ Findings check_memory(const Host& host) {
   return {check_available(field_of(meminfo, "MemAvailable"), total),
           check_memory_limit(host, total),
           check_huge_pages(meminfo),
-          check_shmem_huge(host),
+          check_shmem_huge(host, meminfo),
           check_overcommit(host),
           check_swap(meminfo),
           check_descriptors(),

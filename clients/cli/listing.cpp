@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tarn/tarn.h"
 #include "text.hpp"
 
 namespace tarn::cli {
@@ -30,12 +31,19 @@ Colour colour_of(const std::string& state) {
   return Colour::kNone;
 }
 
+// A NUMA node, of slabs: the rows say what tarn_object_info says.
+std::string show_node(const Json& node) {
+  if (node == TARN_NODE_ALL) return "all";
+  return node == TARN_NODE_NONE ? "-" : plain(node);
+}
+
 Cell make_cell(const Field& field, const Json& row) {
   auto found = row.find(field.key);
   if (found == row.end() || found->is_null()) return "-";
   if (field.kind == Field::Kind::kBytes && found->is_number_unsigned()) return show_bytes(found->get<uint64_t>());
   if (field.kind == Field::Kind::kSeconds && found->is_number_unsigned())
     return show_duration(static_cast<int64_t>(std::min<uint64_t>(found->get<uint64_t>(), UINT32_MAX)) * 1'000'000'000);
+  if (field.kind == Field::Kind::kNode) return show_node(*found);
   std::string text = plain(*found);
   return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);
 }

@@ -39,7 +39,7 @@ std::vector<Field> fields_of(const std::string& by) {
   std::vector<Field> fields;
   if (by.empty()) {
     fields = {{"session", "SESSION", Kind::kNumber}, {"client", "CLIENT", Kind::kText}, {"tenant", "TENANT", Kind::kNumber},
-              {"member", "MEMBER", Kind::kNumber},   {"state", "STATE", Kind::kState},  {"node", "NODE", Kind::kNumber}};
+              {"member", "MEMBER", Kind::kNumber},   {"state", "STATE", Kind::kState},  {"node", "NODE", Kind::kNode}};
   } else if (by == "session") {
     fields = {{"session", "SESSION", Kind::kNumber}};
   } else if (by == "client") {
@@ -47,7 +47,7 @@ std::vector<Field> fields_of(const std::string& by) {
   } else if (by == "tenant") {
     fields = {{"tenant", "TENANT", Kind::kNumber}};
   } else {
-    fields = {{"node", "NODE", Kind::kNumber}};
+    fields = {{"node", "NODE", Kind::kNode}};
   }
   for (const Field& sum : std::initializer_list<Field>{{"slabs", "SLABS", Kind::kNumber},
                                                        {"size", "MEMORY", Kind::kBytes},
@@ -148,7 +148,7 @@ int run(const Options& options) {
 
 constinit const Verb kMemoryVerb = {
     "memory", "who has how much memory, and for what",
-    "Shows what each member of your sessions (1 is the client, workers follow) has on each NUMA node: its slabs and the "
+    "Shows what each member of your sessions (1 is the client, workers follow) has on each NUMA node, or interleaved over all: its slabs and the "
     "memory they take, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, "
     "or lies between them. PINNED is what objects use that somebody pins: they cannot leave memory. ON DISK is what has left "
     "it: it takes none, and comes back when somebody gets it. RECORDS is what descriptions of tasks and objects take; WAITING, "

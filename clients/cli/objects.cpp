@@ -33,7 +33,7 @@ constinit const Verb kObjectsVerb = {
     "BY names those who use its bytes: it stays in memory until all of them have unpinned or released it; one that nobody pins "
     "may go to the disk when memory is short. UNUSED is the time since it was made or somebody last unpinned it. Objects of up "
     "to 32 KiB and mapped files have neither: they stay where they are. TYPE and LABEL are what its maker said. With "
-    "--json, `slabs` has the memory behind them.",
+    "--json, `slabs` has the memory behind them, and its NUMA node; -2: interleaved over all.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

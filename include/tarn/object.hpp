@@ -29,11 +29,12 @@
 namespace tarn {
 
 // What to say about a new object: it is shown by the tools, and goes with the bytes. What is left
-// out is not said.
+// out is not said. And where it shall lie.
 struct object_options {
   std::uint32_t type = TARN_TYPE_NONE;  // a tag of Tarn's, or one's own from TARN_TYPE_USER on
   std::string label = {};               // at most 63 bytes
   std::string_view metadata = {};       // at most 4096 bytes; copied
+  std::uint32_t placement = TARN_PLACE_NEAR;  // or TARN_PLACE_INTERLEAVE, for what all nodes read
 };
 
 namespace detail {
@@ -42,6 +43,7 @@ inline tarn_object_options to_c(const object_options& options) {
   tarn_object_options c{};
   c.size = sizeof c;
   c.type = options.type;
+  c.placement = options.placement;
   c.label = options.label.c_str();
   c.metadata = options.metadata.data();
   c.metadata_size = options.metadata.size();

@@ -372,12 +372,17 @@ TARN_API int tarn_object_ref(tarn_client *client, tarn_object object);
  * dropped. Since 0.1. */
 TARN_API int tarn_release(tarn_client *client, tarn_object object);
 
+enum {
+  TARN_NODE_NONE = -1, /* none is known: a mapped file, or nothing */
+  TARN_NODE_ALL = -2   /* interleaved over all nodes: TARN_PLACE_INTERLEAVE */
+};
+
 typedef struct tarn_object_details {
   size_t size;         /* sizeof(tarn_object_details) */
   uint64_t bytes;      /* of the whole object */
   uint32_t is_sealed;
   uint32_t is_file;    /* mapped from a file */
-  int32_t node;        /* NUMA node, -1 if it has none */
+  int32_t node;        /* NUMA node of its memory, or TARN_NODE_* */
   uint32_t owner;      /* member of the session whose memory it lies in */
   uint32_t references; /* of this process */
   uint32_t holders;    /* processes that hold it */
@@ -402,11 +407,19 @@ enum tarn_type {
   TARN_TYPE_USER = 0x10000   /* the first one for programs */
 };
 
+/* On which NUMA nodes the memory of a new object lies. It stays there, also when it comes back from a disk. */
+enum tarn_placement {
+  TARN_PLACE_NEAR = 0,      /* that of the core on which the caller runs when the process gets the memory; another one if it is full */
+  TARN_PLACE_INTERLEAVE = 1 /* page by page on all that tarnd may use: for what workers on all nodes read, so that they share
+                               the bandwidth of all. Without effect on objects of up to 32 KiB, and on a host with one node;
+                               tarn_object_info tells. Such objects get slabs of their own, of 2 MiB or more */
+};
+
 /* What to say about a new object. Zero means nothing, everywhere. Since 0.1. */
 typedef struct tarn_object_options {
   size_t size;            /* sizeof(tarn_object_options) */
   uint32_t type;          /* enum tarn_type, or a tag of the program's own */
-  uint32_t reserved;      /* zero */
+  uint32_t placement;     /* enum tarn_placement */
   const char *label;      /* for people and tools: at most 63 bytes and a NUL; NULL or "": none */
   const void *metadata;   /* bytes that go with the object; NULL: none */
   size_t metadata_size;   /* at most 4096 */
@@ -415,7 +428,7 @@ typedef struct tarn_object_options {
 
 /* tarn_put with a type, a label and metadata, which are copied and never change, as the bytes. A slice has those of its
  * object. `options` may be NULL. Thread-safe; blocks as tarn_put does.
- * Errors: those of tarn_put; TARN_E_ARGUMENT for a tag below TARN_TYPE_USER that is not Tarn's, a label that is too long, or
+ * Errors: those of tarn_put; TARN_E_ARGUMENT for a tag below TARN_TYPE_USER that is not Tarn's, an unknown placement, a label that is too long, or
  * TARN_TYPE_ARRAY with metadata that describes no array of `size` bytes; TARN_E_TOO_LARGE for more metadata. Since 0.1. */
 TARN_API int tarn_put_with(tarn_client *client, const void *data, size_t size, const tarn_object_options *options,
                            tarn_object *object);

@@ -140,7 +140,8 @@ class client {
     return put_value(value, nullptr);
   }
 
-  // The same, with a type, a label or metadata. Throws bad_argument, over_limit. Since 0.1.
+  // The same, with a type, a label, metadata or a placement. Throws bad_argument, over_limit.
+  // Since 0.1.
   template <class T>
   [[nodiscard]] object put(const T& value, const object_options& options) {
     return put_value(value, &options);
@@ -152,18 +153,20 @@ class client {
     return create_elements<T>(count, nullptr);
   }
 
-  // The same, with a type, a label or metadata. Throws bad_argument, over_limit. Since 0.1.
+  // The same, with a type, a label, metadata or a placement. Throws bad_argument, over_limit.
+  // Since 0.1.
   template <detail::plain T>
   [[nodiscard]] writer<T> create(std::size_t count, const object_options& options) {
     return create_elements<T>(count, &options);
   }
 
   // Makes an array with that many elements along each dimension, at most 32 of them, that the
-  // caller fills in place, as an array_writer<T>. No copy. Read it by array_view<T>. Throws
-  // over_limit. Since 0.1.
+  // caller fills in place, as an array_writer<T>; `placement` is TARN_PLACE_*. No copy. Read it by
+  // array_view<T>. Throws over_limit. Since 0.1.
   template <class T>
   [[nodiscard]] auto create_array(const std::vector<std::uint64_t>& shape, order in = order::c,
-                                  const std::string& label = {}) {
+                                  const std::string& label = {},
+                                  std::uint32_t placement = TARN_PLACE_NEAR) {
     // As a constraint, not every compiler would name it.
     static_assert(array_element<T>,
                   "tarn: the elements of an array are bool, numbers or complex numbers of fixed size");
@@ -178,7 +181,8 @@ class client {
     std::size_t size;
     detail::check(::tarn_array_describe(&layout, bytes, metadata, sizeof metadata, &size));
     return array_writer<T>(
-        create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}}), layout);
+        create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}, placement}),
+        layout);
   }
 
   // The objects that this process holds, each once and as a whole, with what is known about it:

@@ -9,6 +9,8 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/error.hpp"
 #include "tarn/tarn.h"
@@ -32,6 +34,26 @@ int fail_to_size(const char* name, uint64_t size) {
                 name, static_cast<unsigned long long>(size), static_cast<unsigned long long>(limit.rlim_cur));
   return fail_errno(code_of_errno(errno), "cannot size shared memory '%s' to %llu bytes", name,
                     static_cast<unsigned long long>(size));
+}
+
+constexpr int32_t kNodes = 1024;
+constexpr int kWordBits = 8 * sizeof(unsigned long);
+// One more than there are bits: the kernel takes the number for the first that it shall not look at.
+constexpr unsigned long kNodeCount = kNodes + 1;
+
+constexpr char kHugePages[] = "/sys/kernel/mm/transparent_hugepage/";
+
+// The first line of a file of the kernel; "" if there is none.
+void read_line(const char* path, char (&line)[128]) {
+  Fd file{open(path, O_RDONLY | O_CLOEXEC)};
+  ssize_t size = file.valid() ? read(file.get(), line, sizeof line - 1) : 0;
+  line[size > 0 ? size : 0] = '\0';
+}
+
+bool is_chosen(const char* line, const char* choice) {
+  const char* at = strchr(line, '[');
+  size_t length = strlen(choice);
+  return at != nullptr && strncmp(at + 1, choice, length) == 0 && at[1 + length] == ']';
 }
 
 }  // namespace
@@ -124,13 +146,43 @@ void prefault(std::byte* data, uint64_t size, Access access) {
 
 void prefer_node(const Mapping& part, int32_t node) {
   constexpr int kPreferred = 1;  // MPOL_PREFERRED
-  constexpr int32_t kNodes = 1024;
-  constexpr int kWordBits = 8 * sizeof(unsigned long);
   if (node < 0 || node >= kNodes) return;
   unsigned long mask[kNodes / kWordBits] = {};
   mask[node / kWordBits] = 1ul << node % kWordBits;
-  // One more than there are bits: the kernel takes the number for the first that it shall not read.
-  (void)syscall(SYS_mbind, part.data(), part.size(), kPreferred, mask, kNodes + 1, 0);
+  (void)syscall(SYS_mbind, part.data(), part.size(), kPreferred, mask, kNodeCount, 0);
+}
+
+void interleave(const Mapping& part) {
+  constexpr int kInterleave = 3;         // MPOL_INTERLEAVE
+  constexpr unsigned long kAllowed = 4;  // MPOL_F_MEMS_ALLOWED
+  unsigned long mask[kNodes / kWordBits] = {};
+  if (syscall(SYS_get_mempolicy, nullptr, mask, kNodeCount, nullptr, kAllowed) < 0) return;
+  (void)syscall(SYS_mbind, part.data(), part.size(), kInterleave, mask, kNodeCount, 0);
+}
+
+uint64_t huge_page_size() {
+  char path[128];
+  char line[128];
+  snprintf(path, sizeof path, "%shpage_pmd_size", kHugePages);
+  read_line(path, line);
+  uint64_t size = strtoull(line, nullptr, 10);
+  if (size == 0) return 0;
+  // From Linux 6.11 on each size has its own switch, which as a rule points to that for all.
+  snprintf(path, sizeof path, "%shugepages-%llukB/shmem_enabled", kHugePages, static_cast<unsigned long long>(size / 1024));
+  read_line(path, line);
+  if (line[0] == '\0' || is_chosen(line, "inherit")) {
+    snprintf(path, sizeof path, "%sshmem_enabled", kHugePages);
+    read_line(path, line);
+  }
+  for (const char* yes : {"advise", "within_size", "always", "force"})
+    if (is_chosen(line, yes)) return size;
+  return 0;
+}
+
+void populate_huge(const Mapping& part, uint64_t page_size) {
+  // Linux 6.1 gives a whole huge page to the end of a file, too, where it reaches beyond it.
+  uint64_t whole = part.size() / page_size * page_size;
+  if (whole != 0 && madvise(part.data(), whole, MADV_HUGEPAGE) == 0) (void)madvise(part.data(), whole, MADV_POPULATE_WRITE);
 }
 
 int file_status(const Fd& fd, FileStatus& out) {

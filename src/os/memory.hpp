@@ -69,6 +69,16 @@ class Mapping {
 // Best effort; a kernel without MADV_POPULATE touches them instead.
 void prefault(std::byte* data, uint64_t size, Access access);
 
+// The size of the huge pages that the kernel gives to memory files where a mapping asks for them; 0: it gives none. Reads
+// /sys each time, some microseconds: the administrator may change it.
+[[nodiscard]] uint64_t huge_page_size();
+
+// Makes the pages of `part` of a memory file, which begins at a multiple of `page_size` (huge_page_size()) in the file: huge
+// ones where the kernel has them, and none at the end that does not fill one. Best effort: what it cannot make is missing
+// afterwards. The kernel gives huge pages to a mapping that asks, so memfd_reserve gets none; and once `part`
+// is unmapped nobody asks any more: what is written into a hole later has no more pages than it needs.
+void populate_huge(const Mapping& part, uint64_t page_size);
+
 struct FileStatus {
   uint32_t mode;  // as in stat
   uint64_t size;
@@ -80,6 +90,10 @@ struct FileStatus {
 // From now on fresh pages of this part of a shared file come from `node`, or the nearest to it that has some, whoever
 // touches them first; the file keeps this when it is unmapped. Best effort: a kernel without NUMA has one node.
 void prefer_node(const Mapping& part, int32_t node);
+
+// The same, page by page from all nodes that this process may use, in turn: the work of reading it is spread over their
+// memory, and no node is farther from it than the others.
+void interleave(const Mapping& part);
 
 // Size of the file behind `fd`.
 [[nodiscard]] int file_size(const Fd& fd, uint64_t& out);

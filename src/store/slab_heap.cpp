@@ -68,12 +68,13 @@ SlabHeap::~SlabHeap() {
 
 // ---- Slabs -----------------------------------------------------------------------------------
 
-SlabHeap::Wanted SlabHeap::wanted(uint64_t size) const {
+SlabHeap::Wanted SlabHeap::wanted(uint64_t size, Placement placement) const {
   constexpr uint64_t kGiantUnit = 2u << 20;
+  uint64_t next_slab = runs_[static_cast<uint32_t>(placement)].next_slab;
   uint64_t needed = os::round_up(size, kPage);
   // Room for a span, whatever the class.
-  if (size <= kSmallMax || needed <= next_slab_) return {next_slab_, false};
-  return {os::round_up(needed, kGiantUnit), needed > kGiantMin};
+  if (size <= kSmallMax || needed <= next_slab) return {next_slab, false, placement};
+  return {os::round_up(needed, kGiantUnit), needed > kGiantMin, placement};
 }
 
 uint64_t SlabHeap::least(uint64_t size) {
@@ -81,7 +82,7 @@ uint64_t SlabHeap::least(uint64_t size) {
   return kTable.by_number[kTable.by_units[(size + kUnit - 1) / kUnit]].pages * kPage;
 }
 
-int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant) {
+int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant, Placement placement) {
   TARN_ASSERT(number < kSlabNumbers && slabs_[number].base == nullptr);
   uint64_t pages = size / kPage;
   if (pages == 0 || pages > UINT32_MAX)
@@ -92,6 +93,7 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   slab.pages = reinterpret_cast<Page*>(slab.map.data());
   slab.page_count = static_cast<uint32_t>(pages);
   slab.is_giant = is_giant;
+  slab.placement = placement;
   slab.next = first_slab_;
   if (first_slab_ != 0) slabs_[first_slab_ - 1].previous = number + 1;
   first_slab_ = number + 1;
@@ -99,7 +101,9 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   poison(base, pages * kPage);
   count_free(slab, static_cast<int64_t>(pages));
   insert_run(number, 0, slab.page_count);
-  if (!is_giant) next_slab_ = std::clamp(size * 2, kFirstSlab, kSlabMax);
+  // The next one is twice as large as this, which may be smaller than it was wanted.
+  uint64_t first_slab = placement == Placement::kNear ? kFirstSlab : kFirstInterleaved;
+  if (!is_giant) runs_of(placement).next_slab = std::clamp(size * 2, first_slab, kSlabMax);
   return 0;
 }
 
@@ -167,33 +171,36 @@ void SlabHeap::insert_run(uint32_t slab, uint32_t page, uint32_t pages) {
   last->run = pages;
   last->tag = kFreeRun;
   uint32_t bin = bin_of(pages);
-  *first = {bins_[bin], 0, pages, kFreeRun};
+  Runs& runs = runs_of(slabs_[slab].placement);
+  *first = {runs.bins[bin], 0, pages, kFreeRun};
   uint64_t ref = ref_of(slab, page);
   if (first->next != 0) page_of(first->next).prev = ref;
-  bins_[bin] = ref;
-  bin_bits_[bin / 64] |= uint64_t{1} << bin % 64;
+  runs.bins[bin] = ref;
+  runs.bits[bin / 64] |= uint64_t{1} << bin % 64;
 }
 
 void SlabHeap::remove_run(uint32_t slab, uint32_t page) {
   Page& first = slabs_[slab].pages[page];
   uint32_t bin = bin_of(first.run);
+  Runs& runs = runs_of(slabs_[slab].placement);
   if (first.next != 0) page_of(first.next).prev = first.prev;
-  (first.prev != 0 ? page_of(first.prev).next : bins_[bin]) = first.next;
-  if (bins_[bin] == 0) bin_bits_[bin / 64] &= ~(uint64_t{1} << bin % 64);
+  (first.prev != 0 ? page_of(first.prev).next : runs.bins[bin]) = first.next;
+  if (runs.bins[bin] == 0) runs.bits[bin / 64] &= ~(uint64_t{1} << bin % 64);
 }
 
-bool SlabHeap::alloc_run(uint32_t pages, bool hard_pressed, uint32_t& slab, uint32_t& page) {
+bool SlabHeap::alloc_run(uint32_t pages, bool hard_pressed, Placement placement, uint32_t& slab, uint32_t& page) {
+  const Runs& runs = runs_of(placement);
   uint64_t best = 0;
   uint32_t best_run = UINT32_MAX;
   for (uint32_t bin = bin_of(pages); bin < kBins && best == 0; ++bin) {
-    uint64_t bits = bin_bits_[bin / 64] >> bin % 64;
+    uint64_t bits = runs.bits[bin / 64] >> bin % 64;
     if (bits == 0) {
       bin |= 63;
       continue;
     }
     bin += static_cast<uint32_t>(std::countr_zero(bits));
     uint32_t looks = kLookMax;
-    for (uint64_t at = bins_[bin]; at != 0 && looks > 0; at = page_of(at).next, --looks) {
+    for (uint64_t at = runs.bins[bin]; at != 0 && looks > 0; at = page_of(at).next, --looks) {
       uint32_t run = page_of(at).run;
       if (run < pages || run >= best_run) continue;
       const Slab& in = slabs_[(at - 1) >> 32];
@@ -257,7 +264,7 @@ int SlabHeap::new_span(uint32_t size_class, bool hard_pressed) {
     return fail(TARN_E_LIMIT, "the store has %u spans of small objects, which is all it may", kSpansMax);
   uint32_t slab;
   uint32_t page;
-  if (!alloc_run(c.pages, hard_pressed, slab, page)) return kNeedSlab;
+  if (!alloc_run(c.pages, hard_pressed, Placement::kNear, slab, page)) return kNeedSlab;
   uint32_t index;
   if (free_spans_ != 0) {
     index = free_spans_ - 1;
@@ -335,13 +342,16 @@ void SlabHeap::trim() {
 
 // ---- Both ------------------------------------------------------------------------------------
 
-int SlabHeap::alloc(uint64_t size, Place& out, bool hard_pressed) {
-  if (size <= kSmallMax) [[likely]]
+int SlabHeap::alloc(uint64_t size, Place& out, bool hard_pressed, Placement placement) {
+  if (size <= kSmallMax) [[likely]] {
+    TARN_ASSERT(placement == Placement::kNear);
     return alloc_small(size, out, hard_pressed);
+  }
   uint64_t pages = (size + kPage - 1) / kPage;
   uint32_t slab;
   uint32_t page;
-  if (pages > UINT32_MAX || !alloc_run(static_cast<uint32_t>(pages), hard_pressed, slab, page)) return kNeedSlab;
+  if (pages > UINT32_MAX || !alloc_run(static_cast<uint32_t>(pages), hard_pressed, placement, slab, page))
+    return kNeedSlab;
   out = {slab, page * kPage, slabs_[slab].base + page * kPage};
   unpoison(out.data, size);
   return 0;
@@ -387,6 +397,7 @@ const char* SlabHeap::check() const {
       uint32_t run = at.run;
       bool is_free = at.tag == kFreeRun;
       if (at.tag >= kFirstSpan) {
+        if (slab.placement != Placement::kNear) return "small objects lie in an interleaved slab";
         const Span& span = spans_[at.tag - kFirstSpan];
         if (span.slab != number - 1 || span.first_page != page) return "a span is not where its pages say";
         uint32_t count = 0;
@@ -412,12 +423,17 @@ const char* SlabHeap::check() const {
     free_pages += free_here;
     if (free_here == slab.page_count) free_slabs += slab.page_count * kPage;
   }
-  for (uint32_t bin = 0; bin < kBins; ++bin) {
-    if ((bins_[bin] != 0) != ((bin_bits_[bin / 64] >> bin % 64 & 1) != 0)) return "a bin's bit is wrong";
-    for (uint64_t at = bins_[bin]; at != 0; --free_runs) {
-      const Page& first = slabs_[(at - 1) >> 32].pages[static_cast<uint32_t>(at - 1)];
-      if (first.tag != kFreeRun || bin_of(first.run) != bin) return "a bin holds what does not belong there";
-      at = first.next;
+  for (Placement placement : {Placement::kNear, Placement::kInterleaved}) {
+    const Runs& runs = runs_[static_cast<uint32_t>(placement)];
+    for (uint32_t bin = 0; bin < kBins; ++bin) {
+      if ((runs.bins[bin] != 0) != ((runs.bits[bin / 64] >> bin % 64 & 1) != 0)) return "a bin's bit is wrong";
+      for (uint64_t at = runs.bins[bin]; at != 0; --free_runs) {
+        const Slab& slab = slabs_[(at - 1) >> 32];
+        const Page& first = slab.pages[static_cast<uint32_t>(at - 1)];
+        if (first.tag != kFreeRun || bin_of(first.run) != bin || slab.placement != placement)
+          return "a bin holds what does not belong there";
+        at = first.next;
+      }
     }
   }
   if (free_runs != 0) return "a free run is in no bin";

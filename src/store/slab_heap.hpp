@@ -15,6 +15,12 @@
 
 namespace tarn::store {
 
+// Where the pages of a slab are. An object never lies in a slab of another placement.
+enum class Placement : uint8_t {
+  kNear = 0,        // on the node of whoever asked for it
+  kInterleaved = 1  // page by page on all nodes; for objects of more than kSmallMax bytes only
+};
+
 class SlabHeap {
  public:
   struct Place {
@@ -27,10 +33,12 @@ class SlabHeap {
   struct Wanted {
     uint64_t size;
     bool is_giant;  // made for one large object; small ones keep out of it while it is unused
+    Placement placement;
   };
 
   static constexpr uint64_t kSmallMax = 32 * 1024;
   static constexpr uint64_t kFirstSlab = 512u << 10;  // small: the first result waits until its pages are there
+  static constexpr uint64_t kFirstInterleaved = 2u << 20;
   static constexpr uint64_t kGiantMin = 16u << 20;    // a larger object gets a slab of its own, kept whole
   static constexpr uint64_t kSlabMax = 256u << 20;  // beyond: exactly what the object needs
   static constexpr uint32_t kSlabNumbers = 1u << 16;
@@ -44,17 +52,18 @@ class SlabHeap {
   [[nodiscard]] int init();
 
   // 0; kNeedSlab if nothing fits; or an error. size > 0. `hard_pressed` breaks into unused giants.
-  [[nodiscard]] int alloc(uint64_t size, Place& out, bool hard_pressed = false);
+  [[nodiscard]] int alloc(uint64_t size, Place& out, bool hard_pressed = false, Placement placement = Placement::kNear);
   void free(uint32_t slab, const std::byte* data);
   // The pages of an allocation of more than kSmallMax bytes have been taken away: they are not allocated again, and go
   // with their slab.
   void abandon(uint32_t slab, const std::byte* data);
   [[nodiscard]] std::byte* at(uint32_t slab, uint64_t offset) const { return slabs_[slab].base + offset; }
 
-  [[nodiscard]] Wanted wanted(uint64_t size) const;
+  [[nodiscard]] Wanted wanted(uint64_t size, Placement placement = Placement::kNear) const;
   // The smallest slab in which an object of that size has room.
   [[nodiscard]] static uint64_t least(uint64_t size);
-  [[nodiscard]] int add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant);
+  [[nodiscard]] int add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_giant,
+                             Placement placement = Placement::kNear);
 
   // Gives the spare spans of the size classes back to their slabs.
   void trim();
@@ -101,6 +110,14 @@ class SlabHeap {
     uint32_t previous;  // all slabs: number + 1
     uint32_t next;
     bool is_giant;
+    Placement placement;
+  };
+
+  // The free runs of all slabs of one placement, and how large the next one is.
+  struct Runs {
+    uint64_t bins[kBins] = {};
+    uint64_t bits[kBins / 64] = {};
+    uint64_t next_slab;
   };
 
   struct alignas(64) Span {
@@ -131,8 +148,9 @@ class SlabHeap {
   void free_small(uint32_t index, uint64_t offset);
   void release_span(uint32_t index);
 
-  [[nodiscard]] bool alloc_run(uint32_t pages, bool hard_pressed, uint32_t& slab, uint32_t& page);
+  [[nodiscard]] bool alloc_run(uint32_t pages, bool hard_pressed, Placement placement, uint32_t& slab, uint32_t& page);
   void free_run(uint32_t slab, uint32_t page, uint32_t pages);
+  [[nodiscard]] Runs& runs_of(Placement placement) { return runs_[static_cast<uint32_t>(placement)]; }
   void insert_run(uint32_t slab, uint32_t page, uint32_t pages);
   void remove_run(uint32_t slab, uint32_t page);
   void count_free(Slab& slab, int64_t pages);
@@ -148,13 +166,11 @@ class SlabHeap {
   uint32_t free_spans_ = 0;  // index + 1
   uint32_t first_slab_ = 0;  // number + 1
   uint32_t partial_[kClasses] = {};  // spans with room: index + 1
-  uint64_t bins_[kBins] = {};
-  uint64_t bin_bits_[kBins / 64] = {};
+  Runs runs_[2] = {{.next_slab = kFirstSlab}, {.next_slab = kFirstInterleaved}};  // by placement
   uint64_t bytes_ = 0;
   uint64_t free_pages_ = 0;
   uint64_t free_slab_bytes_ = 0;
   uint32_t spent_slabs_ = 0;
-  uint64_t next_slab_ = kFirstSlab;
 };
 
 }  // namespace tarn::store

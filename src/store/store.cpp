@@ -35,37 +35,37 @@ int Store::init(uint32_t self, uint32_t session, shm::MemberSegment& own) {
 
 // ---- Memory ----------------------------------------------------------------------------------
 
-int Store::alloc(uint64_t size, SlabHeap::Place& out) {
-  int r = heap_.alloc(size, out);
-  return r == SlabHeap::kNeedSlab ? alloc_slow(size, out) : r;
+int Store::alloc(uint64_t size, Placement placement, SlabHeap::Place& out) {
+  int r = heap_.alloc(size, out, false, placement);
+  return r == SlabHeap::kNeedSlab ? alloc_slow(size, placement, out) : r;
 }
 
-int Store::alloc_slow(uint64_t size, SlabHeap::Place& out) {
+int Store::alloc_slow(uint64_t size, Placement placement, SlabHeap::Place& out) {
   heap_.trim();
   drop_spent_slabs();
-  int r = heap_.alloc(size, out);
+  int r = heap_.alloc(size, out, false, placement);
   if (r != SlabHeap::kNeedSlab) return r;
-  if (r = add_slab(size, false); r < 0) {
+  if (r = add_slab(size, placement, false); r < 0) {
     if (r == TARN_E_DAEMON_GONE) return r;
     // What was kept for a better time is all there is now; then what others keep.
-    r = heap_.alloc(size, out, true);
+    r = heap_.alloc(size, out, true, placement);
     if (r != SlabHeap::kNeedSlab) return r;
     drop_free_slabs(0);
-    if (r = add_slab(size, true); r < 0) return r;
+    if (r = add_slab(size, placement, true); r < 0) return r;
   }
-  r = heap_.alloc(size, out, true);
-  return r == SlabHeap::kNeedSlab ? alloc_slow(size, out) : r;  // another thread came between
+  r = heap_.alloc(size, out, true, placement);
+  return r == SlabHeap::kNeedSlab ? alloc_slow(size, placement, out) : r;  // another thread came between
 }
 
-int Store::add_slab(uint64_t size, bool may_wait) {
-  SlabHeap::Wanted wanted = heap_.wanted(size);
+int Store::add_slab(uint64_t size, Placement placement, bool may_wait) {
+  SlabHeap::Wanted wanted = heap_.wanted(size, placement);
   SlabView slab;
   uint64_t least = std::max(SlabHeap::least(size), SlabHeap::kFirstSlab / 4);
   auto request = [&](uint64_t bytes, bool wait) {
-    if (!wait) return source_.request_slab(bytes, false, slab);
+    if (!wait) return source_.request_slab(bytes, placement, false, slab);
     // What it waits for may be what another thread is about to release.
     Gate::Leave leave(gate_);
-    return source_.request_slab(bytes, true, slab);
+    return source_.request_slab(bytes, placement, true, slab);
   };
   // The request may be all right and the policy's generosity too much. Half as much is tried then, not the least at once:
   // while objects go to the disk and keep their places, a process would use up its slabs a few objects each.
@@ -78,7 +78,7 @@ int Store::add_slab(uint64_t size, bool may_wait) {
   uint64_t bytes = slab.mapping.size();
   if (bytes < SlabHeap::least(size)) return fail(TARN_E_PROTOCOL, "tarnd gave a slab that is smaller than was asked for");
   if (int r = slabs_.add_own(self_, slab.slab, std::move(slab.mapping), slab.node); r < 0) return r;
-  return heap_.add_slab(slab.slab, data, bytes, wanted.is_giant);
+  return heap_.add_slab(slab.slab, data, bytes, wanted.is_giant, placement);
 }
 
 void Store::drop_free_slabs(uint64_t keep) {
@@ -121,7 +121,7 @@ int Store::alloc_record(uint32_t& index) {
 }
 
 // A record with memory; all of the record but its life is written, and the meta block.
-int Store::make(uint64_t size, uint32_t& index, const ObjectMeta* meta) {
+int Store::make(uint64_t size, uint32_t& index, const ObjectMeta* meta, Placement placement) {
   settle_dead();
   take_back();
   if (size > kObjectSizeMax)
@@ -131,7 +131,8 @@ int Store::make(uint64_t size, uint32_t& index, const ObjectMeta* meta) {
   uint32_t meta_bytes = meta == nullptr ? 0 : meta_size(*meta);
   uint64_t total = bytes_with_meta(size, meta_bytes);
   if (total != 0) {
-    if (int r = alloc(total, place); r < 0) return r;
+    if (size <= SlabHeap::kSmallMax) placement = Placement::kNear;
+    if (int r = alloc(total, placement, place); r < 0) return r;
   }
   if (int r = alloc_record(index); r < 0) {
     if (total != 0) heap_.free(place.slab, place.data);
@@ -165,14 +166,14 @@ ObjectRef Store::first_reference(uint32_t index) {
   return {shm::make_id(self_, index), entry.generation, 0, entry.size};
 }
 
-int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta) {
+int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta, Placement placement) {
   constexpr uint64_t kInsideMax = 16 * 1024;  // beyond, other threads do not wait for the copy
   ObjectRef ref;
   Entry* entry;
   {
     Gate::Pass pass(gate_);
     uint32_t index;
-    if (int r = make(size, index, meta); r < 0) return r;
+    if (int r = make(size, index, meta, placement); r < 0) return r;
     ref = first_reference(index);
     entry = &table_.own(index);
     ObjectRecord& record = table_.own_record(index);
@@ -198,10 +199,10 @@ int Store::put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta
   return 0;
 }
 
-int Store::create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta) {
+int Store::create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta, Placement placement) {
   Gate::Pass pass(gate_);
   uint32_t index;
-  if (int r = make(size, index, meta); r < 0) return r;
+  if (int r = make(size, index, meta, placement); r < 0) return r;
   out = first_reference(index);
   Entry& entry = table_.own(index);
   data = entry.data;
@@ -667,7 +668,7 @@ int Store::alloc_block(uint64_t size, Block& out) {
   Gate::Pass pass(gate_);
   take_back();
   SlabHeap::Place place;
-  if (int r = alloc(size, place); r < 0) return r;
+  if (int r = alloc(size, Placement::kNear, place); r < 0) return r;
   out = {place.slab, place.offset, place.data};
   return 0;
 }

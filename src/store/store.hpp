@@ -40,9 +40,9 @@ struct SlabView {
 // What the store needs from tarnd. May call the on_* functions of the store while it waits.
 class SlabSource {
  public:
-  // A new slab of at least `size` bytes, writable by nobody else. With `may_wait`, others are asked to give back what they
+  // A new slab of at least `size` bytes, writable by nobody else, placed as `placement` says. With `may_wait`, others are asked to give back what they
   // keep if there is no room, and have a moment to do it.
-  [[nodiscard]] virtual int request_slab(uint64_t size, bool may_wait, SlabView& out) = 0;
+  [[nodiscard]] virtual int request_slab(uint64_t size, Placement placement, bool may_wait, SlabView& out) = 0;
   // Takes in what tarnd has sent until Store::knows_slab(member, slab).
   [[nodiscard]] virtual int learn_slab(uint32_t member, uint32_t slab) = 0;
   // Has every member map the first `size` bytes of `file`, under a slab number of this process.
@@ -92,10 +92,13 @@ class Store {
   // Who is told from now on, and of what.
   void set_listener(ObjectListener* listener, bool of_seals, bool of_frees);
 
-  // ---- Objects of this process. The caller gets one reference each. `meta`, if there is one, has been checked.
+  // ---- Objects of this process. The caller gets one reference each. `meta`, if there is one, has been checked. Those of up
+  // to SlabHeap::kSmallMax bytes are near, whatever `placement` says: a few pages are not worth spreading.
 
-  [[nodiscard]] int put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta = nullptr);
-  [[nodiscard]] int create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta = nullptr);
+  [[nodiscard]] int put(const void* data, uint64_t size, ObjectRef& out, const ObjectMeta* meta = nullptr,
+                        Placement placement = Placement::kNear);
+  [[nodiscard]] int create(uint64_t size, ObjectRef& out, void*& data, const ObjectMeta* meta = nullptr,
+                           Placement placement = Placement::kNear);
   [[nodiscard]] int seal(const ObjectRef& ref);
   // The first `size` bytes of a file, mapped by every process that reads it. size > 0.
   [[nodiscard]] int map_file(Fd file, uint64_t size, ObjectRef& out);
@@ -198,11 +201,12 @@ class Store {
 
   using Entry = ObjectTable::Entry;
 
-  [[nodiscard]] int alloc(uint64_t size, SlabHeap::Place& out);
-  [[nodiscard]] int alloc_slow(uint64_t size, SlabHeap::Place& out);
-  [[nodiscard]] int add_slab(uint64_t size, bool may_wait);
+  [[nodiscard]] int alloc(uint64_t size, Placement placement, SlabHeap::Place& out);
+  [[nodiscard]] int alloc_slow(uint64_t size, Placement placement, SlabHeap::Place& out);
+  [[nodiscard]] int add_slab(uint64_t size, Placement placement, bool may_wait);
   [[nodiscard]] int alloc_record(uint32_t& index);
-  [[nodiscard]] int make(uint64_t size, uint32_t& index, const ObjectMeta* meta = nullptr);
+  [[nodiscard]] int make(uint64_t size, uint32_t& index, const ObjectMeta* meta = nullptr,
+                         Placement placement = Placement::kNear);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
   [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out);
   [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data);

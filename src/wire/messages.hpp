@@ -118,9 +118,13 @@ struct Refused {
   char text[764];
 };
 
+// In place of the number of a NUMA node.
+inline constexpr int32_t kOwnNode = -1;   // of a request: the slot's or caller's own; of an answer: none is known
+inline constexpr int32_t kAllNodes = -2;  // interleaved over all that tarnd may use
+
 struct SlabRequest {
   uint64_t size;  // rounded up to whole pages by tarnd
-  int32_t node;   // -1: the slot's or caller's own
+  int32_t node;   // NUMA node, kOwnNode or kAllNodes
   uint32_t
       may_wait;  // 1: if there is no room, others are asked to drop what they keep, and given a moment
 };
@@ -154,7 +158,7 @@ struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab a
   uint32_t member;
   uint32_t slab;
   uint64_t size;
-  int32_t node;
+  int32_t node;      // NUMA node, kOwnNode, or kAllNodes unless it is a file
   uint32_t is_file;
 };
 

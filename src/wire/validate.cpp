@@ -26,6 +26,7 @@ static_assert(sizeof(Header) + sizeof(Spawn) + kGroupsMax * 4 + kArgumentsSizeMa
 static_assert(sizeof(Header) + sizeof(SlabRefused) <= kToMemberSizeMax);
 
 constexpr int32_t kNodeMax = 1023;
+static_assert(kOwnNode == TARN_NODE_NONE && kAllNodes == TARN_NODE_ALL);
 constexpr uint32_t kRecordsMax = 1u << 22;  // of a kind in one segment: more than any index can name
 constexpr int32_t kSignalMax = 64;
 constexpr uint32_t kObjectEvents = TARN_EVENT_SPILLED | TARN_EVENT_RESTORED;  // that tarnd sends
@@ -60,7 +61,8 @@ bool is_zero(const T (&field)[Size], size_t from = 0) {
 
 bool is_strings(std::span<const std::byte> bytes) { return bytes.empty() || bytes.back() == std::byte{0}; }
 
-bool is_node(int32_t node) { return node >= -1 && node <= kNodeMax; }
+bool is_node(int32_t node) { return node >= kOwnNode && node <= kNodeMax; }
+bool is_placement(int32_t node) { return is_node(node) || node == kAllNodes; }
 bool is_error(int32_t code) { return error_info(code) != nullptr && code < 0; }
 bool is_signal(int32_t signal) { return signal >= 0 && signal <= kSignalMax; }
 bool is_exit_status(int32_t status) { return status >= 0 && status <= 255; }
@@ -145,7 +147,7 @@ void check_slab_info(Candidate& c, bool is_share) {
     c.check(m.is_file <= 1, "is_file");
   }
   c.check(m.size > 0 && m.size <= kSizeMax, "size");
-  c.check(is_node(m.node), "node");
+  c.check(m.is_file == 0 ? is_placement(m.node) : is_node(m.node), "node");
   c.descriptors(1);
 }
 
@@ -204,7 +206,7 @@ void check_body(Candidate& c) {
     case Type::kSlabRequest: {
       const auto& m = p.as<SlabRequest>();
       c.check(m.size > 0 && m.size <= kSizeMax, "size");
-      c.check(is_node(m.node), "node");
+      c.check(is_placement(m.node), "node");
       c.check(m.may_wait <= 1, "may_wait");
       return c.descriptors(0);
     }

@@ -91,7 +91,7 @@ AT(tarn_object_details, reserved, 56);
 SIZE(tarn_object_options, 64);
 AT(tarn_object_options, size, 0);
 AT(tarn_object_options, type, 8);
-AT(tarn_object_options, reserved, 12);
+AT(tarn_object_options, placement, 12);
 AT(tarn_object_options, label, 16);
 AT(tarn_object_options, metadata, 24);
 AT(tarn_object_options, metadata_size, 32);

@@ -127,7 +127,7 @@ Outcome sizes_and_nodes(Context& context) {
   Victimless forged{context, {}};
   for (uint64_t size : {uint64_t{0}, (uint64_t{1} << 46) + 1, uint64_t{1} << 63, UINT64_MAX})
     forged.ends("SLAB_REQUEST of a size that cannot be", sending(wire::Type::kSlabRequest, wire::SlabRequest{size, -1, 0}));
-  for (int32_t node : {-2, INT_MIN, 1024, INT_MAX})
+  for (int32_t node : {wire::kAllNodes - 1, INT_MIN, 1024, INT_MAX})
     forged.ends("SLAB_REQUEST on a node that cannot be", sending(wire::Type::kSlabRequest, wire::SlabRequest{4096, node, 0}));
   for (uint32_t may_wait : {2u, 0xffffffffu})
     forged.ends("SLAB_REQUEST with another flag", sending(wire::Type::kSlabRequest, wire::SlabRequest{4096, -1, may_wait}));
@@ -136,6 +136,7 @@ Outcome sizes_and_nodes(Context& context) {
   // Possible, but not here: refused with a code, or met from another node.
   HOSTILE_REFUSED(!peer.request_slab(uint64_t{1} << 46) && peer.code() < 0);
   HOSTILE_NEEDS(peer.request_slab(4096, 1023).has_value() || peer.code() < 0);
+  HOSTILE_NEEDS(peer.request_slab(4096, wire::kAllNodes).has_value());
   peer.send(wire::Type::kGrow, 9, wire::Grow{UINT32_MAX, UINT32_MAX, UINT32_MAX, 0});
   auto answer = peer.answer(9);
   HOSTILE_REFUSED(!answer || answer->type != wire::Type::kGrown);

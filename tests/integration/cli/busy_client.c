@@ -30,6 +30,7 @@ int main(int argc, char **argv)
   tarn_future first, second;
   tarn_object_options labelled = {sizeof labelled, TARN_TYPE_STRING, 0, "evil\033[2J\xc2\x9blabel", "meta", 4, {0}};
   tarn_object_options tagged = {sizeof tagged, TARN_TYPE_USER + 1, 0, "part", NULL, 0, {0}};
+  tarn_object_options spread = {sizeof spread, 0, TARN_PLACE_INTERLEAVE, NULL, NULL, 0, {0}};
   tarn_object object;
   tarn_arg argument;
   char *data = calloc(1, 1 << 20);
@@ -37,7 +38,7 @@ int main(int argc, char **argv)
 
   check(tarn_task_define("sleep_for_long", sleep_for_long));
   check(tarn_init(&client, &argc, &argv, &options));
-  check(tarn_put(client, data, 1 << 20, &object));
+  check(tarn_put_with(client, data, 1 << 20, &spread, &object));
   check(tarn_put_with(client, data, 4096, &labelled, &object));
   check(tarn_put_with(client, data, 1000, &tagged, &object));
   check(tarn_put_with(client, data, 2000, &tagged, &object));

@@ -138,7 +138,7 @@ TEST_F(Objects, refuse_options_that_are_not_allowed) {
   const std::string long_label(64, 'l');
   std::vector<std::pair<int, tarn_object_options>> bad(9, {TARN_E_ARGUMENT, good});
   bad[0].second.size -= 1;
-  bad[1].second.reserved = 1;
+  bad[1].second.placement = TARN_PLACE_INTERLEAVE + 1;
   bad[2].second.reserved2[2] = 1;
   bad[3].second.type = TARN_TYPE_ARRAY + 1;
   bad[4].second.type = TARN_TYPE_USER - 1;

@@ -175,7 +175,20 @@ TEST_F(ArrayHppTest, objects_say_what_they_were_told_to) {
   ASSERT_EQ(held.size(), 3u);
   EXPECT_EQ(held[0].details.bytes + held[1].details.bytes + held[2].details.bytes, 4u + 12u + 1u);
   EXPECT_THROW(static_cast<void>(tarn.put("x", {.type = 77})), bad_argument);
+  EXPECT_THROW(static_cast<void>(tarn.put("x", {.placement = 77})), bad_argument);
   EXPECT_THROW(static_cast<void>(tarn.put("x", {.metadata = std::string_view(std::string(4097, 'x'))})), over_limit);
+}
+
+TEST_F(ArrayHppTest, objects_and_arrays_lie_where_they_were_told_to) {
+  const std::string text(100'000, 't');
+  EXPECT_EQ(tarn.put(text, {.placement = TARN_PLACE_INTERLEAVE}).info().node, TARN_NODE_ALL);
+  EXPECT_NE(tarn.put(text).info().node, TARN_NODE_ALL);
+  const object array = tarn.create_array<double>({100, 100}, order::c, "all", TARN_PLACE_INTERLEAVE).fill([](auto cells) {
+    for (std::size_t i = 0; i < 100; ++i)
+      for (std::size_t j = 0; j < 100; ++j) cells(i, j) = 1.0;
+  }).seal();
+  EXPECT_EQ(array.info().node, TARN_NODE_ALL);
+  EXPECT_EQ(array_view<double>(array)(99, 99), 1.0);
 }
 
 }  // namespace

@@ -21,9 +21,11 @@
 #include "base/error.hpp"
 #include "fake_client.hpp"
 #include "os/clock.hpp"
+#include "os/memory.hpp"
 #include "os/process.hpp"
 #include "os/socket.hpp"
 #include "store/object_record.hpp"
+#include "support/huge_pages.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::testing {
@@ -215,6 +217,40 @@ TEST(Daemon, ALargeSlabComesWithItsMemory) {
   struct stat status;
   ASSERT_EQ(fstat(granted.descriptors[0].get(), &status), 0);
   EXPECT_EQ(static_cast<uint64_t>(status.st_blocks) * 512, 32 * kMiB);
+  client.close();
+}
+
+// Where this process gets huge pages for a file of its own just now, tarnd gets some for a slab.
+TEST(Daemon, ALargeSlabLiesInHugePagesWhereTheHostHasThem) {
+  Fd own;
+  os::Mapping probe;
+  ASSERT_EQ(os::memfd_create("probe", 32 * kMiB, own), 0);
+  ASSERT_EQ(os::Mapping::map(own, 32 * kMiB, os::Access::kReadWrite, probe), 0);
+  uint64_t page_size = os::huge_page_size();
+  if (page_size != 0) os::populate_huge(probe, page_size);
+  bool host_has_them = page_size != 0 && test::bytes_in_huge_pages(probe.data()) == 32 * kMiB;
+  probe.reset();
+  own.reset();
+  FakeClient client;
+  client.open();
+  // The end of the second fills no huge page: it has no more memory than it is paid for.
+  for (uint64_t size : {32 * kMiB, 9 * kMiB + os::kPageSize, 4 * kMiB}) {
+    Message granted = client.request_slab(size, 10);
+    ASSERT_EQ(granted.type, Type::kSlabGranted);
+    struct stat status;
+    ASSERT_EQ(fstat(granted.descriptors[0].get(), &status), 0);
+    os::Mapping slab;
+    ASSERT_EQ(os::Mapping::map(granted.descriptors[0], size, os::Access::kReadWrite, slab), 0);
+    os::prefault(slab.data(), size, os::Access::kReadWrite);
+    uint64_t huge = test::bytes_in_huge_pages(slab.data());
+    printf("%llu of %llu bytes in huge pages\n", static_cast<unsigned long long>(huge), static_cast<unsigned long long>(size));
+    if (test::kernel_keeps_accounts()) {
+      EXPECT_EQ(static_cast<uint64_t>(status.st_blocks) * 512, size);
+    }
+    if (size == 32 * kMiB) {
+      EXPECT_EQ(huge > 0, host_has_them);
+    }
+  }
   client.close();
 }
 

@@ -110,8 +110,6 @@ TEST_F(ChecksTest, finds_a_virtual_machine_that_gives_its_cores_back) {
 TEST_F(ChecksTest, finds_the_rest) {
   write("/sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet");
   expect_warning("clock", "hpet");
-  write("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force");
-  expect_warning("shmem_huge", "never");
   write("/proc/sys/vm/overcommit_memory", "2");
   expect_warning("overcommit", "strict");
   write("/proc/meminfo", "MemTotal: 16000000 kB\nMemAvailable: 100000 kB\nSwapTotal: 2000 kB\nHugePages_Total: 4\nHugepagesize: 2048 kB");
@@ -123,6 +121,28 @@ TEST_F(ChecksTest, finds_the_rest) {
   write("/sys/devices/system/node/node1/cpulist", "2-3");
   write("/proc/sys/kernel/numa_balancing", "1");
   expect_warning("numa_balancing", "on");
+}
+
+TEST_F(ChecksTest, says_whether_objects_lie_in_huge_pages) {
+  const std::string folder = "/sys/kernel/mm/transparent_hugepage/";
+  write(folder + "shmem_enabled", "always within_size advise [never] deny force");
+  expect_warning("shmem_huge", "never");
+  write("/proc/meminfo", "MemTotal: 16000000 kB\nShmemHugePages:  262144 kB");
+  write(folder + "shmem_enabled", "always within_size [advise] never deny force");
+  expect_ok("shmem_huge");
+  EXPECT_EQ(finding("shmem_huge").found, "advise, 256.0 MiB of shared memory in huge pages");
+  // Who gets huge pages without asking has more memory than is counted.
+  write(folder + "shmem_enabled", "always [within_size] advise never deny force");
+  expect_warning("shmem_huge", "within_size");
+  // The switch of the one size goes before that for all.
+  write(folder + "hpage_pmd_size", "2097152");
+  write(folder + "hugepages-2048kB/shmem_enabled", "always [inherit] within_size advise never");
+  expect_warning("shmem_huge", "within_size");
+  write(folder + "hugepages-2048kB/shmem_enabled", "always inherit within_size [advise] never");
+  expect_ok("shmem_huge");
+  write(folder + "hugepages-2048kB/shmem_enabled", "always inherit within_size advise [never]");
+  expect_warning("shmem_huge", "never");
+  EXPECT_NE(finding("shmem_huge").advice.find("hugepages-2048kB"), std::string::npos);
 }
 
 TEST_F(ChecksTest, one_core_is_few) {

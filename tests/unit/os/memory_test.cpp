@@ -16,6 +16,8 @@
 #include <string>
 #include <utility>
 
+#include "support/huge_pages.hpp"
+#include "support/memory_policy.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::os {
@@ -155,6 +157,62 @@ TEST_F(MemoryTest, prefault_keeps_what_is_there) {
   struct stat status {};
   ::fstat(file_.get(), &status);
   EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(kSize));
+}
+
+TEST_F(MemoryTest, pages_come_from_the_node_or_from_all) {
+  if (test::allowed_nodes().none()) GTEST_SKIP() << "this kernel knows no NUMA";
+  int32_t node = 0;
+  while (!test::allowed_nodes()[static_cast<size_t>(node)]) ++node;
+  Mapping first;
+  Mapping rest;
+  ASSERT_EQ(Mapping::map_range(file_, 0, kPageSize, Access::kReadWrite, first), 0);
+  ASSERT_EQ(Mapping::map_range(file_, kPageSize, kSize - kPageSize, Access::kReadWrite, rest), 0);
+  prefer_node(first, node);
+  interleave(rest);
+  // It is the file's, whoever maps it.
+  Mapping reader;
+  ASSERT_EQ(Mapping::map(file_, kSize, Access::kRead, reader), 0);
+  test::MemoryPolicy of_first = test::policy_of(reader.data());
+  EXPECT_EQ(of_first.mode, test::MemoryPolicy::kPreferred);
+  EXPECT_EQ(of_first.nodes, test::Nodes().set(static_cast<size_t>(node)));
+  test::MemoryPolicy of_rest = test::policy_of(reader.data() + kSize - 1);
+  EXPECT_EQ(of_rest.mode, test::MemoryPolicy::kInterleave);
+  EXPECT_EQ(of_rest.nodes, test::allowed_nodes());
+}
+
+// Huge pages must not make memory cost more than was asked for: not at an end that fills no huge page, not where pages were
+// taken away, and not where something is written back. Holds whether the host has huge pages or not.
+TEST(HugePagesTest, cost_what_was_asked_for) {
+  if (!test::kernel_keeps_accounts()) GTEST_SKIP() << "this host gives huge pages to who did not ask";
+  constexpr uint64_t kBytes = (uint64_t{9} << 20) + kPageSize;
+  constexpr uint64_t kObject = 160 * 1024;
+  Fd file;
+  ASSERT_EQ(memfd_create("huge_pages_test", kBytes, file), 0);
+  auto bytes = [&] {
+    struct stat status {};
+    ::fstat(file.get(), &status);
+    return static_cast<uint64_t>(status.st_blocks) * 512;
+  };
+  Mapping mapping;
+  ASSERT_EQ(Mapping::map(file, kBytes, Access::kReadWrite, mapping), 0);
+  if (huge_page_size() != 0) populate_huge(mapping, huge_page_size());
+  ASSERT_EQ(memfd_reserve(file, 0, kBytes), 0);
+  EXPECT_EQ(bytes(), kBytes);
+  uint64_t huge = test::bytes_in_huge_pages(mapping.data());
+  EXPECT_LE(huge, kBytes);
+  EXPECT_TRUE(huge == 0 || huge_page_size() != 0);
+  mapping.reset();
+  // Who maps it later gets them as they are.
+  ASSERT_EQ(Mapping::map(file, kBytes, Access::kReadWrite, mapping), 0);
+  prefault(mapping.data(), kBytes, Access::kReadWrite);
+  EXPECT_EQ(test::bytes_in_huge_pages(mapping.data()), huge);
+  printf("%llu of %llu bytes in huge pages\n", static_cast<unsigned long long>(huge), static_cast<unsigned long long>(kBytes));
+  // The middle of a huge page.
+  constexpr off_t kAt = (4 << 20) + 10 * kPageSize;
+  ASSERT_EQ(::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kAt, kObject), 0);
+  EXPECT_EQ(bytes(), kBytes - kObject);
+  mapping.data()[kAt] = std::byte{1};
+  EXPECT_EQ(bytes(), kBytes - kObject + kPageSize);
 }
 
 TEST(ReserveTest, is_zero_and_larger_than_memory) {

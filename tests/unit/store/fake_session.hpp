@@ -30,7 +30,7 @@ class FakeSession {
   struct Process final : SlabSource {
     Process(FakeSession& of, uint32_t member) : session(of), self(member), store(*this) {}
 
-    int request_slab(uint64_t size, bool, SlabView& out) override {
+    int request_slab(uint64_t size, Placement placement, bool, SlabView& out) override {
       if (size > session.largest || session.slabs.size() >= session.slabs_max)
         return fail(TARN_E_STORE_FULL, "no slab of %llu bytes", static_cast<unsigned long long>(size));
       Fd fd;
@@ -39,7 +39,7 @@ class FakeSession {
       Fd reader;
       EXPECT_EQ(os::memfd_open_reader(fd, reader), 0);
       out.slab = next_slab++;
-      out.node = 0;
+      out.node = placement == Placement::kInterleaved ? TARN_NODE_ALL : 0;
       session.slabs[{self, out.slab}] = {std::move(reader), size, false, std::move(fd)};
       ++requests;
       return 0;

@@ -33,14 +33,15 @@ class HeapModel {
   };
 
   // Allocates, with a new slab if need be, and checks the place against all that are in use.
-  Object alloc(uint64_t size) {
+  Object alloc(uint64_t size, Placement placement = Placement::kNear) {
     SlabHeap::Place place{};
-    int r = heap.alloc(size, place);
+    int r = heap.alloc(size, place, false, placement);
     if (r == SlabHeap::kNeedSlab) {
-      add_slab(heap.wanted(size));
-      r = heap.alloc(size, place, true);
+      add_slab(heap.wanted(size, placement));
+      r = heap.alloc(size, place, true, placement);
     }
     EXPECT_EQ(r, 0);
+    EXPECT_EQ(placements.at(place.slab), placement);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(place.data) % 64, 0u);
     EXPECT_EQ(place.data, slabs.at(place.slab).data() + place.offset);
     EXPECT_LE(place.offset + size, slabs.at(place.slab).size());
@@ -83,8 +84,9 @@ class HeapModel {
     os::Mapping memory;
     ASSERT_EQ(os::Mapping::reserve(wanted.size, memory), 0);
     uint32_t number = next++;
-    ASSERT_EQ(heap.add_slab(number, memory.data(), memory.size(), wanted.is_giant), 0);
+    ASSERT_EQ(heap.add_slab(number, memory.data(), memory.size(), wanted.is_giant, wanted.placement), 0);
     slabs.emplace(number, std::move(memory));
+    placements[number] = wanted.placement;
   }
 
   uint32_t drop_free(uint64_t keep) {
@@ -98,6 +100,7 @@ class HeapModel {
 
   SlabHeap heap;
   std::map<uint32_t, os::Mapping> slabs;
+  std::map<uint32_t, Placement> placements;
   std::map<uintptr_t, uintptr_t> used;
   uint32_t abandoned = 0;
   uint32_t next = 7;  // numbers are tarnd's to choose
@@ -134,6 +137,56 @@ TEST(SlabHeapTest, random_sequences_never_overlap_and_end_in_whole_slabs) {
     EXPECT_EQ(model.drop_free(0), model.next - 7);
     EXPECT_EQ(model.heap.bytes(), 0u);
   }
+}
+
+// Also when it is hard pressed, and whatever has become free in slabs of the other placement.
+TEST(SlabHeapTest, never_mixes_placements) {
+  std::mt19937_64 random(seed_of_run());
+  HeapModel model;
+  std::vector<HeapModel::Object> objects;
+  for (int step = 0; step < 4000; ++step) {
+    if (objects.empty() || random() % 100 < (step / 500 % 2 == 0 ? 65u : 40u)) {
+      bool is_small = random() % 3 == 0;
+      uint64_t size = is_small ? 1 + random() % SlabHeap::kSmallMax : SlabHeap::kSmallMax + 1 + random() % 3'000'000;
+      objects.push_back(model.alloc(size, !is_small && random() % 2 == 0 ? Placement::kInterleaved : Placement::kNear));
+    } else {
+      size_t i = random() % objects.size();
+      if (objects[i].size > SlabHeap::kSmallMax && random() % 10 == 0) {
+        model.abandon(objects[i]);
+      } else {
+        model.free(objects[i]);
+      }
+      model.drop_spent();
+      objects[i] = objects.back();
+      objects.pop_back();
+    }
+    if (step % 500 == 0) {
+      ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+    }
+  }
+  for (const auto& object : objects) model.free(object);
+  model.heap.trim();
+  model.drop_spent();
+  ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+  model.drop_free(0);
+  EXPECT_EQ(model.heap.bytes(), 0u);
+}
+
+TEST(SlabHeapTest, an_interleaved_slab_is_used_again_for_its_like_only) {
+  HeapModel model;
+  HeapModel::Object spread = model.alloc(3u << 20, Placement::kInterleaved);
+  model.free(spread);
+  // It has room enough, and nothing else has.
+  SlabHeap::Place place{};
+  EXPECT_EQ(model.heap.alloc(100'000, place, true), SlabHeap::kNeedSlab);
+  EXPECT_EQ(model.heap.alloc(64, place, true), SlabHeap::kNeedSlab);
+  HeapModel::Object again = model.alloc(100'000, Placement::kInterleaved);
+  EXPECT_EQ(again.place.slab, spread.place.slab);
+  model.free(again);
+  // Those of each placement grow by themselves: this one had 4 MiB.
+  EXPECT_EQ(model.heap.wanted(64).size, SlabHeap::kFirstSlab);
+  EXPECT_EQ(model.heap.wanted(40'000, Placement::kInterleaved).size, 8u << 20);
+  EXPECT_EQ(model.drop_free(0), 1u);
 }
 
 TEST(SlabHeapTest, abandoned_pages_are_given_to_nobody_and_go_with_their_slab) {

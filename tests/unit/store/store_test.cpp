@@ -49,6 +49,41 @@ TEST(StoreTest, objects_of_every_size_keep_their_bytes) {
   }
 }
 
+TEST(StoreTest, an_object_lies_where_it_was_told_to_unless_it_is_small) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  auto node_of = [&](uint64_t size, Placement placement, const ObjectMeta* meta = nullptr) {
+    ObjectRef ref{};
+    void* data = nullptr;
+    EXPECT_EQ(client.create(size, ref, data, meta, placement), 0) << last_error();
+    tarn_object_details details{};
+    EXPECT_EQ(client.info(ref, details), 0);
+    EXPECT_EQ(client.release(ref), 0);
+    return details.node;
+  };
+  ObjectMeta meta;
+  meta.label = "that makes it larger than a small one";
+  EXPECT_EQ(node_of(SlabHeap::kSmallMax, Placement::kInterleaved), 0);
+  EXPECT_EQ(node_of(SlabHeap::kSmallMax, Placement::kInterleaved, &meta), 0);
+  EXPECT_EQ(node_of(SlabHeap::kSmallMax + 1, Placement::kInterleaved), TARN_NODE_ALL);
+  EXPECT_EQ(node_of(SlabHeap::kSmallMax + 1, Placement::kNear), 0);
+  EXPECT_EQ(node_of(5'000'000, Placement::kInterleaved, &meta), TARN_NODE_ALL);
+  EXPECT_EQ(node_of(5'000'000, Placement::kNear), 0);
+}
+
+// What is kept of one placement is given back before the other is refused memory.
+TEST(StoreTest, an_empty_slab_of_another_placement_makes_room) {
+  FakeSession session;
+  session.slabs_max = 1;
+  Store& client = session.store(kClient);
+  for (Placement placement : {Placement::kInterleaved, Placement::kNear, Placement::kInterleaved}) {
+    ObjectRef ref{};
+    void* data = nullptr;
+    ASSERT_EQ(client.create(100'000, ref, data, nullptr, placement), 0) << last_error();
+    EXPECT_EQ(client.release(ref), 0);
+  }
+}
+
 TEST(StoreTest, an_unsealed_object_is_its_makers_alone) {
   FakeSession session;
   Store& client = session.store(kClient);

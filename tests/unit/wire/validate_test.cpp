@@ -120,6 +120,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kHello, From::kMember, 5, client_hello(), kArgv + kEnvironment),
       sample(Type::kHello, From::kMember, 0, worker_hello()),
       sample(Type::kSlabRequest, From::kMember, 0, SlabRequest{1, -1, 0}),
+      sample(Type::kSlabRequest, From::kMember, 0, SlabRequest{1, kAllNodes, 0}),
       sample(Type::kFileShare, From::kMember, 1, SlabInfo{0, 0, 1, -1, 1}),
       sample(Type::kGrow, From::kMember, 0, Grow{1, 2, 3, 0}),
       sample(Type::kRecovered, From::kMember, 0, member(0, 0, 0, 0)),
@@ -139,6 +140,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kMemberDied, From::kDaemon, 0, member(5, 9, 1, 0)),
       sample(Type::kMemberGone, From::kDaemon, 0, member(0, 0, 0, 0)),
       sample(Type::kSlabGranted, From::kDaemon, 1, SlabInfo{1, 2, 4096, 0, 0}),
+      sample(Type::kSlabGranted, From::kDaemon, 1, SlabInfo{1, 2, 4096, kAllNodes, 0}),
       sample(Type::kSlabAdded, From::kDaemon, 1, SlabInfo{1, 2, 5, -1, 1}),
       sample(Type::kSlabReady, From::kDaemon, 0, SlabId{1, 2}),
       sample(Type::kSlabDropped, From::kDaemon, 0, SlabId{1, 2}),
@@ -287,7 +289,8 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   };
   request("size", [](SlabRequest& r) { r.size = 0; });
   request("size", [](SlabRequest& r) { r.size = kSizeMax + 1; });
-  request("node", [](SlabRequest& r) { r.node = -2; });
+  request("node", [](SlabRequest& r) { r.node = kAllNodes - 1; });
+  request("node", [](SlabRequest& r) { r.node = 1024; });
   request("may_wait", [](SlabRequest& r) { r.may_wait = 2; });
 
   auto share = [](const char* field, const std::function<void(SlabInfo&)>& change) {
@@ -296,6 +299,7 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   share("member", [](SlabInfo& s) { s.member = 1; });
   share("is_file", [](SlabInfo& s) { s.is_file = 0; });
   share("size", [](SlabInfo& s) { s.size = 0; });
+  share("node", [](SlabInfo& s) { s.node = kAllNodes; });  // where a file lies is not for tarnd to choose
 
   auto id = [](const char* field, const std::function<void(SlabId&)>& change) {
     expect_wrong(Type::kSlabDrop, From::kMember, 0, SlabId{1, 0}, "", field, change);
