@@ -49,14 +49,14 @@ class Spill {
   // Where a copy is. Dropping it frees its room on the disk.
   class Copy {
    public:
-    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user), kept_at_(spill.kept_.end()) {}
+    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user) {}
     Copy(const Copy&) = delete;
     Copy& operator=(const Copy&) = delete;
     ~Copy();
 
    private:
     friend Spill;
-    [[nodiscard]] bool is_kept() const { return kept_at_ != spill_.kept_.end(); }
+    [[nodiscard]] bool is_kept() const { return kept_number_ != 0; }
     Spill& spill_;
     uid_t user_;
     Charge charge_;
@@ -64,7 +64,8 @@ class Spill {
     uint64_t offset_ = 0;
     uint64_t size_ = 0;
     std::vector<uint64_t> sums_;
-    std::list<std::shared_ptr<Copy>>::iterator kept_at_;
+    uint64_t kept_number_ = 0;  // in the order in which they were kept; 0: it is not
+    std::list<std::shared_ptr<Copy>>::iterator kept_at_{};
   };
 
   // `code` is 0, or negative with a text.
@@ -141,7 +142,8 @@ class Spill {
   mutable std::string why_off_;
   mutable bool was_looked_at_ = false;
   std::shared_ptr<File> last_file_;  // that has room at its end
-  std::list<std::shared_ptr<Copy>> kept_;  // the oldest first
+  std::map<const Budget*, std::list<std::shared_ptr<Copy>>> kept_;  // by who pays, the oldest first; none is empty
+  uint64_t last_kept_ = 0;
   uint64_t bytes_kept_ = 0;
   Fd event_;
   Loop::Watch watch_;

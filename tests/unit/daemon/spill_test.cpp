@@ -34,7 +34,7 @@ class SpillTest : public testing::Test {
   SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp")) {}
 
   ~SpillTest() override {
-    wait_until([this] { return spill->idle(); });
+    if (spill != nullptr) wait_until([this] { return spill->idle(); });
     spill.reset();
     EXPECT_EQ(disk.used(), 0u);
   }
@@ -248,6 +248,38 @@ TEST_F(SpillTest, a_user_without_room_costs_no_other_a_copy) {
   EXPECT_NE(spill->take_back(kept), nullptr);
   theirs.reset();
   wait_until([this] { return spill->idle(); });
+}
+
+TEST_F(SpillTest, what_others_keep_costs_a_user_nothing) {
+  // User 8 keeps 20 000 copies; user 9, who keeps none, has his part of the disk nearly full, and looks for room each time.
+  constexpr int kKept = 20'000;
+  constexpr int kSaves = 300;
+  std::string bytes;
+  SharedFd slab = make_slab(4096, bytes);
+  Budget of_8("user 8", "bytes", 200 * kMiB, TARN_E_QUOTA, &disk);
+  Budget of_9("user 9", "bytes", 5 * 4096 * kSaves / 4, TARN_E_QUOTA, &disk);
+  auto save_for = [&](Budget& budget, int count) {
+    std::vector<std::shared_ptr<Spill::Copy>> copies(static_cast<size_t>(count));
+    int done = 0;
+    int64_t begin = os::now_ns();
+    for (auto& copy : copies)
+      EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 4096}, budget, [&](int, const std::string&) { ++done; }, copy), 0);
+    int64_t took = os::now_ns() - begin;
+    wait_until([&] { return done == count; });
+    return std::pair(std::move(copies), took);
+  };
+  auto filled = save_for(of_9, kSaves).first;
+  filled.resize(kSaves * 9 / 10);  // less than a quarter is free from here on
+  wait_until([this] { return spill->idle(); });
+  auto alone = save_for(of_9, kSaves / 10).second;
+  wait_until([this] { return spill->idle(); });
+  for (auto& copy : save_for(of_8, kKept).first) spill->keep(std::move(copy));
+  auto beside = save_for(of_9, kSaves / 10).second;
+  EXPECT_EQ(spill->bytes_kept(), kKept * 4096u) << "none of them is his";
+  EXPECT_LT(beside, 10 * alone + 30'000'000) << "of " << kSaves / 10 << " saves; alone it was " << alone << " ns";
+  filled.clear();
+  wait_until([this] { return spill->idle(); });
+  spill.reset();
 }
 
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
