@@ -262,7 +262,7 @@ void Spill::submit(std::shared_ptr<Job> job) {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
     ++under_way_;
-    Line& line = lines_[job->kind == Kind::kLoad ? 0 : job->kind == Kind::kSave ? 1 : 2];
+    Line& line = lines_[static_cast<size_t>(job->kind)];
     auto& jobs = line.jobs[job->user];
     if (jobs.empty()) line.turns.push_back(job->user);
     jobs.push_back(std::move(job));

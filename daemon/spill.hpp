@@ -7,7 +7,8 @@
 // What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
 // first, while the disk's room is getting short for others.
 //
-// Users have turns, a piece each; reading back, writing and giving up have turns as well, so none waits for all of another. A
+// Users have turns, a piece each; reading back, writing, giving up pages and giving up room of the disk have turns as well, so none
+// waits for all of another: what a user frees at once is much. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
 #pragma once
 
@@ -150,8 +151,8 @@ class Spill {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  static constexpr uint32_t kLines = 3;
-  Line lines_[kLines];  // reading back; writing; giving up pages and room
+  static constexpr uint32_t kLines = 4;
+  Line lines_[kLines];  // reading back; writing; giving up pages, for which memory waits; giving up room of the disk
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;
   std::vector<std::shared_ptr<Job>> finished_;

@@ -282,6 +282,20 @@ TEST_F(SpillTest, what_others_keep_costs_a_user_nothing) {
   spill.reset();
 }
 
+TEST_F(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
+  constexpr int kCopies = 20'000;
+  std::string bytes;
+  SharedFd slab = make_slab(8192, bytes);
+  std::vector<std::shared_ptr<Spill::Copy>> copies(kCopies);
+  int done = 0;
+  for (auto& copy : copies)
+    ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 4096}, disk, [&](int, const std::string&) { ++done; }, copy), 0);
+  wait_until([&] { return done == kCopies; });
+  copies.clear();
+  ASSERT_EQ(discard(slab, 4096, 4096), 0) << last_text;
+  EXPECT_GT(disk.used(), kCopies / 2 * 4096u) << "it waited until the room of most copies was given up";
+}
+
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
   std::string bytes;
   SharedFd slab = make_slab(32 * kMiB, bytes);
