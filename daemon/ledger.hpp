@@ -76,6 +76,8 @@ class Charge {
   void give_back(uint64_t amount);
 
   [[nodiscard]] uint64_t amount() const { return amount_; }
+  // Who pays; nullptr: nobody.
+  [[nodiscard]] const Budget* budget() const { return budget_; }
   // Whether `budget` pays for this, itself or as the larger one of who does.
   [[nodiscard]] bool is_paid_by(const Budget& budget) const;
   void reset();

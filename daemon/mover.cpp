@@ -34,6 +34,9 @@ constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
 constexpr int64_t kCheckPauseNs = 100'000'000;
+constexpr int64_t kCheckNs = 1'000'000'000;   // and without anybody's wanting memory
+constexpr size_t kLooksPerCheck = 8192;       // and what of it
+constexpr uint32_t kTakenAgainMax = 512;      // of a slab
 constexpr int64_t kPatienceNs = 200'000'000;  // of who wants an object back, while nothing is coming; else memory.wait
 
 Slab& slab_of(MovedObject& object) { return object.owner.slabs.at(object.slab); }
@@ -139,7 +142,7 @@ std::string Mover::why_not() const {
 
 uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
   if (session_.is_ending() || is_pausing(why)) return 0;
-  check_pages();
+  (void)check_pages();
   uint64_t begun = 0;
   uint32_t may_begin = kBegunMax;
   uint32_t tries = kTriesMax;
@@ -296,6 +299,7 @@ void Mover::finish_leaving(MovedObject& object, int code, const std::string& tex
     log(Level::kWarning, "session %u: the pages of an object do not go: %s", session_.number(), text.c_str());
   }
   object.enter(Phase::kAway);
+  if (!check_timer_.armed()) check_later();
   tell(object, true);
   if (let_go(object.owner, object.index)) return abandon(object);
   if (!object.askers.empty()) ask_for_room(object);
@@ -458,28 +462,77 @@ void Mover::forget(MovedObject& object) {
   slab.moved.erase(object.offset);
 }
 
-// A slab has no more memory than is paid for: its owner could write where it had been told that pages are gone.
-void Mover::check_pages() {
+// A slab has no more memory than is paid for: its owner could write where it had been told that pages are gone. Returns whether
+// there is anything to look at again. How much there is to do is the owner's doing: a bounded part at a time.
+bool Mover::check_pages() {
   constexpr uint64_t kBlock = 512;
-  if (os::now_ns() < checked_ns_ + kCheckPauseNs) return;
+  if (os::now_ns() < checked_ns_ + kCheckPauseNs) return true;
   checked_ns_ = os::now_ns();
-  for (auto& [index, member] : session_.members()) {
-    for (auto& [number, slab] : member->slabs) {
-      if (slab.bytes_away == 0) continue;
-      struct stat status;
-      if (fstat(slab.writer->get(), &status) < 0) continue;
-      if (static_cast<uint64_t>(status.st_blocks) * kBlock <= slab.size - slab.bytes_away) continue;
-      for (auto& [offset, object] : slab.moved) {
-        if (object->phase == Phase::kAbandoned) {
-          services_.spill.discard(session_.identity().uid, object->alive, range_of(*object), nullptr);
-        } else if (object->phase == Phase::kAway && !object->is_charged &&
-                   take(object->owner, object->index, object->generation)) {
-          object->enter(Phase::kLeaving);  // not to be brought back, nor freed, while its pages go
-          take_pages(*object);
+  auto from = std::exchange(check_next_, {});
+  size_t looks = 0;
+  bool any = false;
+  for (bool is_second_round : {false, true}) {
+    for (auto& [index, member] : session_.members()) {
+      for (auto& [number, slab] : member->slabs) {
+        std::pair<uint32_t, uint32_t> here{index, number};
+        if ((here < from) != is_second_round || slab.bytes_away == 0) continue;
+        any = true;
+        if (looks >= kLooksPerCheck) {
+          check_next_ = here;
+          return true;
         }
+        struct stat status;
+        if (fstat(slab.writer->get(), &status) < 0) continue;
+        if (static_cast<uint64_t>(status.st_blocks) * kBlock <= slab.size - slab.bytes_away) continue;
+        looks += slab.moved.size();
+        take_abandoned_pages(slab);
+        take_away_pages(slab);
       }
     }
   }
+  return any;
+}
+
+// Also when nobody wants memory: there is more of it in use than is paid for.
+void Mover::check_later() {
+  check_timer_ = services_.loop.call_at(os::now_ns() + kCheckNs, [this] {
+    check_timer_.reset();
+    if (check_pages()) check_later();
+  });
+}
+
+// One job for what lies side by side, and none more before those are done.
+void Mover::take_abandoned_pages(Slab& slab) {
+  if (slab.discards != 0) return;
+  auto discard = [&](MovedObject& first, uint64_t size) {
+    ++slab.discards;
+    services_.spill.discard(session_.identity().uid, first.alive, {slab.writer, first.offset, size},
+                            [&slab](int, const std::string&) { --slab.discards; });  // `first` goes with the slab
+  };
+  MovedObject* first = nullptr;
+  uint64_t size = 0;
+  for (auto& [offset, object] : slab.moved) {
+    if (object->phase != Phase::kAbandoned) continue;
+    if (first != nullptr && first->offset + size != offset) {
+      discard(*first, std::exchange(size, 0));
+      first = nullptr;
+    }
+    if (first == nullptr) first = object.get();
+    size += object->size;
+  }
+  if (first != nullptr) discard(*first, size);
+}
+
+void Mover::take_away_pages(Slab& slab) {
+  auto next = slab.moved.lower_bound(slab.taken_again_to);
+  for (uint32_t taken = 0; next != slab.moved.end() && taken < kTakenAgainMax; ++next) {
+    MovedObject& object = *next->second;
+    if (object.phase != Phase::kAway || object.is_charged || !take(object.owner, object.index, object.generation)) continue;
+    ++taken;
+    object.enter(Phase::kLeaving);  // not to be brought back, nor freed, while its pages go
+    take_pages(object);
+  }
+  slab.taken_again_to = next == slab.moved.end() ? 0 : next->first;
 }
 
 }  // namespace tarn::daemon

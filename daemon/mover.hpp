@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ledger.hpp"
@@ -136,7 +137,10 @@ class Mover {
   void abandon(MovedObject& object);
   void forget(MovedObject& object);
   void tell(MovedObject& object, bool is_away);
-  void check_pages();
+  bool check_pages();
+  void check_later();
+  void take_abandoned_pages(Slab& slab);
+  void take_away_pages(Slab& slab);
 
   Session& session_;
   Services services_;
@@ -146,6 +150,8 @@ class Mover {
   int64_t pause_until_ns_[2] = {};  // after a disk said no, by Spill::For
   std::string why_pause_;
   int64_t checked_ns_ = 0;
+  std::pair<uint32_t, uint32_t> check_next_;  // the member and slab with which the next check goes on
+  Loop::Timer check_timer_;
   std::vector<MovedObject*> kept_;
   size_t kept_left_ = 0;  // of those, not looked at yet
   Loop::Timer kept_timer_;

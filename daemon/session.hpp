@@ -56,6 +56,8 @@ struct Slab {
   std::shared_ptr<Payment> payment;                        // none of a mapped file
   std::map<uint64_t, std::unique_ptr<MovedObject>> moved;  // by offset
   uint64_t bytes_away = 0;                                 // that have no pages and are not paid for
+  uint32_t discards = 0;       // of pages that its owner brought back to where they are gone, of what was abandoned
+  uint64_t taken_again_to = 0;  // the same of what is away: where to go on
   std::shared_ptr<const bool> wanted;  // while it is being prepared: gone, and so is the work
 };
 

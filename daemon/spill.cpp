@@ -183,14 +183,19 @@ int Spill::reserve(File& file, uint64_t end, uint64_t ahead) {
 
 void Spill::keep(std::shared_ptr<Copy> copy) {
   bytes_kept_ += copy->size_;
-  kept_.push_back(copy);
-  copy->kept_at_ = std::prev(kept_.end());
+  copy->kept_number_ = ++last_kept_;
+  auto& kept = kept_[copy->charge_.budget()];
+  kept.push_back(copy);
+  copy->kept_at_ = std::prev(kept.end());
 }
 
 std::shared_ptr<Spill::Copy> Spill::take_back(const std::weak_ptr<Copy>& copy) {
   auto taken = copy.lock();
   if (taken == nullptr || !taken->is_kept()) return nullptr;
-  kept_.erase(std::exchange(taken->kept_at_, kept_.end()));
+  taken->kept_number_ = 0;
+  auto kept = kept_.find(taken->charge_.budget());
+  kept->second.erase(taken->kept_at_);
+  if (kept->second.empty()) kept_.erase(kept);  // the budget may go with its last copy
   bytes_kept_ -= taken->size_;
   return taken;
 }
@@ -202,11 +207,17 @@ void Spill::make_room(const Budget& disk, uint64_t size) {
     if (at->limit() - at->used() < at->limit() / 4 + size) drop_kept(at, 2 * size);
 }
 
-// The oldest until they have `bytes` together, of those that `of` pays for; nullptr: of all.
+// The oldest until they have `bytes` together, of those that `of` pays for; nullptr: of all. One look for each that goes, and
+// each user: nobody waits for how many there are of others.
 void Spill::drop_kept(const Budget* of, uint64_t bytes) {
-  for (auto next = kept_.begin(); next != kept_.end() && bytes > 0;) {
-    std::shared_ptr<Copy> copy = *next++;
-    if (of != nullptr && !copy->charge_.is_paid_by(*of)) continue;
+  while (bytes > 0) {
+    const std::list<std::shared_ptr<Copy>>* oldest = nullptr;
+    for (auto& [payer, kept] : kept_) {
+      if (of != nullptr && !kept.front()->charge_.is_paid_by(*of)) continue;
+      if (oldest == nullptr || kept.front()->kept_number_ < oldest->front()->kept_number_) oldest = &kept;
+    }
+    if (oldest == nullptr) return;
+    std::shared_ptr<Copy> copy = oldest->front();
     bytes -= std::min(bytes, copy->size_);
     (void)take_back(copy);
   }
@@ -282,7 +293,7 @@ void Spill::submit(std::shared_ptr<Job> job) {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
     ++under_way_;
-    Line& line = lines_[job->kind == Kind::kLoad ? 0 : job->kind == Kind::kSave ? 1 : 2];
+    Line& line = lines_[static_cast<size_t>(job->kind)];
     auto& jobs = line.jobs[job->user];
     if (jobs.empty()) line.turns.push_back(job->user);
     jobs.push_back(std::move(job));

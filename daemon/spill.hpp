@@ -7,7 +7,8 @@
 // What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
 // first, while the disk's room is getting short for others.
 //
-// Users have turns, a piece each; reading back, writing and giving up have turns as well, so none waits for all of another. A
+// Users have turns, a piece each; reading back, writing, giving up pages and giving up room of the disk have turns as well, so none
+// waits for all of another: what a user frees at once is much. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
 #pragma once
 
@@ -49,14 +50,14 @@ class Spill {
   // Where a copy is. Dropping it frees its room on the disk.
   class Copy {
    public:
-    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user), kept_at_(spill.kept_.end()) {}
+    Copy(Spill& spill, uid_t user) : spill_(spill), user_(user) {}
     Copy(const Copy&) = delete;
     Copy& operator=(const Copy&) = delete;
     ~Copy();
 
    private:
     friend Spill;
-    [[nodiscard]] bool is_kept() const { return kept_at_ != spill_.kept_.end(); }
+    [[nodiscard]] bool is_kept() const { return kept_number_ != 0; }
     Spill& spill_;
     uid_t user_;
     Charge charge_;
@@ -64,7 +65,8 @@ class Spill {
     uint64_t offset_ = 0;
     uint64_t size_ = 0;
     std::vector<uint64_t> sums_;
-    std::list<std::shared_ptr<Copy>>::iterator kept_at_;
+    uint64_t kept_number_ = 0;  // in the order in which they were kept; 0: it is not
+    std::list<std::shared_ptr<Copy>>::iterator kept_at_{};
   };
 
   // What the memory that becomes free is wanted for.
@@ -149,7 +151,8 @@ class Spill {
   mutable bool was_looked_at_ = false;
   mutable int64_t look_again_ns_ = 0;
   std::shared_ptr<File> last_file_;  // that has room at its end
-  std::list<std::shared_ptr<Copy>> kept_;  // the oldest first
+  std::map<const Budget*, std::list<std::shared_ptr<Copy>>> kept_;  // by who pays, the oldest first; none is empty
+  uint64_t last_kept_ = 0;
   uint64_t bytes_kept_ = 0;
   uint64_t largest_ = 0;  // of what was saved
   Fd event_;
@@ -157,8 +160,8 @@ class Spill {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  static constexpr uint32_t kLines = 3;
-  Line lines_[kLines];  // reading back; writing; giving up pages and room
+  static constexpr uint32_t kLines = 4;
+  Line lines_[kLines];  // reading back; writing; giving up pages, for which memory waits; giving up room of the disk
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;
   std::vector<std::shared_ptr<Job>> finished_;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -404,6 +405,42 @@ TEST_F(SpillClient, WhoWritesWherePagesHaveGoneHarmsNobody) {
     expect_bytes(client, objects[seed], seed);
     EXPECT_EQ(0, tarn_release(client, objects[seed]));
   }
+}
+
+// What the daemon's slabs have of the host's memory, by the kernel's count.
+uint64_t memory_of_slabs(pid_t daemon) {
+  std::map<ino_t, uint64_t> blocks;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
+    std::error_code error;
+    auto target = std::filesystem::read_symlink(entry.path(), error).string();
+    struct stat status;
+    if (target.starts_with("/memfd:tarn-slab") && stat(entry.path().c_str(), &status) == 0)
+      blocks[status.st_ino] = static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  uint64_t sum = 0;
+  for (auto& [inode, bytes] : blocks) sum += bytes;
+  return sum;
+}
+
+TEST_F(SpillClient, WhatIsWrittenWherePagesHaveGoneGoesThoughNobodyWantsMemory) {
+  tarn_client* client = connect(0);
+  std::vector<tarn_object> objects(40);
+  std::vector<void*> places(objects.size());
+  for (uint64_t seed = 0; seed < objects.size(); ++seed) {
+    ASSERT_EQ(0, tarn_object_create(client, 16 * kMiB, &objects[seed], &places[seed])) << tarn_last_error();
+    EXPECT_EQ(0, tarn_object_seal(client, objects[seed]));
+    EXPECT_EQ(0, tarn_object_unpin(client, objects[seed]));
+  }
+  usleep(300'000);
+  for (uint64_t i = 0; i < objects.size(); ++i) {
+    tarn_object_details details{};
+    details.size = sizeof details;
+    EXPECT_EQ(0, tarn_object_info(client, objects[i], &details));
+    if (details.is_on_disk != 0) memset(places[i], 'w', 16 * kMiB);
+  }
+  EXPECT_GT(memory_of_slabs(daemon_of(client)), 500 * kMiB);
+  for (int i = 0; i < 500 && memory_of_slabs(daemon_of(client)) > 260 * kMiB; ++i) usleep(10'000);
+  EXPECT_LE(memory_of_slabs(daemon_of(client)), 260 * kMiB) << "more than it may have, and pays for";
 }
 
 // A host that is full of what nobody reads has room for the next session.

@@ -13,6 +13,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <string>
 #include <vector>
@@ -28,13 +29,20 @@ namespace {
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uid_t kUser = 7;
 
+// What this thread has computed.
+int64_t cpu_ns() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 // A disk that tests may write to, with a loop to wait in.
 class SpillTest : public testing::Test {
  protected:
   SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp")) {}
 
   ~SpillTest() override {
-    wait_until([this] { return spill->idle(); });
+    if (spill != nullptr) wait_until([this] { return spill->idle(); });
     spill.reset();
     EXPECT_EQ(disk.used(), 0u);
   }
@@ -297,6 +305,52 @@ TEST_F(SpillTest, a_directory_that_comes_back_is_used) {
   while (late.why_off() != nullptr && os::now_ns() < end) usleep(50'000);
   EXPECT_EQ(late.why_off(), nullptr);
   ASSERT_EQ(rmdir(folder.c_str()), 0);
+}
+
+TEST_F(SpillTest, what_others_keep_costs_a_user_nothing) {
+  // User 8 keeps 20 000 copies; user 9, who keeps none, has his part of the disk nearly full, and looks for room each time.
+  constexpr int kKept = 20'000;
+  constexpr int kSaves = 300;
+  std::string bytes;
+  SharedFd slab = make_slab(4096, bytes);
+  Budget of_8("user 8", "bytes", 200 * kMiB, TARN_E_QUOTA, &disk);
+  Budget of_9("user 9", "bytes", 5 * 4096 * kSaves / 4, TARN_E_QUOTA, &disk);
+  auto save_for = [&](Budget& budget, int count) {
+    std::vector<std::shared_ptr<Spill::Copy>> copies(static_cast<size_t>(count));
+    int done = 0;
+    int64_t begin = cpu_ns();
+    for (auto& copy : copies)
+      EXPECT_EQ(spill->save(kUser, wanted, {slab, 0, 4096}, budget, Spill::For::kNew, [&](int, const std::string&) { ++done; }, copy), 0);
+    int64_t took = cpu_ns() - begin;
+    wait_until([&] { return done == count; });
+    return std::pair(std::move(copies), took);
+  };
+  auto filled = save_for(of_9, kSaves).first;
+  filled.resize(kSaves * 9 / 10);  // less than a quarter is free from here on
+  wait_until([this] { return spill->idle(); });
+  auto alone = save_for(of_9, kSaves / 10).second;
+  wait_until([this] { return spill->idle(); });
+  for (auto& copy : save_for(of_8, kKept).first) spill->keep(std::move(copy));
+  auto beside = save_for(of_9, kSaves / 10).second;
+  EXPECT_EQ(spill->bytes_kept(), kKept * 4096u) << "none of them is his";
+  EXPECT_LT(beside, 10 * alone + 30'000'000) << "of " << kSaves / 10 << " saves; alone it was " << alone << " ns";
+  filled.clear();
+  wait_until([this] { return spill->idle(); });
+  spill.reset();
+}
+
+TEST_F(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
+  constexpr int kCopies = 20'000;
+  std::string bytes;
+  SharedFd slab = make_slab(8192, bytes);
+  std::vector<std::shared_ptr<Spill::Copy>> copies(kCopies);
+  int done = 0;
+  for (auto& copy : copies)
+    ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 4096}, disk, Spill::For::kNew, [&](int, const std::string&) { ++done; }, copy), 0);
+  wait_until([&] { return done == kCopies; });
+  copies.clear();
+  ASSERT_EQ(discard(slab, 4096, 4096), 0) << last_text;
+  EXPECT_GT(disk.used(), kCopies / 2 * 4096u) << "it waited until the room of most copies was given up";
 }
 
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
