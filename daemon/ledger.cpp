@@ -80,23 +80,27 @@ uint64_t Budget::room() const {
 
 int Budget::refuse(uint64_t amount) const {
   if (amount > limit_)
-    return fail(error_code_, "no room for %s: that is more than the %s that %s allows in all", show(amount).c_str(),
-                show(limit_).c_str(), key_);
-  return fail(error_code_, "no room for %s: %s has %s of the %s that %s allows; release objects or raise that",
-              show(amount).c_str(), name_.c_str(), show(used_).c_str(), show(limit_).c_str(), key_);
+    return fail(error_code_, "no room for %s%s: %s allows %s in all", show(amount).c_str(), more_of_unit(), key_,
+                show(limit_).c_str());
+  return fail(error_code_, "no room for %s%s: %s has %s of the %s that %s allows; release objects or raise that",
+              show(amount).c_str(), more_of_unit(), name_.c_str(), show(used_).c_str(), show(limit_).c_str(), key_);
 }
 
-// "12.5 MiB on disk", "30 descriptors".
+// " on disk" of "bytes on disk": once in a message is enough.
+const char* Budget::more_of_unit() const { return counts_bytes() ? unit_ + strlen("bytes") : ""; }
+
+bool Budget::counts_bytes() const { return std::string_view(unit_).starts_with("bytes"); }
+
+// "12.5 MiB", "30 descriptors".
 std::string Budget::show(uint64_t amount) const {
-  std::string_view unit = unit_;
-  if (!unit.starts_with("bytes")) return std::to_string(amount) + " " + unit_;
+  if (!counts_bytes()) return std::to_string(amount) + " " + unit_;
   constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB", " TiB"};
   size_t at = 0;
   auto value = static_cast<double>(amount);
   for (; value >= 1024 && at + 1 < std::size(kUnits); ++at) value /= 1024;
   char text[32];
   snprintf(text, sizeof text, "%.*f", at == 0 ? 0 : 1, value);
-  return text + std::string(kUnits[at]) + std::string(unit.substr(strlen("bytes")));
+  return text + std::string(kUnits[at]);
 }
 
 Charge& Charge::operator=(Charge&& other) noexcept {

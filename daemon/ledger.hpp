@@ -44,6 +44,8 @@ class Budget {
 
  private:
   friend class Charge;
+  [[nodiscard]] bool counts_bytes() const;
+  [[nodiscard]] const char* more_of_unit() const;
   [[nodiscard]] std::string show(uint64_t amount) const;
 
   std::function<void()> on_given_back_;

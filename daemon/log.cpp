@@ -1,7 +1,9 @@
 #include "log.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -36,6 +38,18 @@ void log(Level level, const char* format, ...) {
   if (length > 0) used += static_cast<size_t>(length) < sizeof line - used - 1 ? static_cast<size_t>(length)
                                                                                : sizeof line - used - 2;
   line[used++] = '\n';
+  // Nobody is waited for who does not read: others are served meanwhile, and the line is lost. How many were, the next says.
+  static std::atomic<uint32_t> lost = 0;
+  pollfd reader{STDERR_FILENO, POLLOUT, 0};
+  if (poll(&reader, 1, 0) == 0) {
+    lost.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  if (uint32_t count = lost.exchange(0, std::memory_order_relaxed); count != 0) {
+    char note[64];
+    int size = snprintf(note, sizeof note, "%s%u lines before this one were lost\n", has_journal ? "<4>" : "tarnd: ", count);
+    [[maybe_unused]] ssize_t noted = write(STDERR_FILENO, note, static_cast<size_t>(size));
+  }
   // One write a line, so that lines of several threads do not mix.
   [[maybe_unused]] ssize_t written = write(STDERR_FILENO, line, used);
 }

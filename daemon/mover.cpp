@@ -25,6 +25,8 @@ using store::ObjectRecord;
 
 constexpr uint32_t kRecordsPerLook = 16384;  // a megabyte: some 0.3 ms
 constexpr uint32_t kRecordsPerRead = 256;
+constexpr int64_t kLookPauseNs = 20'000'000;
+constexpr int64_t kLookPauseMaxNs = 80'000'000;  // who waits does so for longer
 constexpr uint32_t kBegunMax = 256;  // at a time
 constexpr uint32_t kTriesMax = 4096;  // of candidates for that: what was one may be gone, or a record made to look like one
 constexpr uint32_t kKeptPerLook = 4096;
@@ -148,9 +150,12 @@ uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
   uint32_t tries = kTriesMax;
   for (bool looked = false; begun < bytes && !is_pausing(why) && may_begin > 0 && tries > 0; --tries) {
     if (candidates_.empty()) {
-      if (looked) break;
+      if (looked || os::now_ns() < look_again_ns_) break;
       looked = true;
       look_at_records();
+      // Where nothing can leave it is not looked for all the time: others wait as well.
+      look_pause_ns_ = candidates_.empty() ? std::clamp(2 * look_pause_ns_, kLookPauseNs, kLookPauseMaxNs) : 0;
+      look_again_ns_ = os::now_ns() + look_pause_ns_;
       if (candidates_.empty()) break;
     }
     Candidate next = candidates_.back();
@@ -262,8 +267,7 @@ uint64_t Mover::begin(const Candidate& candidate, Spill::For why) {
 
 void Mover::finish_saving(MovedObject& object, int code, const std::string& text) {
   if (code < 0) {
-    log(Level::kWarning, "session %u: an object of %llu bytes stays in memory: %s", session_.number(),
-        static_cast<unsigned long long>(object.size), text.c_str());
+    complain("stays in memory", object, text);
     pause(Spill::For::kNew, text);
     pause(Spill::For::kReturn, text);
     (void)let_go(object.owner, object.index);
@@ -296,7 +300,7 @@ void Mover::finish_leaving(MovedObject& object, int code, const std::string& tex
     give_back(object);
   } else {
     // It is on the disk and, perhaps, in memory: it stays charged for both.
-    log(Level::kWarning, "session %u: the pages of an object do not go: %s", session_.number(), text.c_str());
+    complain("does not leave memory", object, text);
   }
   object.enter(Phase::kAway);
   if (!check_timer_.armed()) check_later();
@@ -354,8 +358,7 @@ int Mover::try_to_return(MovedObject& object) {
 
 void Mover::finish_returning(MovedObject& object, int code, const std::string& text) {
   if (code < 0) {
-    log(Level::kError, "session %u: an object of %llu bytes does not come back: %s", session_.number(),
-        static_cast<unsigned long long>(object.size), text.c_str());
+    complain("does not come back", object, text);
     answer(object, code, text);
     object.enter(Phase::kLeaving);
     return take_pages(object);  // whatever has come
@@ -405,6 +408,15 @@ void Mover::give_back(MovedObject& object) {
   object.is_noted = true;
   slab.bytes_away += object.size;
   object.is_charged = false;
+}
+
+// At most once a second: what goes wrong may be its owner's doing, as often as he likes.
+void Mover::complain(const char* what, const MovedObject& object, const std::string& why) {
+  ++complaints_;
+  if (os::now_ns() < complain_again_ns_) return;
+  complain_again_ns_ = os::now_ns() + kTellNs;
+  log(Level::kWarning, "session %u: an object of %llu bytes %s: %s (%u such lines since the last)", session_.number(),
+      static_cast<unsigned long long>(object.size), what, why.c_str(), std::exchange(complaints_, 0) - 1);
 }
 
 void Mover::answer(MovedObject& object, int code, const std::string& text) {
@@ -481,6 +493,10 @@ bool Mover::check_pages() {
           check_next_ = here;
           return true;
         }
+        if (member->phase == Member::Phase::kDead) {
+          looks += slab.moved.size();
+          abandon_freed(slab);
+        }
         struct stat status;
         if (fstat(slab.writer->get(), &status) < 0) continue;
         if (static_cast<uint64_t>(status.st_blocks) * kBlock <= slab.size - slab.bytes_away) continue;
@@ -499,6 +515,12 @@ void Mover::check_later() {
     check_timer_.reset();
     if (check_pages()) check_later();
   });
+}
+
+// Of a dead owner: nobody says COPY_DROP for his objects.
+void Mover::abandon_freed(Slab& slab) {
+  for (auto& [offset, object] : slab.moved)
+    if (object->phase == Phase::kAway && !is_current(*object)) abandon(*object);
 }
 
 // One job for what lies side by side, and none more before those are done.

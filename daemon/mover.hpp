@@ -112,6 +112,7 @@ class Mover {
     uint64_t size;
   };
 
+  void complain(const char* what, const MovedObject& object, const std::string& why);
   void pause(Spill::For of, const std::string& why);
   [[nodiscard]] bool is_pausing(Spill::For of) const;
   void look_at_kept();
@@ -139,6 +140,7 @@ class Mover {
   void tell(MovedObject& object, bool is_away);
   bool check_pages();
   void check_later();
+  void abandon_freed(Slab& slab);
   void take_abandoned_pages(Slab& slab);
   void take_away_pages(Slab& slab);
 
@@ -147,8 +149,12 @@ class Mover {
   std::vector<Candidate> candidates_;  // the best last
   uint32_t look_member_ = 0;
   uint32_t look_record_ = 0;
+  int64_t look_pause_ns_ = 0;
+  int64_t look_again_ns_ = 0;
   int64_t pause_until_ns_[2] = {};  // after a disk said no, by Spill::For
   std::string why_pause_;
+  uint32_t complaints_ = 0;  // not told yet
+  int64_t complain_again_ns_ = 0;
   int64_t checked_ns_ = 0;
   std::pair<uint32_t, uint32_t> check_next_;  // the member and slab with which the next check goes on
   Loop::Timer check_timer_;

@@ -47,7 +47,8 @@ struct Payment {
 
 struct Slab {
   enum class Phase { kPreparing, kReady } phase = Phase::kPreparing;
-  SharedFd writer;  // for the owner; none of a mapped file
+  SharedFd writer;  // tarnd's own; none of a mapped file
+  SharedFd owners;  // the same memory for its owner, who may set the flags of this open file; until it is granted
   SharedFd reader;  // for all others
   uint64_t size = 0;
   int32_t node = -1;

@@ -91,13 +91,16 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   slab.serial = serial;
   uint32_t number = 0;
   Fd writer;
+  Fd owners;
   Fd reader;
   std::shared_ptr<Payment> payment;
   int r = check_slab_count(from, number);
   if (r == 0) r = pay(slab.size, kDescriptorsOfSlab, payment);
   if (r == 0) r = os::memfd_create("tarn-slab", slab.size, writer);
+  if (r == 0) r = os::memfd_open_again(writer, owners);
   if (r == 0) r = os::memfd_open_reader(writer, reader);
   if (r < 0) return r;
+  slab.owners = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(owners), payment);
   slab.writer = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(writer), payment);
   slab.reader = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(reader), payment);
   slab.payment = std::move(payment);
@@ -153,7 +156,8 @@ void Session::grant_slab(Member& owner, uint32_t number, int code, const std::st
   body.slab = number;
   body.size = slab.size;
   body.node = slab.node;
-  if (owner.connection != nullptr) owner.connection->send(message, {slab.writer});
+  SharedFd file = std::move(slab.owners);
+  if (owner.connection != nullptr) owner.connection->send(message, {std::move(file)});
 }
 
 void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {

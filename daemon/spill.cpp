@@ -292,13 +292,30 @@ void Spill::submit(std::shared_ptr<Job> job) {
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
-    ++under_way_;
     Line& line = lines_[static_cast<size_t>(job->kind)];
     auto& jobs = line.jobs[job->user];
+    if (job->kind == Kind::kErase && !jobs.empty() && jobs.back()->takes(*job)) return;
+    ++under_way_;
     if (jobs.empty()) line.turns.push_back(job->user);
     jobs.push_back(std::move(job));
+    if (waiting_threads_ == 0) return;  // who works looks here before it waits
   }
-  wake_.notify_all();
+  wake_.notify_one();
+}
+
+// Many objects are freed at once, most of them in the order in which they lie on the disk: their room is given up as one piece.
+bool Spill::Job::takes(Job& other) {
+  if (kind != Kind::kErase || file != other.file || charge.budget() != other.charge.budget() || running != 0 || next != 0) return false;
+  if (file_offset + range.size == other.file_offset) {
+    range.size += other.range.size;
+  } else if (other.file_offset + other.range.size == file_offset) {
+    file_offset = other.file_offset;
+    range.size += other.range.size;
+  } else {
+    return false;
+  }
+  charge.join(std::move(other.charge));
+  return true;
 }
 
 void Spill::start() {
@@ -358,11 +375,15 @@ void Spill::work() {
     uint64_t size;
     std::shared_ptr<Job> job = take_piece(at, size);
     if (job == nullptr) {
-      if (wake_.wait_for(lock, kBufferPatience) == std::cv_status::no_timeout) continue;
-      buffer.empty();
-      wake_.wait(lock, [this] { return stopping_ || has_work(); });
+      ++waiting_threads_;
+      if (wake_.wait_for(lock, kBufferPatience) == std::cv_status::timeout) {
+        buffer.empty();
+        wake_.wait(lock, [this] { return stopping_ || has_work(); });
+      }
+      --waiting_threads_;
       continue;
     }
+    if (waiting_threads_ != 0 && has_work()) wake_.notify_one();
     lock.unlock();
     int code = size == 0 ? 0 : do_piece(*job, at, size, buffer);
     std::string text = code < 0 ? last_error() : "";

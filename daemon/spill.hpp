@@ -124,6 +124,8 @@ class Spill {
     uint32_t running = 0;  // pieces in hand
     int code = 0;
     std::string text;
+
+    [[nodiscard]] bool takes(Job& other);
   };
   struct Buffer;
   struct Line {
@@ -164,6 +166,7 @@ class Spill {
   Line lines_[kLines];  // reading back; writing; giving up pages, for which memory waits; giving up room of the disk
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;
+  uint32_t waiting_threads_ = 0;
   std::vector<std::shared_ptr<Job>> finished_;
   bool stopping_ = false;
 

@@ -64,6 +64,7 @@ uint64_t descriptors_for_sessions() {
 }
 
 constexpr uint64_t kSessionAbout = 4u << 20;  // what a session has at its start, with a few workers
+constexpr int64_t kMoveSliceNs = 3'000'000;
 constexpr int64_t kShortNs = 1'000'000'000;  // so long after memory was wanted it counts as short
 
 // What is made free beyond what is asked for, while memory is short.
@@ -416,8 +417,9 @@ void Tarnd::move_to_disk(const Budget& full, uint64_t missing, bool is_return) {
   });
   std::ranges::sort(payers, std::ranges::greater{}, [](const Session* each) { return each->budget().used(); });
   uint64_t begun = 0;
+  int64_t end = os::now_ns() + kMoveSliceNs;  // who was looked at in vain is not looked at again at once: the next come then
   for (Session* session : payers)
-    if (begun < wanted) begun += session->mover().move_out(wanted - begun, Spill::For::kNew);
+    if (begun < wanted && os::now_ns() < end) begun += session->mover().move_out(wanted - begun, Spill::For::kNew);
   // The disk has some room that only this may use.
   if (!is_return) return;
   uint64_t leaving = 0;

@@ -79,6 +79,13 @@ int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size) {
   return 0;
 }
 
+int memfd_open_again(const Fd& writer, Fd& again) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", writer.get());
+  again = Fd{open(path, O_RDWR | O_CLOEXEC)};
+  return again.valid() ? 0 : fail_errno(code_of_errno(errno), "cannot open shared memory again (%s)", path);
+}
+
 int memfd_open_reader(const Fd& writer, Fd& reader) {
   if (int r = memfd_seal_size(writer); r < 0) return r;
   char path[32];

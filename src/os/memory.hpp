@@ -18,6 +18,9 @@ namespace tarn::os {
 // touch could raise SIGBUS when memory is short. Does not fault pages in.
 [[nodiscard]] int memfd_reserve(const Fd& fd, uint64_t offset, uint64_t size);
 
+// Another open file of the same memory, for writing: the flags of one (O_APPEND) are not those of the other.
+[[nodiscard]] int memfd_open_again(const Fd& writer, Fd& again);
+
 // From now on the file keeps its size, and who is handed `reader` can map and read it, but neither write it nor make his
 // mapping writable: it was opened for reading, and the file's mode lets no other user open it and its own not for writing.
 // `writer` stays what it is, for the one who may. Not by F_SEAL_FUTURE_WRITE: that would forbid for ever to take pages out

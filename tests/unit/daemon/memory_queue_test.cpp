@@ -183,7 +183,7 @@ TEST_F(MemoryQueueTest, RefusesWhatCanNeverBeMetAtOnce) {
   EXPECT_EQ(code_, TARN_E_STORE_FULL);
   ask("b", session_, 61);
   EXPECT_EQ(log(), "-b ");
-  EXPECT_NE(text_.find("no room for 61 B: that is more than the 60 B"), std::string::npos) << text_;
+  EXPECT_NE(text_.find("no room for 61 B: its limit allows 60 B in all"), std::string::npos) << text_;
   EXPECT_EQ(attempts_, 0);
   EXPECT_EQ(wanted_, 0);
 }
