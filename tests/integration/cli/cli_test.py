@@ -257,6 +257,8 @@ def completions_and_pages_know_every_verb(client: Client) -> None:
     subprocess.run(["bash", "-n"], input=bash, text=True, check=True)
     script = bash + "COMP_WORDS=(tarn sta) COMP_CWORD=1; _tarn; echo ${COMPREPLY[*]}; COMP_WORDS=(tarn --js); _tarn; echo ${COMPREPLY[*]}"
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "status\n--json\n"
+    # One word for what may follow `tarn`, in all of them.
+    assert "SUBCOMMAND" in tarn("--help").stdout and "SUBCOMMAND" in page and "VERB" not in page and "verb:" not in zsh
     for verb in ("status", "slots", "workers", "tasks", "objects", "memory", "doctor", "version"):
         assert verb in zsh and f"\\fB{verb}\\fR" in page
         assert f"tarn\\-{verb} \\- " in tarn("man", verb).stdout
@@ -267,6 +269,9 @@ def the_daemon_leaves_with_its_client(client: Client) -> None:
     # It ended without a word, so the daemon may still be at it.
     command = [TARN, "--address", client.address, "status"]
     assert eventually(lambda: subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 3)
+    # Without any daemon one is told how to name another.
+    if not os.path.exists("/run/tarn/tarnd.sock") and "@tarn/" not in open("/proc/net/unix").read():
+        assert "--address or TARN_ADDRESS" in tarn("status", status=3).stderr
 
 
 def main() -> None:
