@@ -35,7 +35,24 @@ Json counts_of(const TaskCensus& census) {
   return counts;
 }
 
-Json status(const Tarnd& daemon, const Asker&) {
+// What the disk says to the sessions of the asker: of each trouble the latest that is found.
+void add_disk_troubles(Json& answer, const Tarnd& daemon, const Asker& asker) {
+  const Budget* full = find_nearly_full(daemon.disk());
+  answer["disk_full"] = full == nullptr ? Json() : Json(full->name());
+  answer["disk_refused"] = Json();
+  answer["disk_refused_s"] = Json();
+  for_each_session(daemon, asker, [&](const Session& session) {
+    Json entry;
+    add_disk_refusal(entry, session);
+    if (answer["disk_full"].is_null()) answer["disk_full"] = entry["disk_full"];
+    bool is_later = answer["disk_refused_s"].is_null() || entry["disk_refused_s"] < answer["disk_refused_s"];
+    if (entry["disk_refused"].is_null() || !is_later) return;
+    answer["disk_refused"] = entry["disk_refused"];
+    answer["disk_refused_s"] = entry["disk_refused_s"];
+  });
+}
+
+Json status(const Tarnd& daemon, const Asker& asker) {
   uint64_t workers = 0;
   for (auto& [number, session] : daemon.sessions())
     for (auto& [index, member] : session->members())
@@ -52,6 +69,7 @@ Json status(const Tarnd& daemon, const Asker&) {
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
   add_disk(answer, daemon);
+  add_disk_troubles(answer, daemon, asker);
   answer["spawn_service"] = daemon.has_spawn_service();
   return answer;
 }
@@ -235,14 +253,9 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
     row["slab"] = each.in_slab ? Json(each.slab) : Json();
     row["file"] = each.is_file;
     row["type"] = type_of(each.type);
-    row["label"] = Json();
-    if (each.meta_size != 0) {
-      if (labels.take()) {
-        row["label"] = text_or_null(label_of(session, each));
-      } else {
-        census.complete = false;
-      }
-    }
+    bool is_read = each.meta_size == 0 || labels.take();
+    row["label"] = is_read ? text_or_null(label_of(session, each)) : Json();
+    row["label_read"] = is_read;
     rows.push_back(std::move(row));
   }
   answer["objects"] = std::move(rows);

@@ -1,6 +1,8 @@
 #include "query_memory.hpp"
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include "census.hpp"
 #include "os/clock.hpp"
@@ -15,6 +17,7 @@ struct MemoryShare {
   uint64_t objects = 0;
   uint64_t bytes = 0;   // of the objects in them that are in memory
   uint64_t pinned = 0;  // of these: of objects that cannot leave it
+  uint64_t small = 0;   // of these: of objects that never leave it
   uint64_t objects_on_disk = 0;
   uint64_t on_disk = 0;  // bytes
 };
@@ -39,6 +42,7 @@ std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& bud
       share.objects += found->second.count;
       share.bytes += found->second.bytes;
       share.pinned += found->second.pinned;
+      share.small += found->second.small;
     }
   }
   return by_node;
@@ -55,31 +59,81 @@ Json waiting(const MemoryQueue& queue) {
   return answer;
 }
 
-// The nearest of the budgets that a session is paid from in which next to nothing is left; nullptr: there is room.
-const Budget* full_budget(const Session& session) {
-  constexpr uint64_t kNextToNothing = 16;  // that part of the limit
-  for (const Budget* b = &session.budget(); b != nullptr; b = b->parent())
-    if (b->used() >= b->limit() - b->limit() / kNextToNothing) return b;
-  return nullptr;
-}
+// What the memory of a session is full of. Slabs, and what is in them, with the rest between objects.
+struct SessionShare {
+  uint64_t size = 0;
+  uint64_t bytes = 0;
+  uint64_t pinned = 0;
+  uint64_t small = 0;
+};
 
-Json session_memory(const Session& session, uint64_t pinned) {
-  const Budget* full = full_budget(session);
+Json session_memory(const Session& session, const SessionShare& share) {
+  const Budget* full = find_nearly_full(session.budget());
+  uint64_t used = session.budget().used();
   Json entry;
   entry["session"] = session.number();
-  entry["memory_used"] = session.budget().used();
+  entry["memory_used"] = used;
   entry["memory_limit"] = session.budget().limit_of_all();
-  entry["pinned"] = pinned;
+  entry["pinned"] = share.pinned;
+  entry["small"] = share.small;
+  entry["movable"] = share.bytes - std::min(share.bytes, share.pinned + share.small);
+  entry["empty"] = share.size - std::min(share.size, share.bytes);
+  entry["records"] = used - std::min(used, share.size);
   entry["full"] = full == nullptr ? Json() : Json(full->name());
-  entry["disk_refused"] = text_or_null(session.mover().why_not());
+  add_disk_refusal(entry, session);
   return entry;
 }
 
-// The objects of each session by what they say they are, in rows that `tarn memory` sums up further.
-Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by, const char* key) {
+// What all the answers about memory say, whatever their rows are.
+Json begin_answer(const Tarnd& daemon) {
   Json answer = with_schema("tarn.memory/1");
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
+  add_disk(answer, daemon);
+  answer["waiting"] = waiting(daemon.memory_queue());
+  return answer;
+}
+
+// The sessions of the asker: as many as there may be, so these are no rows that are bounded.
+class SessionEntries {
+ public:
+  void add(const Session& session, const SessionShare& share) {
+    pinned_ += share.pinned;
+    small_ += share.small;
+    entries_.push_back(session_memory(session, share));
+  }
+  void finish(Json& answer) {
+    answer["pinned"] = pinned_;
+    answer["small"] = small_;
+    answer["sessions"] = std::move(entries_);
+  }
+
+ private:
+  uint64_t pinned_ = 0;
+  uint64_t small_ = 0;
+  Json entries_ = Json::array();
+};
+
+uint64_t size_of_slabs(const Session& session) {
+  uint64_t size = 0;
+  for (auto& [index, member] : session.members())
+    for (auto& [number, slab] : member->slabs)
+      if (!slab.is_file) size += slab.size - slab.bytes_away;
+  return size;
+}
+
+void add_sum(Json& row, const ObjectCensus::Sum& sum) {
+  row["objects"] = sum.count;
+  row["bytes"] = sum.bytes;
+  row["pinned"] = sum.pinned;
+  row["small"] = sum.small;
+  row["on_disk"] = sum.on_disk;
+}
+
+// The objects of each session by what they say they are.
+Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by) {
+  Json answer = begin_answer(daemon);
+  SessionEntries sessions;
   Rows rows(asker.rows_max);
   CensusBudget budget(kCensusRecordsMax);
   LabelBudget labels;
@@ -88,16 +142,19 @@ Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by, const char* 
     ObjectGroups groups;
     group_objects(session, by, budget, labels, groups);
     complete = complete && groups.complete;
-    for (auto& [name, sum] : groups.sums) {
+    auto add = [&](const std::string& name, bool is_read, const ObjectCensus::Sum& sum) {
       Json row;
       row["session"] = session.number();
-      row[key] = text_or_null(name);
-      row["objects"] = sum.count;
-      row["bytes"] = sum.bytes;
-      row["on_disk"] = sum.on_disk;
+      row[by == GroupBy::kType ? "type" : "label"] = text_or_null(name);
+      if (by == GroupBy::kLabel) row["label_read"] = is_read;
+      add_sum(row, sum);
       rows.add(std::move(row));
-    }
+    };
+    for (auto& [name, sum] : groups.sums) add(name, true, sum);
+    if (groups.unread.count != 0) add("", false, groups.unread);
+    sessions.add(session, {size_of_slabs(session), groups.all.bytes, groups.all.pinned, groups.all.small});
   });
+  sessions.finish(answer);
   rows.finish(answer, "memory");
   if (!complete) answer["truncated"] = true;
   return answer;
@@ -106,20 +163,15 @@ Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by, const char* 
 }  // namespace
 
 Json memory(const Tarnd& daemon, const Asker& asker) {
-  Json answer = with_schema("tarn.memory/1");
-  answer["memory_used"] = daemon.budget().used();
-  answer["memory_limit"] = daemon.budget().limit();
-  add_disk(answer, daemon);
-  answer["waiting"] = waiting(daemon.memory_queue());
-  uint64_t pinned = 0;
-  Json by_session = Json::array();
+  Json answer = begin_answer(daemon);
+  SessionEntries sessions;
   Rows rows(asker.rows_max);
   CensusBudget budget(kCensusRecordsMax);
   bool complete = true;
   for_each_session(daemon, asker, [&](const Session& session) {
     // Goes with the first row of the session.
     uint64_t waiting = daemon.memory_queue().waits_of(session.budget()).bytes;
-    uint64_t pinned_before = pinned;
+    SessionShare whole;
     for (auto& [index, member] : session.members()) {
       auto by_node = memory_of(*member, budget, complete);
       // What its records take goes with its first row.
@@ -138,24 +190,27 @@ Json memory(const Tarnd& daemon, const Asker& asker) {
         row["objects"] = share.objects;
         row["bytes"] = share.bytes;
         row["pinned"] = share.pinned;
+        row["small"] = share.small;
         row["objects_on_disk"] = share.objects_on_disk;
         row["on_disk"] = share.on_disk;
-        pinned += share.pinned;
+        whole.size += share.size;
+        whole.bytes += share.bytes;
+        whole.pinned += share.pinned;
+        whole.small += share.small;
         row["records"] = std::exchange(records, 0);
         row["waiting"] = std::exchange(waiting, 0);
         rows.add(std::move(row));
       }
     }
-    by_session.push_back(session_memory(session, pinned - pinned_before));
+    sessions.add(session, whole);
   });
-  answer["pinned"] = pinned;
-  answer["sessions"] = std::move(by_session);  // as many as there may be sessions: no rows
+  sessions.finish(answer);
   rows.finish(answer, "memory");
   if (!complete) answer["truncated"] = true;
   return answer;
 }
 
-Json memory_types(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kType, "type"); }
-Json memory_labels(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kLabel, "label"); }
+Json memory_types(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kType); }
+Json memory_labels(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kLabel); }
 
 }  // namespace tarn::daemon

@@ -56,6 +56,12 @@ class Rows {
 [[nodiscard]] Json text_or_null(const std::string& text);
 [[nodiscard]] const char* state_of(const Member& member);
 
+// The nearest of a budget and those above it in which next to nothing is left; nullptr: there is room.
+[[nodiscard]] const Budget* find_nearly_full(const Budget& budget);
+
+// What the disk says to the objects of a session: the budget of it that is full; what it refused not long ago, and when.
+void add_disk_refusal(Json& entry, const Session& session);
+
 // The disk where objects go while memory is short, of all tenants, as memory_used is.
 void add_disk(Json& answer, const Tarnd& daemon);
 
