@@ -209,6 +209,7 @@ def a_disk_that_takes_no_more_is_named() -> None:
     if not has_disk():
         return
     with Host("/var/tmp", "32MiB") as host:
+        assert host.doctor()["state"] == "ok", host.doctor()
         assert host.do("put 30").startswith("error -12 ")
         # No other object fits on the disk, and what could leave memory stays there. Expect: all say so, and go on to do so
         # when nobody asks for memory any more.
@@ -217,6 +218,8 @@ def a_disk_that_takes_no_more_is_named() -> None:
         assert session["disk_refused"] and session["disk_refused_s"] >= 1 and session["movable"] >= LIMIT // 2, session
         assert host.ask("status")["disk_refused"] == session["disk_refused"]
         expect_part(host.run("memory"), "could leave, but nothing goes to the disk: no room for .* ago")
+        disk = host.doctor()
+        assert disk["state"] == "warn" and "refused an object" in disk["found"] and "spill_limit" in disk["do"], disk
 
 
 def main() -> None:
