@@ -101,6 +101,7 @@ void ObjectCensus::Sum::add(const ObjectRow& row) {
   }
   bytes += row.size;
   if (row.pins != 0) pinned += row.size;
+  if (!row.can_leave && !row.is_file) small += row.size;
 }
 
 namespace {
@@ -186,15 +187,13 @@ void group_objects(const Session& session, GroupBy by, CensusBudget& budget, Lab
   for (auto& [index, member] : session.members())
     for_each_object(*member, session.number(), budget, census, [&](const ObjectRow& row) {
       if (slab_of(session, row) == nullptr) return;
+      out.all.add(row);
       std::string key;
       if (by == GroupBy::kType) {
         if (row.type != 0) key = store::TypeText(row.type).text;
       } else if (row.meta_size != 0) {
-        if (labels.take()) {
-          key = label_of(session, row);
-        } else {
-          out.complete = false;
-        }
+        if (!labels.take()) return out.unread.add(row);
+        key = label_of(session, row);
       }
       auto found = out.sums.find(key);
       if (found == out.sums.end()) {

@@ -71,6 +71,7 @@ struct ObjectCensus {
     uint64_t count = 0;
     uint64_t bytes = 0;    // in memory
     uint64_t pinned = 0;   // of these
+    uint64_t small = 0;    // of these: of objects that never leave, because they are small
     uint64_t on_disk = 0;  // bytes
     void add(const ObjectRow& row);
   };
@@ -89,6 +90,8 @@ void count_objects(const Session& session, uint32_t rows_max, CensusBudget& budg
 enum class GroupBy { kType, kLabel };
 struct ObjectGroups {
   std::map<std::string, ObjectCensus::Sum> sums;  // "" is what has no type, or no label
+  ObjectCensus::Sum unread;  // of objects that have a label which nobody looked at, as there are too many
+  ObjectCensus::Sum all;     // whatever they say
   bool complete = true;
 };
 

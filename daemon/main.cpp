@@ -20,6 +20,7 @@
 #include "base/error.hpp"
 #include "base/kill_point.hpp"
 #include "config_file.hpp"
+#include "config_warnings.hpp"
 #include "ledger.hpp"
 #include "log.hpp"
 #include "loop.hpp"
@@ -28,6 +29,7 @@
 #include "os/service_manager.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
+#include "spill.hpp"
 #include "tarn_build_config.h"
 #include "tarnd.hpp"
 
@@ -199,9 +201,25 @@ Config host_config(const Options& options) {
 
 int check_config(const Options& options) {
   Config config = host_config(options);
+  set_memory(config);
   SlotTable slots = SlotTable::discover(config.slots, topo::Source::kHwloc);
+  Loop loop;
+  Spill spill(loop, config.spill_directory);
+  const char* why_off = spill.why_off();
+  ConfigHost host{why_off == nullptr ? "" : why_off, Spill::disk_free(config.spill_directory)};
+  for (const std::string& warning : config_warnings(config, host)) fprintf(stderr, "tarnd: warning: %s\n", warning.c_str());
   printf("tarnd: the configuration is valid; %u slots\n", slots.size());
   return 0;
+}
+
+// What whoever starts it wants to know, in one line; and what of the configuration will not be as it was meant.
+void say_hello(const Config& config, const Tarnd& daemon, bool is_ours) {
+  std::string off = daemon.why_disk_is_off();
+  for (const std::string& warning : config_warnings(config, {off, Spill::disk_free(config.spill_directory)}))
+    log(Level::kWarning, "%s", warning.c_str());
+  std::string disk = off.empty() ? size_text(daemon.disk().limit()) + " of disk in " + config.spill_directory : "no disk: " + off;
+  log(Level::kInfo, "listening at %s: %u slots, %s of memory, %s", is_ours ? config.socket_path.c_str() : "the service manager's socket",
+      daemon.slots().size(), size_text(daemon.budget().limit()).c_str(), disk.c_str());
 }
 
 int run_host(const Options& options, int argc, char** argv) {
@@ -227,6 +245,7 @@ int run_host(const Options& options, int argc, char** argv) {
   if (is_ours && os::socket_listen(config.socket_path, config.socket_mode, listener) < 0)
     throw std::runtime_error(last_error());
   daemon.listen(std::move(listener), false);
+  say_hello(config, daemon, is_ours);
 
   Loop::Timer watchdog;
   std::function<void()> pat = [&] {

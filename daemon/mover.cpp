@@ -142,6 +142,8 @@ std::string Mover::why_not() const {
   return os::now_ns() < std::ranges::max(pause_until_ns_) + kTellNs ? why_pause_ : "";
 }
 
+Mover::Refusal Mover::last_refusal() const { return {why_pause_, std::ranges::max(pause_until_ns_) - kPauseNs}; }
+
 uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
   if (session_.is_ending() || is_pausing(why)) return 0;
   (void)check_pages();

@@ -96,6 +96,14 @@ class Mover {
 
   // Why nothing leaves memory, as far as it is the disk's doing; or "".
   [[nodiscard]] std::string why_not() const;
+  // What the disk last said when it took no object, and when that was; "": it always took them.
+  struct Refusal {
+    std::string why;
+    int64_t at_ns;
+  };
+  [[nodiscard]] Refusal last_refusal() const;
+  // Who pays for what is there.
+  [[nodiscard]] const Budget& disk() const { return services_.disk; }
   [[nodiscard]] uint64_t bytes_leaving() const { return bytes_leaving_; }
   [[nodiscard]] uint64_t bytes_away() const { return bytes_away_; }
   [[nodiscard]] uint64_t objects_away() const { return objects_away_; }

@@ -56,7 +56,7 @@ uint64_t believed_size(uint64_t size, uint64_t offset, uint64_t slab_size, uint6
 }
 
 std::optional<uint32_t> unused_s(const ObjectRow& row, uint32_t now_s) {
-  if (!row.can_leave) return std::nullopt;
+  if (!row.can_leave || row.pins != 0) return std::nullopt;
   return row.used_at < now_s ? now_s - row.used_at : 0;
 }
 

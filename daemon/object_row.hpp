@@ -49,7 +49,8 @@ struct ObjectRow {
 // it; those are fewer by it afterwards.
 [[nodiscard]] uint64_t believed_size(uint64_t size, uint64_t offset, uint64_t slab_size, uint64_t& left);
 
-// Seconds since the object was made or last unpinned; none if it does not keep that. A time to come is now.
+// Seconds since the object was made or last unpinned; none if somebody uses it now, or if it does not keep that. A time to
+// come is now.
 [[nodiscard]] std::optional<uint32_t> unused_s(const ObjectRow& row, uint32_t now_s);
 
 // Checks the rows of one member, each once.

@@ -3,14 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <string_view>
-#include <utility>
 
 #include "census.hpp"
 #include "os/clock.hpp"
+#include "query_memory.hpp"
+#include "query_parts.hpp"
 #include "store/holders.hpp"
 #include "store/object_meta.hpp"
 #include "tarn/tarn.h"
@@ -20,43 +20,11 @@
 namespace tarn::daemon {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-// Who asks, and how much.
-struct Asker {
-  uid_t uid;
-  uint32_t rows_max;
-
-  [[nodiscard]] bool may_see(const Session& session) const { return uid == 0 || session.identity().uid == uid; }
-};
-
-template <class Fn>
-void for_each_session(const Tarnd& daemon, const Asker& asker, Fn fn) {
-  for (auto& [number, session] : daemon.sessions())
-    if (asker.may_see(*session)) fn(*session);
-}
-
-Json with_schema(const char* schema) {
-  Json answer;
-  answer["schema"] = schema;
-  return answer;
-}
-
 std::string cpus_of(const Slot& slot) {
   topo::CpuSet cpus;
   for (uint32_t cpu = 0; cpu < topo::kCpusMax; ++cpu)
     if ((slot.cpus[cpu / 64] >> cpu % 64 & 1) != 0) cpus.add(cpu);
   return cpus.text();
-}
-
-const char* state_of(const Member& member) {
-  switch (member.phase) {
-    case Member::Phase::kStarting: return "starting";
-    case Member::Phase::kAdmitted: return "joining";
-    case Member::Phase::kServing: return "serving";
-    case Member::Phase::kDead: return "dead";
-  }
-  return "?";
 }
 
 bool is_worker(const Member& member) { return member.index() >= shm::kFirstWorker; }
@@ -67,41 +35,24 @@ Json counts_of(const TaskCensus& census) {
   return counts;
 }
 
-// Adds rows as long as there is room; says in `truncated` when there was none.
-class Rows {
- public:
-  explicit Rows(uint32_t most) : most_(most) {}
-
-  void add(Json row) {
-    if (rows_.size() < most_) {
-      rows_.push_back(std::move(row));
-    } else {
-      truncated_ = true;
-    }
-  }
-  void finish(Json& answer, const char* name) {
-    answer[name] = std::move(rows_);
-    answer["truncated"] = truncated_;
-  }
-
- private:
-  uint32_t most_;
-  Json rows_ = Json::array();
-  bool truncated_ = false;
-};
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-
-// The disk where objects go while memory is short, of all tenants, as memory_used is.
-void add_disk(Json& answer, const Tarnd& daemon) {
-  answer["disk_used"] = daemon.disk().used();
-  answer["disk_kept"] = daemon.disk_kept();
-  answer["disk_limit"] = daemon.disk().limit();
-  answer["disk_directory"] = text_or_null(daemon.config().spill_directory);
-  answer["disk_off"] = text_or_null(daemon.why_disk_is_off());
+// What the disk says to the sessions of the asker: of each trouble the latest that is found.
+void add_disk_troubles(Json& answer, const Tarnd& daemon, const Asker& asker) {
+  const Budget* full = find_nearly_full(daemon.disk());
+  answer["disk_full"] = full == nullptr ? Json() : Json(full->name());
+  answer["disk_refused"] = Json();
+  answer["disk_refused_s"] = Json();
+  for_each_session(daemon, asker, [&](const Session& session) {
+    Json entry;
+    add_disk_refusal(entry, session);
+    if (answer["disk_full"].is_null()) answer["disk_full"] = entry["disk_full"];
+    bool is_later = answer["disk_refused_s"].is_null() || entry["disk_refused_s"] < answer["disk_refused_s"];
+    if (entry["disk_refused"].is_null() || !is_later) return;
+    answer["disk_refused"] = entry["disk_refused"];
+    answer["disk_refused_s"] = entry["disk_refused_s"];
+  });
 }
 
-Json status(const Tarnd& daemon, const Asker&) {
+Json status(const Tarnd& daemon, const Asker& asker) {
   uint64_t workers = 0;
   for (auto& [number, session] : daemon.sessions())
     for (auto& [index, member] : session->members())
@@ -118,6 +69,7 @@ Json status(const Tarnd& daemon, const Asker&) {
   answer["memory_used"] = daemon.budget().used();
   answer["memory_limit"] = daemon.budget().limit();
   add_disk(answer, daemon);
+  add_disk_troubles(answer, daemon, asker);
   answer["spawn_service"] = daemon.has_spawn_service();
   return answer;
 }
@@ -301,14 +253,9 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
     row["slab"] = each.in_slab ? Json(each.slab) : Json();
     row["file"] = each.is_file;
     row["type"] = type_of(each.type);
-    row["label"] = Json();
-    if (each.meta_size != 0) {
-      if (labels.take()) {
-        row["label"] = text_or_null(label_of(session, each));
-      } else {
-        census.complete = false;
-      }
-    }
+    bool is_read = each.meta_size == 0 || labels.take();
+    row["label"] = is_read ? text_or_null(label_of(session, each)) : Json();
+    row["label_read"] = is_read;
     rows.push_back(std::move(row));
   }
   answer["objects"] = std::move(rows);
@@ -316,154 +263,6 @@ Json objects(const Tarnd& daemon, const Asker& asker) {
   answer["truncated"] = !census.complete;
   return answer;
 }
-
-// What a member has of the host's memory on one node.
-struct MemoryShare {
-  uint64_t slabs = 0;
-  uint64_t size = 0;    // of the slabs, less what has left memory
-  uint64_t objects = 0;
-  uint64_t bytes = 0;   // of the objects in them that are in memory
-  uint64_t pinned = 0;  // of these: of objects that cannot leave it
-  uint64_t objects_on_disk = 0;
-  uint64_t on_disk = 0;  // bytes
-};
-
-std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& budget, bool& complete) {
-  ObjectCensus census;
-  count_objects_of(member, budget, census);
-  complete = complete && census.complete;
-  std::map<int32_t, MemoryShare> by_node;
-  for (auto& [number, slab] : member.slabs) {
-    if (slab.is_file) continue;
-    MemoryShare& share = by_node[slab.node];
-    ++share.slabs;
-    share.size += slab.size - slab.bytes_away;
-    for (auto& [offset, object] : slab.moved) {
-      if (!is_on_disk(*object)) continue;
-      ++share.objects_on_disk;
-      share.on_disk += object->size;
-    }
-    // What the records say has been checked against the slab (object_row.hpp).
-    if (auto found = census.by_slab.find(number); found != census.by_slab.end()) {
-      share.objects += found->second.count;
-      share.bytes += found->second.bytes;
-      share.pinned += found->second.pinned;
-    }
-  }
-  return by_node;
-}
-
-// What waits of all sessions, whoever asks: a sum, as what is used.
-Json waiting(const MemoryQueue& queue) {
-  MemoryQueue::Waits waits = queue.waits();
-  int64_t oldest_ms = waits.requests == 0 ? 0 : (os::now_ns() - waits.since_ns) / 1'000'000;
-  Json answer;
-  answer["requests"] = waits.requests;
-  answer["bytes"] = waits.bytes;
-  answer["oldest_s"] = static_cast<double>(oldest_ms) / 1000;
-  return answer;
-}
-
-// The nearest of the budgets that a session is paid from in which next to nothing is left; nullptr: there is room.
-const Budget* full_budget(const Session& session) {
-  constexpr uint64_t kNextToNothing = 16;  // that part of the limit
-  for (const Budget* b = &session.budget(); b != nullptr; b = b->parent())
-    if (b->used() >= b->limit() - b->limit() / kNextToNothing) return b;
-  return nullptr;
-}
-
-Json session_memory(const Session& session, uint64_t pinned) {
-  const Budget* full = full_budget(session);
-  Json entry;
-  entry["session"] = session.number();
-  entry["memory_used"] = session.budget().used();
-  entry["memory_limit"] = session.budget().limit_of_all();
-  entry["pinned"] = pinned;
-  entry["full"] = full == nullptr ? Json() : Json(full->name());
-  entry["disk_refused"] = text_or_null(session.mover().why_not());
-  return entry;
-}
-
-Json memory(const Tarnd& daemon, const Asker& asker) {
-  Json answer = with_schema("tarn.memory/1");
-  answer["memory_used"] = daemon.budget().used();
-  answer["memory_limit"] = daemon.budget().limit();
-  add_disk(answer, daemon);
-  answer["waiting"] = waiting(daemon.memory_queue());
-  uint64_t pinned = 0;
-  Json by_session = Json::array();
-  Rows rows(asker.rows_max);
-  CensusBudget budget(kCensusRecordsMax);
-  bool complete = true;
-  for_each_session(daemon, asker, [&](const Session& session) {
-    // Goes with the first row of the session.
-    uint64_t waiting = daemon.memory_queue().waits_of(session.budget()).bytes;
-    uint64_t pinned_before = pinned;
-    for (auto& [index, member] : session.members()) {
-      auto by_node = memory_of(*member, budget, complete);
-      // What its records take goes with its first row.
-      uint64_t records = member->segment_payment == nullptr ? 0 : member->segment_payment->memory.amount();
-      if (by_node.empty()) by_node[-1];
-      for (auto& [node, share] : by_node) {
-        Json row;
-        row["session"] = session.number();
-        row["client"] = session.name();
-        row["tenant"] = session.identity().uid;
-        row["member"] = index;
-        row["state"] = state_of(*member);
-        row["node"] = node;
-        row["slabs"] = share.slabs;
-        row["size"] = share.size;
-        row["objects"] = share.objects;
-        row["bytes"] = share.bytes;
-        row["pinned"] = share.pinned;
-        row["objects_on_disk"] = share.objects_on_disk;
-        row["on_disk"] = share.on_disk;
-        pinned += share.pinned;
-        row["records"] = std::exchange(records, 0);
-        row["waiting"] = std::exchange(waiting, 0);
-        rows.add(std::move(row));
-      }
-    }
-    by_session.push_back(session_memory(session, pinned - pinned_before));
-  });
-  answer["pinned"] = pinned;
-  answer["sessions"] = std::move(by_session);  // as many as there may be sessions: no rows
-  rows.finish(answer, "memory");
-  if (!complete) answer["truncated"] = true;
-  return answer;
-}
-
-// The objects of each session by what they say they are, in rows that `tarn memory` sums up further.
-Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by, const char* key) {
-  Json answer = with_schema("tarn.memory/1");
-  answer["memory_used"] = daemon.budget().used();
-  answer["memory_limit"] = daemon.budget().limit();
-  Rows rows(asker.rows_max);
-  CensusBudget budget(kCensusRecordsMax);
-  LabelBudget labels;
-  bool complete = true;
-  for_each_session(daemon, asker, [&](const Session& session) {
-    ObjectGroups groups;
-    group_objects(session, by, budget, labels, groups);
-    complete = complete && groups.complete;
-    for (auto& [name, sum] : groups.sums) {
-      Json row;
-      row["session"] = session.number();
-      row[key] = text_or_null(name);
-      row["objects"] = sum.count;
-      row["bytes"] = sum.bytes;
-      row["on_disk"] = sum.on_disk;
-      rows.add(std::move(row));
-    }
-  });
-  rows.finish(answer, "memory");
-  if (!complete) answer["truncated"] = true;
-  return answer;
-}
-
-Json memory_types(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kType, "type"); }
-Json memory_labels(const Tarnd& daemon, const Asker& asker) { return memory_by(daemon, asker, GroupBy::kLabel, "label"); }
 
 Json refusal(int code, const std::string& text) {
   Json answer = with_schema("tarn.error/1");

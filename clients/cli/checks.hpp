@@ -48,8 +48,11 @@ using Findings = std::vector<Finding>;
 struct DiskUse {
   std::string directory;
   std::string off;  // why nothing goes there; "": it does
-  uint64_t used;
+  uint64_t used;    // without copies that give way
   uint64_t limit;
+  std::string full{};     // who may have no more of it, of the asker's sessions or all; "": nobody
+  std::string refused{};  // with what it refused an object of the asker's not long ago
+  uint64_t refused_s{};   // when that was
 };
 // `daemons` are those that answer; without one, what a private daemon would find.
 [[nodiscard]] Findings check_disk(const Host& host, const std::vector<DiskUse>& daemons);

@@ -70,7 +70,7 @@ std::string zsh(const CLI::App& app) {
     }
     out += "' \\\n";
   }
-  out += "  '1:verb:((";
+  out += "  '1:subcommand:((";
   for (const CLI::App* verb : visible_verbs(app)) out += verb->get_name() + "\\:\"" + zsh_text(verb->get_description()) + "\" ";
   out.pop_back();
   return out + "))'\n";

@@ -150,7 +150,8 @@ std::vector<Daemon> find_daemons(const std::string& address) {
   if (found.empty()) {
     throw CliError(kNoDaemon, address == "private" ? "no program of yours has a private tarnd now"
                                                    : std::string("no tarnd: nothing at ") + kHostSocket +
-                                                         ", and no program of yours has a private one now");
+                                                         ", and no program of yours has a private one now; "
+                                                         "--address or TARN_ADDRESS says where another one listens");
   }
   return found;
 }

@@ -39,14 +39,19 @@ std::vector<Json> ask_daemons(const Options& options) {
 
 std::vector<DiskUse> disks_of(const std::vector<Json>& answers) {
   auto text = [](const Json& answer, const char* key) {
-    return answer[key].is_string() ? answer[key].get<std::string>() : "";
+    auto found = answer.find(key);  // an older tarnd has less
+    return found != answer.end() && found->is_string() ? found->get<std::string>() : "";
   };
   std::vector<DiskUse> disks;
   for (const Json& answer : answers) {
     if (!answer.contains("disk_off") || !answer.contains("disk_directory")) continue;  // an older tarnd
     uint64_t limit = answer.value("disk_limit", uint64_t{0});
-    uint64_t used = std::min(answer.value("disk_used", uint64_t{0}), limit);
-    disks.push_back({text(answer, "disk_directory"), text(answer, "disk_off"), used, limit});
+    uint64_t used = answer.value("disk_used", uint64_t{0});
+    used -= std::min(used, answer.value("disk_kept", uint64_t{0}));
+    auto refused_s = answer.find("disk_refused_s");
+    bool has_age = refused_s != answer.end() && refused_s->is_number_unsigned();
+    disks.push_back({text(answer, "disk_directory"), text(answer, "disk_off"), std::min(used, limit), limit,
+                     text(answer, "disk_full"), text(answer, "disk_refused"), has_age ? refused_s->get<uint64_t>() : 0});
   }
   return disks;
 }

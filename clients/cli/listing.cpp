@@ -38,6 +38,7 @@ std::string show_node(const Json& node) {
 }
 
 Cell make_cell(const Field& field, const Json& row) {
+  if (field.kind == Field::Kind::kLabel && !row.value("label_read", true)) return {"(not looked at)", Colour::kDim};
   auto found = row.find(field.key);
   if (found == row.end() || found->is_null()) return "-";
   if (field.kind == Field::Kind::kBytes && found->is_number_unsigned()) return show_bytes(found->get<uint64_t>());
@@ -61,6 +62,13 @@ bool cut(Json& rows, const Options& options) {
   if (most == 0 || rows.size() <= static_cast<size_t>(most)) return false;
   rows.erase(rows.begin() + most, rows.end());
   return true;
+}
+
+// What whoever reads a table that is not all there is may do about it.
+void tell_of_more(bool is_by_limit) {
+  std::fflush(stdout);
+  std::fprintf(stderr, is_by_limit ? "tarn: there are more; --limit 0 shows as many as tarnd tells\n"
+                                   : "tarn: there are more than tarnd looks at, or tells, for one answer\n");
 }
 
 // A column goes by the name of its key or by its heading, in capitals or not.
@@ -115,7 +123,7 @@ void print_json(const Daemon& daemon, const Json& answer) {
 Table make_table(const std::vector<Field>& fields, const Json& rows) {
   std::vector<Table::Column> columns;
   for (const Field& field : fields) {
-    bool is_number = field.kind != Field::Kind::kText && field.kind != Field::Kind::kState;
+    bool is_number = field.kind != Field::Kind::kText && field.kind != Field::Kind::kState && field.kind != Field::Kind::kLabel;
     columns.push_back({field.heading, is_number ? Align::kRight : Align::kLeft});
   }
   Table table(std::move(columns));
@@ -146,21 +154,22 @@ void for_each_daemon(const Options& options, const std::function<void(const Daem
 
 int run_listing(const Listing& listing, const Options& options) {
   for_each_daemon(options, [&](const Daemon& daemon) {
-    Json answer = ask(daemon, listing.query != nullptr ? listing.query : listing.what, limit_to_ask(listing, options), options.timeout_ns());
+    uint32_t asked = limit_to_ask(listing, options);
+    Json answer = ask(daemon, listing.query != nullptr ? listing.query : listing.what, asked, options.timeout_ns());
     Json& rows = answer[listing.what];
+    // tarnd leaves out something for the limit, or for bounds of its own.
+    bool is_left_out = answer.value("truncated", false);
+    bool is_by_limit = is_left_out && asked != 0 && rows.size() >= asked;
     if (listing.change) listing.change(rows);
     std::vector<std::string> keys = listing.others;
     for (const Field& field : listing.fields) keys.push_back(field.key);
     filter_rows(rows, by_keys(options.filters, listing.fields), std::move(keys));
-    bool is_cut = cut(rows, options) || answer.value("truncated", false);
-    answer["truncated"] = is_cut;
+    is_by_limit = cut(rows, options) || is_by_limit;
+    answer["truncated"] = is_by_limit || is_left_out;
     if (options.json) return print_json(daemon, answer);
     std::fputs(make_table(listing.fields, rows).text(wants_colour(STDOUT_FILENO)).c_str(), stdout);
     if (listing.note) std::fputs(listing.note(answer).c_str(), stdout);
-    if (is_cut) {
-      std::fflush(stdout);
-      std::fprintf(stderr, "tarn: there are more; --limit 0 shows as many as tarnd tells\n");
-    }
+    if (is_by_limit || is_left_out) tell_of_more(is_by_limit);
   });
   return kOk;
 }

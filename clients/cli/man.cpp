@@ -64,14 +64,14 @@ std::string exit_status() {
 
 std::string main_page(const CLI::App& app) {
   std::string out = head("tarn", kSummary);
-  out += ".SH SYNOPSIS\n\\fBtarn\\fR [\\fIOPTION\\fR]... \\fIVERB\\fR\n";
+  out += ".SH SYNOPSIS\n\\fBtarn\\fR [\\fIOPTION\\fR]... \\fISUBCOMMAND\\fR\n";
   out += ".SH DESCRIPTION\n"
          "Tables go to the standard output, in a terminal with colours unless NO_COLOR is set; messages go to the standard "
          "error. Names that come from programs are shown with everything escaped that a terminal might obey.\n";
-  out += ".SH VERBS\n";
+  out += ".SH SUBCOMMANDS\n";
   for (const Verb* verb : verbs())
     if (!verb->is_hidden) out += ".TP\n\\fB" + troff(verb->name) + "\\fR\n" + troff(verb->summary) + "; see \\fBtarn\\-" + troff(verb->name) + "\\fR(1).\n";
-  out += ".SH OPTIONS\nThey may stand before or behind the verb.\n" + option_list(app);
+  out += ".SH OPTIONS\nThey may stand before or behind the subcommand.\n" + option_list(app);
   out += exit_status();
   out += rows("ENVIRONMENT", {{"TARN_ADDRESS", "What --address auto means. Without it: the daemon of this host if its socket is there, "
                                                "or else all private daemons of this user."},

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "listing.hpp"
-#include "text.hpp"
+#include "memory_notes.hpp"
 #include "verbs.hpp"
 
 namespace tarn::cli {
@@ -12,18 +12,22 @@ namespace {
 
 using Kind = Field::Kind;
 
-constexpr std::array<const char*, 9> kSums = {"slabs",           "size",    "objects", "bytes",  "pinned",
-                                                "objects_on_disk", "on_disk", "records", "waiting"};
-constexpr std::array<const char*, 3> kObjectSums = {"objects", "bytes", "on_disk"};
+constexpr std::array<const char*, 10> kSums = {"slabs", "size",            "objects", "bytes",   "pinned",
+                                               "small", "objects_on_disk", "on_disk", "records", "waiting"};
+constexpr std::array<const char*, 5> kObjectSums = {"objects", "bytes", "pinned", "small", "on_disk"};
+constexpr const char* kLabelRead = "label_read";  // false in the row of labels that tarnd did not look at
 
 // One row for each value of `key`, with the sums.
 Json group_rows(const Json& rows, const std::string& key, std::span<const char* const> sums) {
   Json groups = Json::array();
   for (const Json& row : rows) {
-    auto found = std::ranges::find_if(groups, [&](const Json& group) { return group[key] == row[key]; });
+    bool is_read = row.value(kLabelRead, true);
+    auto found = std::ranges::find_if(
+        groups, [&](const Json& group) { return group[key] == row[key] && group.value(kLabelRead, true) == is_read; });
     if (found == groups.end()) {
       Json group;
       group[key] = row[key];
+      if (row.contains(kLabelRead)) group[kLabelRead] = is_read;
       for (const char* sum : sums) group[sum] = uint64_t{0};
       groups.push_back(std::move(group));
       found = groups.end() - 1;
@@ -61,66 +65,18 @@ std::vector<Field> fields_of(const std::string& by) {
   return fields;
 }
 
-uint64_t bytes_in(const Json& answer, const char* key) { return answer.value(key, uint64_t{0}); }
-
-std::string text_in(const Json& answer, const char* key) {
-  auto found = answer.find(key);
-  return found == answer.end() || !found->is_string() ? "" : escape(found->get<std::string>());
-}
-
-// What is used and what there is, of all users; what is pinned, of the asker's.
-std::string note_totals(const Json& answer) {
-  std::string text = "memory: " + show_bytes(bytes_in(answer, "memory_used")) + " of " +
-                     show_bytes(bytes_in(answer, "memory_limit"));
-  if (uint64_t pinned = bytes_in(answer, "pinned"); pinned != 0)
-    text += ", " + show_bytes(pinned) + " pinned by your programs";
-  if (!answer.contains("disk_limit")) return text + "\n";  // an older tarnd
-  if (std::string off = text_in(answer, "disk_off"); !off.empty()) return text + "\ndisk: not used: " + off + "\n";
-  text += "\ndisk: " + show_bytes(bytes_in(answer, "disk_used")) + " of " + show_bytes(bytes_in(answer, "disk_limit")) + ", in " +
-          text_in(answer, "disk_directory");
-  if (uint64_t kept = bytes_in(answer, "disk_kept"); kept != 0)
-    text += ", " + show_bytes(kept) + " of it copies of what is in memory again";
-  return text + "\n";
-}
-
-// Why a session gets nothing: the disk refused something just now; or what it is paid from is full, and what could leave
-// memory for the disk is less than what cannot.
-std::string note_sessions(const Json& answer) {
-  bool has_disk = text_in(answer, "disk_off").empty();
-  std::string text;
-  for (const Json& session : answer.value("sessions", Json::array())) {
-    std::string session_name = "session " + std::to_string(bytes_in(session, "session"));
-    std::string name = session_name + ": ";
-    if (std::string why = text_in(session, "disk_refused"); has_disk && !why.empty())
-      text += name + "nothing goes to disk: " + why + "\n";
-    uint64_t used = bytes_in(session, "memory_used");
-    uint64_t pinned = bytes_in(session, "pinned");
-    if (std::string full = text_in(session, "full"); !full.empty() && pinned >= used / 2)
-      text += (full == session_name ? "" : name) + full + " may have no more; " + show_bytes(pinned) + " of its " + show_bytes(used) +
-              " are pinned and cannot leave memory: `tarn objects` says by whom\n";
-  }
-  return text;
-}
-
-// Of all users, as the limit is for all.
-std::string note_waiting(const Json& answer) {
-  Json waiting = answer.value("waiting", Json::object());  // an older tarnd has none
-  auto requests = waiting.value("requests", uint64_t{0});
-  if (requests == 0) return "";
-  auto oldest_ns = static_cast<int64_t>(waiting.value("oldest_s", 0.0) * 1e9);
-  return (requests == 1 ? "1 request waits" : std::to_string(requests) + " requests wait") + " for memory: " +
-         show_bytes(waiting.value("bytes", uint64_t{0})) + ", the oldest for " + show_duration(oldest_ns) + "\n";
-}
-
 // By what the objects say they are: tarnd sums that up, since it looks at more objects than it tells of.
 int run_by_object(const Options& options) {
   bool by_type = options.by == "type";
   Listing listing{"memory",
-                  {by_type ? Field{"type", "TYPE", Kind::kText} : Field{"label", "LABEL", Kind::kText},
+                  {by_type ? Field{"type", "TYPE", Kind::kText} : Field{"label", "LABEL", Kind::kLabel},
                    {"objects", "OBJECTS", Kind::kNumber},
                    {"bytes", "IN USE", Kind::kBytes},
+                   {"pinned", "PINNED", Kind::kBytes},
                    {"on_disk", "ON DISK", Kind::kBytes}},
-                  {}};
+                  {"small"}};
+  if (!by_type) listing.others.push_back(kLabelRead);
+  listing.note = memory_notes;
   listing.query = by_type ? "memory_types" : "memory_labels";
   listing.change = [by = options.by](Json& rows) {
     rows = group_rows(rows, by, kObjectSums);
@@ -133,9 +89,7 @@ int run_by_object(const Options& options) {
 int run(const Options& options) {
   if (options.by == "type" || options.by == "label") return run_by_object(options);
   Listing listing{"memory", fields_of(options.by), {}};
-  listing.note = [](const Json& answer) {
-    return note_totals(answer) + note_sessions(answer) + note_waiting(answer);
-  };
+  listing.note = memory_notes;
   if (options.by.empty()) return run_listing(listing, options);
   listing.change = [by = options.by](Json& rows) {
     rows = group_rows(rows, by, kSums);
@@ -152,10 +106,10 @@ constinit const Verb kMemoryVerb = {
     "memory they take, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, "
     "or lies between them. PINNED is what objects use that somebody pins: they cannot leave memory. ON DISK is what has left "
     "it: it takes none, and comes back when somebody gets it. RECORDS is what descriptions of tasks and objects take; WAITING, "
-    "in the first row of a session, what it has asked for and waits for. Below: what is used and what there is, of all users, "
-    "and why nothing goes to disk, if so. Who keeps an object from being freed or from leaving memory is in `tarn objects`. "
+    "in the first row of a session, what it has asked for and waits for. Below: what is used and what there is, of all users; "
+    "and of each of your sessions that may have no more, what its memory is full of, and why nothing goes to disk, if so. Who keeps an object from being freed or from leaving memory is in `tarn objects`. "
     "With --by, sums for each session, client (by name), tenant (user) or node; with type or label, of what the objects in the "
-    "slabs say they are.",
+    "slabs say they are; labels beyond those that tarnd looks at for one answer have a row of their own.",
     nullptr, false, run, "session|client|tenant|node|type|label"};
 
 }  // namespace tarn::cli

@@ -18,8 +18,8 @@ int run(const Options& options) {
                        {"pinned_by", "PINNED BY", Kind::kText},
                        {"unused_s", "UNUSED", Kind::kSeconds},
                        {"type", "TYPE", Kind::kText},
-                       {"label", "LABEL", Kind::kText}},
-                      {"holders", "slab", "file"}},
+                       {"label", "LABEL", Kind::kLabel}},
+                      {"holders", "slab", "file", "label_read"}},
                      options);
 }
 
@@ -31,9 +31,9 @@ constinit const Verb kObjectsVerb = {
     "client, workers follow), its size, and where its bytes are: memory, disk or file. An object is being written (creating), a "
     "result that nobody has looked at (offered), or sealed; it is freed when the last that HELD BY names has released it. PINNED "
     "BY names those who use its bytes: it stays in memory until all of them have unpinned or released it; one that nobody pins "
-    "may go to the disk when memory is short. UNUSED is the time since it was made or somebody last unpinned it. Objects of up "
-    "to 32 KiB and mapped files have neither: they stay where they are. TYPE and LABEL are what its maker said. With "
-    "--json, `slabs` has the memory behind them, and its NUMA node; -2: interleaved over all.",
+    "may go to the disk when memory is short. UNUSED is the time since it was made or somebody last unpinned it; what is "
+    "pinned is in use. Objects of up to 32 KiB and mapped files have neither: they stay where they are. TYPE and LABEL are "
+    "what its maker said. With --json, `slabs` has the memory behind them, and its NUMA node; -2: interleaved over all.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

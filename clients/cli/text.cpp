@@ -77,6 +77,7 @@ std::string show_bytes(uint64_t bytes) {
 std::string show_duration(int64_t ns) {
   char text[64];
   if (ns < 0) return "-";
+  if (ns == 0) return "0 s";  // of a clock that counts seconds, or none at all
   if (ns < 1'000) {
     snprintf(text, sizeof text, "%lld ns", static_cast<long long>(ns));
   } else if (ns < 1'000'000) {

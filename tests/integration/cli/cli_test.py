@@ -115,11 +115,12 @@ def objects_and_memory_show_what_the_objects_say_they_are(client: Client) -> Non
     table = tarn("--address", client.address, "objects").stdout
     assert "TYPE" in table and "LABEL" in table and "part" in table and "\x1b" not in table and "\x9b" not in table
     types = {row["type"]: row for row in ask(client, "memory", "--by", "type")["memory"]}
-    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "on_disk": 0}
+    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "pinned": 0, "small": 3000, "on_disk": 0}
     assert types["string"]["bytes"] == 4096 and types[None]["bytes"] >= 1 << 20
     answer = ask(client, "memory", "--by", "label")
     labels = {row["label"]: row for row in answer["memory"]}
-    assert labels["part"] == {"label": "part", "objects": 3, "bytes": 3000, "on_disk": 0} and len(labels) == 3
+    assert labels["part"] == {"label": "part", "label_read": True, "objects": 3, "bytes": 3000, "pinned": 0, "small": 3000,
+                              "on_disk": 0} and len(labels) == 3
     assert not answer["truncated"] and answer["schema"] == "tarn.memory/1"
     table = tarn("--address", client.address, "memory", "--by", "label").stdout
     assert "IN USE" in table and "part" in table and "\x1b" not in table
@@ -257,6 +258,8 @@ def completions_and_pages_know_every_verb(client: Client) -> None:
     subprocess.run(["bash", "-n"], input=bash, text=True, check=True)
     script = bash + "COMP_WORDS=(tarn sta) COMP_CWORD=1; _tarn; echo ${COMPREPLY[*]}; COMP_WORDS=(tarn --js); _tarn; echo ${COMPREPLY[*]}"
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "status\n--json\n"
+    # One word for what may follow `tarn`, in all of them.
+    assert "SUBCOMMAND" in tarn("--help").stdout and "SUBCOMMAND" in page and "VERB" not in page and "verb:" not in zsh
     for verb in ("status", "slots", "workers", "tasks", "objects", "memory", "doctor", "version"):
         assert verb in zsh and f"\\fB{verb}\\fR" in page
         assert f"tarn\\-{verb} \\- " in tarn("man", verb).stdout
@@ -267,6 +270,9 @@ def the_daemon_leaves_with_its_client(client: Client) -> None:
     # It ended without a word, so the daemon may still be at it.
     command = [TARN, "--address", client.address, "status"]
     assert eventually(lambda: subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 3)
+    # Without any daemon one is told how to name another.
+    if not os.path.exists("/run/tarn/tarnd.sock") and "@tarn/" not in open("/proc/net/unix").read():
+        assert "--address or TARN_ADDRESS" in tarn("status", status=3).stderr
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 /* A client that fills a store: it puts objects of 8 MiB, labelled "part", and obeys a line of standard input at a time:
  *   put N     puts N objects;
+ *   small N   puts N objects of 16 KiB, which never leave memory, labelled "crumb";
  *   pin N     gets the first N of them and keeps the pointers;
  *   unpin     gives those pointers back;
  *   hold      has a worker run a task that reads the first object, until the worker ends.
@@ -11,7 +12,7 @@
 
 #include <tarn/tarn.h>
 
-enum { kSize = 8 << 20, kMost = 256 };
+enum { kSize = 8 << 20, kSmallSize = 16 << 10, kMost = 256 };
 
 static int hold(tarn_call *call)
 {
@@ -22,6 +23,17 @@ static int hold(tarn_call *call)
 
 static tarn_object objects[kMost];
 static int made, pinned;
+
+/* Their handles are not kept: nobody releases them. */
+static int put_small(tarn_client *client, int count)
+{
+  static const char data[kSmallSize];
+  tarn_object_options options = {sizeof options, 0, 0, "crumb", NULL, 0, {0}};
+  tarn_object object;
+  int code = 0;
+  for (; count > 0 && code == 0; --count) code = tarn_put_with(client, data, kSmallSize, &options, &object);
+  return code;
+}
 
 static int put(tarn_client *client, int count)
 {
@@ -80,6 +92,7 @@ int main(int argc, char **argv)
     int count = 0, code = TARN_E_ARGUMENT;
     sscanf(line, "%15s %d", word, &count);
     if (strcmp(word, "put") == 0) code = put(client, count);
+    if (strcmp(word, "small") == 0) code = put_small(client, count);
     if (strcmp(word, "pin") == 0) code = pin(client, count);
     if (strcmp(word, "unpin") == 0) code = unpin(client);
     if (strcmp(word, "hold") == 0) code = submit(client);

@@ -7,10 +7,12 @@ memory, do not say who pins what, or leave out that the disk is not used.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from cases import eventually, run_cases, test
@@ -26,20 +28,21 @@ spawn_socket = "{folder}/spawn.sock"
 [memory]
 limit = "128MiB"
 spill_directory = "{disk}"
-spill_limit = "1GiB"
+spill_limit = "{disk_limit}"
 """
 
 
 class Host:
     """A daemon with little memory, a disk at `disk` and one client."""
 
-    def __init__(self, disk: str) -> None:
+    def __init__(self, disk: str, disk_limit: str = "1GiB") -> None:
         self.disk = disk
+        self.disk_limit = disk_limit
 
     def __enter__(self) -> "Host":
         self.folder = Path(tempfile.mkdtemp(prefix="tarn-full-"))
         config = self.folder / "tarnd.toml"
-        config.write_text(CONFIG.format(folder=self.folder, disk=self.disk))
+        config.write_text(CONFIG.format(folder=self.folder, disk=self.disk, disk_limit=self.disk_limit))
         socket = self.folder / "tarnd.sock"
         self.log = open(self.folder / "log", "w+")
         self.process = subprocess.Popen([TARND, "--config", config], stderr=self.log, stdin=subprocess.DEVNULL)
@@ -72,12 +75,22 @@ class Host:
     def ask(self, *arguments: str) -> dict:
         return json.loads(self.run(*arguments, "--json"))
 
+    def doctor(self) -> dict:
+        done = subprocess.run([TARN, "doctor", "--address", self.address, "--json"], capture_output=True, text=True, check=False)
+        (disk,) = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "disk"]
+        return disk
+
     def parts(self) -> list[dict]:
         return [row for row in self.ask("objects")["objects"] if row["size"] == SIZE]
 
 
 def sum_of(answer: dict, key: str) -> int:
     return sum(row[key] for row in answer["memory"])
+
+
+def expect_part(text: str, line: str) -> None:
+    """Expect: below the table, of a session that is full, so much of it `line`."""
+    assert re.search(rf"^    [0-9.]+ [KM]iB {line}", text, re.MULTILINE), text
 
 
 def has_disk() -> bool:
@@ -122,6 +135,8 @@ def a_store_full_of_pinned_objects_says_so() -> None:
         # A worker's task reads one as well, by the client's reference. Expect: both are named as those who pin it.
         assert eventually(lambda: sorted(len(row["pinned_by"]) for row in host.parts()) == [1, 1, 1, 2])
         both = max(host.parts(), key=lambda row: len(row["pinned_by"]))
+        # They are in use, so nobody counts since when they are not.
+        assert all(row["unused_s"] is None for row in host.parts()), host.parts()
         assert both["held_by"] == ["client"] and both["pinned_by"] == ["client", "worker 2"], both
         # Everything is pinned, until nothing more can be had.
         refused = "ok"
@@ -134,7 +149,13 @@ def a_store_full_of_pinned_objects_says_so() -> None:
         answer = host.ask("memory")
         assert answer["pinned"] == sum_of(answer, "pinned") >= LIMIT // 2, answer
         (session,) = answer["sessions"]
-        assert session["full"] == "this host's tarnd" and session["pinned"] == answer["pinned"], session
+        assert session["full"] and session["pinned"] == answer["pinned"], session
+        (label,) = [row for row in host.ask("memory", "--by", "label")["memory"] if row["label"] == "part"]
+        assert label["pinned"] == answer["pinned"] and label["label_read"] is True, label
+        for by in ("label", "type"):
+            assert host.ask("memory", "--by", by)["sessions"][0]["pinned"] == answer["pinned"]
+            table = host.run("memory", "--by", by)
+            assert "PINNED" in table and "may have no more" in table and "are pinned and cannot leave memory" in table, table
         table = host.run("memory")
         assert "PINNED" in table and "pinned by your programs" in table and "cannot leave memory" in table, table
         # Unpinned they go. Expect: there is room again, and the time starts anew.
@@ -151,10 +172,54 @@ def a_disk_that_is_not_used_is_named() -> None:
         assert answer["disk_off"] == "/dev/shm lies in memory itself" and answer["disk_used"] == 0, answer
         assert {row["where"] for row in host.parts()} == {"memory"}
         assert "disk: not used: /dev/shm lies in memory itself" in host.run("memory")
+        # The store is full of what could leave, and it is said why it does not.
+        expect_part(host.run("memory"), "could leave, but nothing goes to the disk: /dev/shm lies in memory itself")
         # Whoever asks a doctor hears of it too.
-        done = subprocess.run([TARN, "doctor", "--address", host.address, "--json"], capture_output=True, text=True, check=False)
-        (disk,) = [check for check in json.loads(done.stdout)["checks"] if check["check"] == "disk"]
+        disk = host.doctor()
         assert disk["state"] == "warn" and "/dev/shm lies in memory itself" in disk["found"] and disk["do"], disk
+
+
+@test
+def a_store_full_of_small_objects_says_so() -> None:
+    with Host("/var/tmp") as host:
+        assert host.do("small 9000").startswith("error -12 ")
+        answer, table = host.ask("memory"), host.run("memory")
+        (session,) = answer["sessions"]
+        assert session["full"] and session["pinned"] == 0 and session["small"] >= LIMIT * 3 // 4, session
+        assert session["small"] == answer["small"] == sum_of(answer, "small"), answer
+        parts = sum(session[key] for key in ("pinned", "small", "movable", "empty", "records"))
+        assert parts == session["memory_used"], session
+        assert "may have no more; of " in table and "in your objects of up to 32 KiB" in table, table
+        expect_part(table, "are in objects of up to 32 KiB, which do not go to the disk")
+        # More have a label than are looked at for one answer. Expect: the others are no unlabelled ones, and nobody is told
+        # to ask for more rows.
+        answer = host.ask("memory", "--by", "label")
+        rows = {(row["label"], row["label_read"]): row for row in answer["memory"]}
+        assert rows["crumb", True]["objects"] == 4096 and rows[None, False]["objects"] > 1000, rows
+        assert rows["crumb", True]["small"] + rows[None, False]["small"] + rows.get((None, True), {"small": 0})["small"] == \
+            answer["small"] and not answer["truncated"], answer
+        for limit in ((), ("--limit", "0")):
+            command = [TARN, "--address", host.address, "memory", "--by", "label", *limit]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            assert "(not looked at)" in done.stdout and not done.stderr, done
+
+
+@test
+def a_disk_that_takes_no_more_is_named() -> None:
+    if not has_disk():
+        return
+    with Host("/var/tmp", "32MiB") as host:
+        assert host.doctor()["state"] == "ok", host.doctor()
+        assert host.do("put 30").startswith("error -12 ")
+        # No other object fits on the disk, and what could leave memory stays there. Expect: all say so, and go on to do so
+        # when nobody asks for memory any more.
+        time.sleep(1.5)
+        (session,) = host.ask("memory")["sessions"]
+        assert session["disk_refused"] and session["disk_refused_s"] >= 1 and session["movable"] >= LIMIT // 2, session
+        assert host.ask("status")["disk_refused"] == session["disk_refused"]
+        expect_part(host.run("memory"), "could leave, but nothing goes to the disk: no room for .* ago")
+        disk = host.doctor()
+        assert disk["state"] == "warn" and "refused an object" in disk["found"] and "spill_limit" in disk["do"], disk
 
 
 def main() -> None:

@@ -122,6 +122,29 @@ def it_refuses_a_configuration_that_it_does_not_understand(host: Host) -> None:
 
 
 @test
+def it_warns_of_a_configuration_that_is_not_what_was_meant(host: Host) -> None:
+    config = host.folder / "strange.toml"
+    config.write_text('[memory]\nlimit = "64MiB"\nper_client = "128MiB"\nspill_directory = "/nonexistent"\n')
+    done = subprocess.run([TARND, "--check", "--config", config], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0 and "the configuration is valid" in done.stdout, done
+    assert "warning: memory.per_client is 128 MiB, more than memory.limit, 64 MiB" in done.stderr, done.stderr
+    assert "warning: memory.spill_directory: /nonexistent cannot be used" in done.stderr, done.stderr
+    # Started with it, it says the same, and where it listens with how much.
+    folder = host.folder / "strange"
+    folder.mkdir()
+    config.write_text(f'[daemon]\nsocket = "{folder}/tarnd.sock"\nspawn_socket = "{folder}/spawn.sock"\n' + config.read_text())
+    process = subprocess.Popen([TARND, "--config", config], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    assert eventually((folder / "tarnd.sock").exists)
+    process.terminate()
+    log = process.communicate(timeout=10)[1]
+    assert "memory.per_client is 128 MiB" in log and "memory.spill_directory: /nonexistent" in log, log
+    assert f"listening at {folder}/tarnd.sock: " in log and "slots, 64 MiB of memory, no disk: /nonexistent" in log, log
+    # One that is well is told of in one line, too, and without a warning.
+    assert eventually(lambda: f"listening at {host.socket}: 1 slots, 512 MiB of memory, " in host.log_text()), host.log_text()
+    assert "more than" not in host.log_text(), host.log_text()
+
+
+@test
 def its_options_are_explained(host: Host) -> None:
     def tarnd(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run([TARND, *arguments], capture_output=True, text=True, timeout=20, check=False)

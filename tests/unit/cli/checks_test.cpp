@@ -177,6 +177,29 @@ TEST_F(ChecksTest, finds_a_daemon_whose_objects_cannot_leave_memory) {
   EXPECT_EQ(check({DiskUse{"/var/tmp", "", 0, 0}}).verdict, Verdict::kWarn);
 }
 
+TEST_F(ChecksTest, finds_a_disk_that_takes_no_more) {
+  auto expect = [](const DiskUse& disk, const std::string& part) {
+    Finding found = check_disk(Host(), {disk}).at(0);
+    EXPECT_EQ(found.verdict, Verdict::kWarn) << part;
+    EXPECT_NE(found.found.find(part), std::string::npos) << found.found;
+    EXPECT_NE(found.meaning, "");
+    EXPECT_NE(found.advice, "");
+  };
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  // There is room in all, and none for one user; something was refused, whatever the numbers say.
+  expect({"/nonexistent", "", kGiB, 10 * kGiB, "user 1000", "", 0}, "user 1000 may have no more");
+  expect({"/nonexistent", "", kGiB, 10 * kGiB, "", "cannot write: No space left\033[2J", 12}, "12 s ago: cannot write");
+  // A share of a disk that was full when tarnd started.
+  expect({"/var/tmp", "", 0, 0, "this host's tarnd", "", 0}, "nothing was free there when tarnd started");
+  // Somebody else fills the disk.
+  expect({"/var/tmp", "", 0, uint64_t{1} << 62, "", "", 0}, "are free there");
+  DiskUse refused{"/nonexistent", "", kGiB, 10 * kGiB, "", "no\033[2J", 12};
+  EXPECT_EQ(check_disk(Host(), {refused}).at(0).found.find('\033'), std::string::npos);
+  // Of two the worse one is told, though it has more left.
+  DiskUse good{"/nonexistent", "", kGiB, 2 * kGiB};
+  EXPECT_EQ(check_disk(Host(), {good, refused}).at(0).verdict, Verdict::kWarn);
+}
+
 TEST_F(ChecksTest, without_a_daemon_looks_where_a_private_one_would) {
   Finding none = check_disk(Host("/nonexistent"), {}).at(0);
   EXPECT_EQ(none.verdict, Verdict::kWarn);

@@ -49,6 +49,7 @@ TEST(TextTest, sizes_and_durations_are_short) {
   EXPECT_EQ(show_bytes((1 << 20) - 1), "1.0 MiB");
   EXPECT_EQ(show_bytes(UINT64_MAX), "16.0 EiB");
   EXPECT_EQ(show_duration(-1), "-");
+  EXPECT_EQ(show_duration(0), "0 s");
   EXPECT_EQ(show_duration(999), "999 ns");
   EXPECT_EQ(show_duration(350'000'000), "350 ms");
   EXPECT_EQ(show_duration(3'720'000'000'000), "1 h 2 min");

@@ -68,6 +68,10 @@ TEST(ObjectRowTest, has_pins_and_a_time_only_if_it_can_leave_memory) {
   ObjectRow large;
   ASSERT_TRUE(read_object(words.bytes(), large));
   EXPECT_EQ(large.pins, (uint64_t{1} << store::kHoldersMax) - 1);
+  // Somebody uses it now, and it is not said for how long.
+  EXPECT_FALSE(unused_s(large, 200).has_value());
+  words.pins = store::kAway;
+  ASSERT_TRUE(read_object(words.bytes(), large));
   EXPECT_EQ(unused_s(large, 200), 100u);
   words.place = store::ObjectPlace{3, true, 0}.pack();
   ObjectRow file;
