@@ -75,6 +75,8 @@ def page(entries: list[Entry]) -> str:
         "Every call of `tarn.h` returns 0 or one of these codes. A number keeps its meaning for ever, and new ones are added at the\n"
         "end. `tarn_strerror(code)` returns the meaning, `tarn_error_name(code)` the name; `tarn_last_error()` says what happened in\n"
         "this thread's last failed call, to what, and what to do.\n\n"
+        "After `tarn_close` a client is freed: to use it is undefined in C, may crash, and gives no code. A variable set to NULL\n"
+        "gives `TARN_E_NOT_INITIALISED`; so do the objects, futures and the client of C++, which know that it was closed.\n\n"
         "In C++ they arrive as the exception `tarn::` of the third column, which is a `tarn::error`. What went wrong inside a task\n"
         "arrives as a `tarn::task_error`, with the code that the task gave, whatever number it is.\n\n"
         "| code | name | C++ | meaning | what to do |\n|---:|---|---|---|---|\n" + rows

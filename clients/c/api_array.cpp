@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "client.hpp"
 #include "tarn/tarn.h"
 
 using namespace tarn;
@@ -89,8 +90,8 @@ size_t tarn_dtype_size(uint32_t dtype) {
 
 int tarn_array_contiguous(uint32_t dtype, uint32_t ndim, const uint64_t* shape, uint32_t order, tarn_array_layout* layout,
                           uint64_t* bytes) {
-  if (layout == nullptr || layout->size < sizeof *layout || bytes == nullptr)
-    return fail(TARN_E_ARGUMENT, "layout or bytes is NULL, or the layout's size is not set to sizeof(tarn_array_layout)");
+  if (int r = client::check_struct(layout, "layout", "tarn_array_layout"); r < 0) return r;
+  if (int r = client::check_pointer(bytes, "bytes"); r < 0) return r;
   size_t element = tarn_dtype_size(dtype);
   if (element == 0) return fail(TARN_E_ARGUMENT, "dtype is %u; there are %d to %d", dtype, TARN_DTYPE_BOOL, TARN_DTYPE_COMPLEX128);
   if (ndim > kDimensionsMax) return fail(TARN_E_ARGUMENT, "%u dimensions; at most %u are allowed", ndim, kDimensionsMax);
@@ -119,8 +120,9 @@ int tarn_array_contiguous(uint32_t dtype, uint32_t ndim, const uint64_t* shape, 
 
 int tarn_array_describe(const tarn_array_layout* layout, uint64_t bytes, void* metadata, size_t capacity,
                         size_t* metadata_size) {
-  if (layout == nullptr || layout->size < sizeof *layout || metadata == nullptr || metadata_size == nullptr)
-    return fail(TARN_E_ARGUMENT, "layout, metadata or metadata_size is NULL, or the layout's size is not set");
+  if (int r = client::check_struct(layout, "layout", "tarn_array_layout"); r < 0) return r;
+  if (int r = client::check_pointer(metadata, "metadata"); r < 0) return r;
+  if (int r = client::check_pointer(metadata_size, "metadata_size"); r < 0) return r;
   uint64_t reserved = 0;
   for (uint64_t value : layout->reserved) reserved |= value;
   if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_array_layout: reserved must be zero");
@@ -140,8 +142,7 @@ int tarn_array_describe(const tarn_array_layout* layout, uint64_t bytes, void* m
 }
 
 int tarn_array_read(tarn_bytes metadata, uint64_t bytes, tarn_array_layout* layout) {
-  if (layout == nullptr || layout->size < sizeof *layout)
-    return fail(TARN_E_ARGUMENT, "layout is NULL, or its size is not set to sizeof(tarn_array_layout)");
+  if (int r = client::check_struct(layout, "layout", "tarn_array_layout"); r < 0) return r;
   ArrayHead head;
   if (metadata.data == nullptr || metadata.size < sizeof head)
     return fail(TARN_E_TYPE, "%zu bytes of metadata describe no array", metadata.size);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "client.hpp"
 #include "task/call.hpp"
 #include "tarn/tarn.h"
 
@@ -16,8 +17,7 @@ tarn_bytes tarn_call_arg(const tarn_call* call, size_t index) {
 }
 
 int tarn_call_arg_info(const tarn_call* call, size_t index, tarn_arg_details* details) {
-  if (details == nullptr || details->size < sizeof *details)
-    return fail(TARN_E_ARGUMENT, "details is NULL, or its size is not set to sizeof(tarn_arg_details)");
+  if (int r = client::check_struct(details, "details", "tarn_arg_details"); r < 0) return r;
   shm::ObjectRef ref;
   if (int r = task::argument_object(*call, index, ref); r < 0) return r;
   store::ObjectMeta meta;

@@ -187,6 +187,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if (is_worker > 0) serve(fd);
 
   if (client == nullptr) return fail(TARN_E_ARGUMENT, "client is NULL");
+  ErrorGuard guard;  // that nobody answers at the host's address is no failure of `auto`
   tarn_options complete;
   if (int r = read_options(options, complete); r < 0) return r;
   auto made = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
@@ -210,14 +211,16 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
                                "this session has no workers (TARN_INIT_NO_WORKERS); submit with a client that has some");
   count_session(1);
   *client = made.release();
-  return 0;
+  return guard.end(0);
 }
 
 void tarn_close(tarn_client* client) {
   if (client == nullptr || client->pid != getpid()) return;
   count_session(-1);
+  ErrorGuard guard;  // nobody is told what a session that ends could not say any more
   client->session.close();
   delete client;
+  (void)guard.end(0);
 }
 
 int tarn_client_fd(tarn_client* client) {
@@ -229,16 +232,19 @@ int tarn_client_dispatch(tarn_client* client) {
   if (int r = client::check_client(client); r < 0) return r;
   // First what tarnd has to say, then the futures and what happened here: those are served, tarnd or not. Futures before
   // events: they clear the event descriptor that an event sets.
+  ErrorGuard guard;
   int gone = client->session.poll();
+  if (guard.end(gone) < 0) guard.exchange();  // callbacks see what there was before, and what they are told themselves stays
   int called = client->submitter.dispatch(client, client->session.event_fd());
   called += client->events.dispatch(*client);
-  return called == 0 && gone < 0 ? gone : called;
+  if (called != 0 || gone >= 0) return called;
+  guard.exchange();
+  return gone;
 }
 
 int tarn_client_get_info(tarn_client* client, tarn_client_info* info) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (info == nullptr || info->size < sizeof *info)
-    return fail(TARN_E_ARGUMENT, "info is NULL, or its size is not set to sizeof(tarn_client_info)");
+  if (int r = client::check_struct(info, "info", "tarn_client_info"); r < 0) return r;
   const wire::Welcome& welcome = client->session.welcome();
   info->workers = welcome.workers;
   info->is_private = welcome.is_private;
@@ -262,12 +268,13 @@ void read_slot(shm::WorkerLine& line, tarn_slot_info* info) {
 
 int tarn_client_get_slot(tarn_client* client, uint32_t index, tarn_slot_info* info) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (info == nullptr || info->size < sizeof *info)
-    return fail(TARN_E_ARGUMENT, "info is NULL, or its size is not set to sizeof(tarn_slot_info)");
+  if (int r = client::check_struct(info, "info", "tarn_slot_info"); r < 0) return r;
   uint32_t workers = client->session.welcome().workers;
   if (index >= workers) return fail(TARN_E_ARGUMENT, "there is no worker %u; the session has %u", index, workers);
   // Learn of workers that started since; without tarnd, what is known has to do.
+  ErrorGuard guard;
   (void)client->session.poll();
+  (void)guard.end(0);
   task::SessionView& view = client->session.view();
   uint32_t number = 0;
   for (uint32_t member = shm::kFirstWorker; member < view.members_end; ++member) {
@@ -280,8 +287,8 @@ int tarn_client_get_slot(tarn_client* client, uint32_t index, tarn_slot_info* in
 }
 
 int tarn_call_get_slot(const tarn_call* call, tarn_slot_info* info) {
-  if (call == nullptr || info == nullptr || info->size < sizeof *info)
-    return fail(TARN_E_ARGUMENT, "call or info is NULL, or the size of info is not set to sizeof(tarn_slot_info)");
+  if (int r = client::check_pointer(call, "call"); r < 0) return r;
+  if (int r = client::check_struct(info, "info", "tarn_slot_info"); r < 0) return r;
   read_slot(call->view->board->workers[call->view->self], info);
   return 0;
 }

@@ -68,8 +68,8 @@ tarn_object client::object_handle(const tarn_client& client, const shm::ObjectRe
 
 int tarn_put(tarn_client* client, const void* data, size_t size, tarn_object* object) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (object == nullptr || (data == nullptr && size != 0))
-    return fail(TARN_E_ARGUMENT, "object is NULL, or data is NULL and size is %zu", size);
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
+  if (int r = client::check_bytes(data, size, "data", "size"); r < 0) return r;
   shm::ObjectRef ref{};
   if (int r = client::make_with_room(*client, [&] { return client->store.put(data, size, ref); }); r < 0)
     return r;
@@ -79,7 +79,8 @@ int tarn_put(tarn_client* client, const void* data, size_t size, tarn_object* ob
 
 int tarn_object_create(tarn_client* client, size_t size, tarn_object* object, void** data) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (object == nullptr || data == nullptr) return fail(TARN_E_ARGUMENT, "object or data is NULL");
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
+  if (int r = client::check_pointer(data, "data"); r < 0) return r;
   shm::ObjectRef ref{};
   void* place;
   if (int r = client::make_with_room(*client, [&] { return client->store.create(size, ref, place); });
@@ -99,7 +100,8 @@ int tarn_object_seal(tarn_client* client, tarn_object object) {
 
 int tarn_object_from_file(tarn_client* client, const char* path, uint32_t flags, tarn_object* object) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (path == nullptr || object == nullptr) return fail(TARN_E_ARGUMENT, "path or object is NULL");
+  if (int r = client::check_pointer(path, "path"); r < 0) return r;
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
   if (flags > TARN_FILE_COPY) return fail(TARN_E_ARGUMENT, "flags is %#x; allowed are TARN_FILE_MAP and TARN_FILE_COPY", flags);
   Fd file;
   uint64_t size = 0;
@@ -171,8 +173,7 @@ int tarn_release(tarn_client* client, tarn_object object) {
 
 int tarn_object_info(tarn_client* client, tarn_object object, tarn_object_details* details) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (details == nullptr || details->size < sizeof *details)
-    return fail(TARN_E_ARGUMENT, "details is NULL, or its size is not set to sizeof(tarn_object_details)");
+  if (int r = client::check_struct(details, "details", "tarn_object_details"); r < 0) return r;
   shm::ObjectRef ref{};
   if (int r = client::object_ref(*client, object, ref); r < 0) return r;
   return client->store.info(ref, *details);

@@ -16,8 +16,8 @@ int tarn_object_exists(tarn_client* client, tarn_object object) {
 int tarn_object_list(tarn_client* client, tarn_object* objects, tarn_object_details* details, size_t capacity,
                      size_t* count) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (count == nullptr || (objects == nullptr && capacity != 0))
-    return fail(TARN_E_ARGUMENT, "count is NULL, or objects is NULL and capacity is %zu", capacity);
+  if (int r = client::check_pointer(count, "count"); r < 0) return r;
+  if (int r = client::check_bytes(objects, capacity, "objects", "capacity"); r < 0) return r;
   size_t stride = 0;
   if (details != nullptr && capacity != 0) {
     stride = details[0].size;  // of the program's own version of the struct
@@ -57,14 +57,16 @@ int tarn_object_abort(tarn_client* client, tarn_object object) {
 
 namespace {
 
-// Calls one(i) for each of `count` until it fails; says in `*done` how often it did not.
+// Calls one(i) for each of `count` until it fails; says in `*done` how often it did not. The arrays are given
+// to be named if they are missing.
 template <class One>
-int for_many(tarn_client* client, const void* in, const void* out, size_t count, size_t* done, One one) {
+int for_many(tarn_client* client, const void* in, const char* in_name, const void* out, const char* out_name, size_t count,
+             size_t* done, One one) {
   if (done == nullptr) return fail(TARN_E_ARGUMENT, "done is NULL; it says how many succeeded");
   *done = 0;
   if (int r = client::check_client(client); r < 0) return r;
-  if ((in == nullptr || out == nullptr) && count != 0)
-    return fail(TARN_E_ARGUMENT, "an array is NULL, but count is %zu", count);
+  if (int r = client::check_bytes(in, count, in_name, "count"); r < 0) return r;
+  if (int r = client::check_bytes(out, count, out_name, "count"); r < 0) return r;
   for (size_t i = 0; i < count; ++i) {
     if (int r = one(i); r < 0) return r;
     *done = i + 1;
@@ -76,15 +78,17 @@ int for_many(tarn_client* client, const void* in, const void* out, size_t count,
 
 int tarn_put_many(tarn_client* client, const tarn_bytes* data, size_t count, const tarn_object_options* options,
                   tarn_object* objects, size_t* done) {
-  return for_many(client, data, objects, count, done, [&](size_t i) {
+  return for_many(client, data, "data", objects, "objects", count, done, [&](size_t i) {
     return tarn_put_with(client, data[i].data, data[i].size, options, &objects[i]);
   });
 }
 
 int tarn_get_many(tarn_client* client, const tarn_object* objects, size_t count, tarn_bytes* bytes, size_t* done) {
-  return for_many(client, objects, bytes, count, done, [&](size_t i) { return tarn_get(client, objects[i], &bytes[i]); });
+  return for_many(client, objects, "objects", bytes, "bytes", count, done,
+                  [&](size_t i) { return tarn_get(client, objects[i], &bytes[i]); });
 }
 
 int tarn_release_many(tarn_client* client, const tarn_object* objects, size_t count, size_t* done) {
-  return for_many(client, objects, objects, count, done, [&](size_t i) { return tarn_release(client, objects[i]); });
+  return for_many(client, objects, "objects", objects, "objects", count, done,
+                  [&](size_t i) { return tarn_release(client, objects[i]); });
 }

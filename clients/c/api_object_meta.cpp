@@ -12,8 +12,7 @@ int client::object_meta(const tarn_object_options* options, uint64_t size, store
   out = {};
   placement = store::Placement::kNear;
   if (options == nullptr) return 0;
-  if (options->size < sizeof *options)
-    return fail(TARN_E_ARGUMENT, "the size of the options is not set to sizeof(tarn_object_options)");
+  if (int r = client::check_struct(options, "options", "tarn_object_options"); r < 0) return r;
   for (uint64_t value : options->reserved2)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_object_options: reserved2 must be zero");
   if (options->placement > TARN_PLACE_INTERLEAVE)
@@ -29,8 +28,7 @@ int client::object_meta(const tarn_object_options* options, uint64_t size, store
       return fail(TARN_E_ARGUMENT, "the label has more than %u bytes", store::kLabelSizeMax);
     out.label = {options->label, length};
   }
-  if (options->metadata == nullptr && options->metadata_size != 0)
-    return fail(TARN_E_ARGUMENT, "metadata is NULL, but metadata_size is %zu", options->metadata_size);
+  if (int r = client::check_bytes(options->metadata, options->metadata_size, "metadata", "metadata_size"); r < 0) return r;
   if (options->metadata_size > store::kMetadataSizeMax)
     return fail(TARN_E_TOO_LARGE, "%zu bytes of metadata; at most %u go with an object, put more into one of its own",
                 options->metadata_size, store::kMetadataSizeMax);
@@ -50,8 +48,8 @@ int client::object_meta(const tarn_object_options* options, uint64_t size, store
 int tarn_put_with(tarn_client* client, const void* data, size_t size, const tarn_object_options* options,
                   tarn_object* object) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (object == nullptr || (data == nullptr && size != 0))
-    return fail(TARN_E_ARGUMENT, "object is NULL, or data is NULL and size is %zu", size);
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
+  if (int r = client::check_bytes(data, size, "data", "size"); r < 0) return r;
   store::ObjectMeta meta;
   store::Placement placement;
   if (int r = client::object_meta(options, size, meta, placement); r < 0) return r;
@@ -65,7 +63,8 @@ int tarn_put_with(tarn_client* client, const void* data, size_t size, const tarn
 int tarn_object_create_with(tarn_client* client, size_t size, const tarn_object_options* options, tarn_object* object,
                             void** data) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (object == nullptr || data == nullptr) return fail(TARN_E_ARGUMENT, "object or data is NULL");
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
+  if (int r = client::check_pointer(data, "data"); r < 0) return r;
   store::ObjectMeta meta;
   store::Placement placement;
   if (int r = client::object_meta(options, size, meta, placement); r < 0) return r;

@@ -42,16 +42,18 @@ int tarn_future_object(tarn_client* client, tarn_future future, int64_t timeout_
   if (int r = client::check_client(client); r < 0) return r;
   if (object == nullptr) return fail(TARN_E_ARGUMENT, "object is NULL");
   shm::ObjectRef ref;
+  ErrorGuard guard;  // a small result is put, and the store asks for memory more than once
   if (int r = client->submitter.result_object(future, timeout_ns, ref); r < 0) return r;
+  (void)guard.end(0);
   *object = client::object_handle(*client, ref);
   return 0;
 }
 
 int tarn_future_error(tarn_client* client, tarn_future future, tarn_task_error* error) {
   if (int r = client::check_client(client); r < 0) return r;
-  if (error == nullptr || error->size < sizeof *error)
-    return fail(TARN_E_ARGUMENT, "error is NULL, or its size is not set to sizeof(tarn_task_error)");
-  return client->submitter.error(future, *error);
+  if (int r = client::check_struct(error, "error", "tarn_task_error"); r < 0) return r;
+  ErrorGuard guard;  // the task's own words may be lost
+  return guard.end(client->submitter.error(future, *error));
 }
 
 int tarn_future_release(tarn_client* client, tarn_future future) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include "base/error.hpp"
 #include "events.hpp"
 #include "session.hpp"
 #include "store/store.hpp"
@@ -32,12 +33,29 @@ namespace tarn::client {
 [[nodiscard]] int object_ref(const tarn_client& client, const tarn_object& handle, shm::ObjectRef& out);
 [[nodiscard]] tarn_object object_handle(const tarn_client& client, const shm::ObjectRef& ref);
 
+// Whether an argument of that name is there, and whether a struct of the caller's is as large as this library fills or reads.
+inline int check_pointer(const void* pointer, const char* name) {
+  return pointer != nullptr ? 0 : fail(TARN_E_ARGUMENT, "%s is NULL", name);
+}
+template <class Struct>
+int check_struct(const Struct* given, const char* name, const char* type) {
+  if (int r = check_pointer(given, name); r < 0) return r;
+  if (given->size >= sizeof *given) return 0;
+  return fail(TARN_E_ARGUMENT, "%s->size is %zu; set it to sizeof(%s), here %zu", name, given->size, type, sizeof *given);
+}
+// Whether `size` bytes, of an argument of that name, can be read.
+inline int check_bytes(const void* data, size_t size, const char* name, const char* size_name) {
+  if (data != nullptr || size == 0) return 0;
+  return fail(TARN_E_ARGUMENT, "%s is NULL, but %s is %zu", name, size_name, size);
+}
+
 // Makes an object; once more if there was no room and results of futures that were released early can go by now.
 template <class Make>
 int make_with_room(tarn_client& client, Make make) {
+  ErrorGuard guard;  // also for what the store was refused before it asked for less
   int r = make();
   bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
-  return is_full && client.submitter.reap_all() != 0 ? make() : r;
+  return guard.end(is_full && client.submitter.reap_all() != 0 ? make() : r);
 }
 
 // What the options of a new object of `size` bytes say, in place; nothing for NULL.

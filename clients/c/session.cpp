@@ -387,13 +387,17 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
 int Session::poll() {
   {
     Gate::Pass pass(gate_);
+    ErrorGuard guard;
     for (;;) {
       wire::Packet packet;
       os::Received received;
       int r = receive(packet, received, 0);
       if (r == os::kWouldBlock) break;
       // No descriptor left for what tarnd announces: it stays in the socket until there is one. Who needs it is told.
-      if (r == TARN_E_LIMIT) break;
+      if (r == TARN_E_LIMIT) {
+        (void)guard.end(0);
+        break;
+      }
       if (r < 0) return r;
       if (r = take_in(packet, received); r < 0) return r;
     }
@@ -520,12 +524,16 @@ int Session::learn_slab(uint32_t member, uint32_t slab) {
 // Not behind the gate, here and below: another thread may wait there for the very memory that this gives back. The socket
 // is the same until the session is closed, and takes packets one by one.
 void Session::drop_slab(uint32_t member, uint32_t slab) {
+  ErrorGuard guard;
   // tarnd gone: everything ends anyway.
   (void)tell(wire::Type::kSlabDrop, wire::SlabId{member, slab});
+  (void)guard.end(0);
 }
 
 void Session::drop_copy(uint32_t slab, uint64_t offset) {
+  ErrorGuard guard;
   (void)tell(wire::Type::kCopyDrop, wire::Extent{view_.self, slab, offset});
+  (void)guard.end(0);
 }
 
 int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {

@@ -11,7 +11,6 @@
 #include <tarn/object.hpp>
 #include <tarn/session.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -21,10 +20,6 @@
 #include <vector>
 
 namespace tarn {
-
-using std::chrono::nanoseconds;
-
-inline constexpr nanoseconds forever{-1};
 
 namespace detail {
 
@@ -62,7 +57,7 @@ class future {
     return *this;
   }
   ~future() {
-    if (session_ != nullptr) ::tarn_future_release(session_->handle(), handle_);
+    if (client() != nullptr) ::tarn_future_release(client(), handle_);
   }
 
   // Whether this refers to a task: not if it was moved from. Since 0.1.
@@ -84,23 +79,25 @@ class future {
     return true;
   }
 
-  // Waits for the result and returns a copy of it; views come as std::string or std::vector.
-  // Throws task_error if the task failed, timed_out if `timeout` passed. Since 0.1.
+  // Waits for the result and returns a copy of it; views come as std::string or std::vector. One that
+  // has left memory is read from the disk. Throws task_error if the task failed, timed_out if `timeout`
+  // passed before it was done; store_full, over_limit or error (TARN_E_LOST) if the result cannot come
+  // back. Since 0.1.
   detail::owner_t<R> get(nanoseconds timeout = forever) const {
     const tarn_bytes bytes = result(timeout);
     if constexpr (!std::is_void_v<R>) return detail::decode_whole<detail::owner_t<R>>(bytes);
   }
 
   // Waits for the result and returns it in place, as std::string_view or std::span: no copy, valid
-  // for as long as this future. Throws as get(). Since 0.1.
+  // for as long as this future, which keeps it in memory from now on. Throws as get(). Since 0.1.
   [[nodiscard]] auto get_view(
       nanoseconds timeout = forever) const& requires detail::array_shaped<R> {
     return detail::decode_whole<detail::view_t<R>>(result(timeout));
   }
   auto get_view(nanoseconds timeout = forever) && = delete;
 
-  // Waits for the result and makes it an object. No copy, unless it is small. Throws as get().
-  // Since 0.1.
+  // Waits for the result and makes it an object. No copy, unless it is small; reads and pins nothing.
+  // Throws task_error, timed_out as get(), and what client.put throws for a small one. Since 0.1.
   [[nodiscard]] object get_object(nanoseconds timeout = forever) const requires detail::raw<R> {
     tarn_object handle;
     const int code = ::tarn_future_object(open_client(), handle_, timeout.count(), &handle);

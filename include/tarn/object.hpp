@@ -6,6 +6,8 @@
 // sealed; what is sealed can be read and shared. Each step consumes the one before it, so that
 // reading too early, sealing too early and writing too late do not compile.
 //
+// Another thread can wait for the seal: writer.share() is an object already, to be read after wait().
+//
 // Thread safety: one object, writer or filled is used by one thread at a time.
 #pragma once
 
@@ -15,6 +17,7 @@
 #include <tarn/session.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -28,23 +31,38 @@
 
 namespace tarn {
 
+// Times, of everything that waits.
+using std::chrono::nanoseconds;
+inline constexpr nanoseconds forever{-1};
+
+class client;
+
 // What to say about a new object: it is shown by the tools, and goes with the bytes. What is left
 // out is not said. And where it shall lie.
 struct object_options {
   std::uint32_t type = TARN_TYPE_NONE;  // a tag of Tarn's, or one's own from TARN_TYPE_USER on
-  std::string label = {};               // at most 63 bytes
+  std::string label = {};               // at most 63 bytes, none of them NUL
   std::string_view metadata = {};       // at most 4096 bytes; copied
   std::uint32_t placement = TARN_PLACE_NEAR;  // or TARN_PLACE_INTERLEAVE, for what all nodes read
 };
 
 namespace detail {
 
+// `text` for the C interface, where it would end at its first NUL.
+inline const char* c_text(const std::string& text, const char* what) {
+  if (const std::size_t at = text.find('\0'); at != std::string::npos) [[unlikely]] {
+    raise(TARN_E_ARGUMENT, std::string(what) + " has a NUL at byte " + std::to_string(at) + " of " +
+                               std::to_string(text.size()) + "; it would be cut there");
+  }
+  return text.c_str();
+}
+
 inline tarn_object_options to_c(const object_options& options) {
   tarn_object_options c{};
   c.size = sizeof c;
   c.type = options.type;
   c.placement = options.placement;
-  c.label = options.label.c_str();
+  c.label = c_text(options.label, "the label");
   c.metadata = options.metadata.data();
   c.metadata_size = options.metadata.size();
   return c;
@@ -81,7 +99,7 @@ class object {
         argument_(other.argument_),
         call_(other.call_),
         index_(other.index_) {
-    if (session_ != nullptr) detail::check(::tarn_object_ref(session_->handle(), handle_));
+    if (session_ != nullptr) detail::check(::tarn_object_ref(open_client(), handle_));
   }
   object(object&& other) noexcept { swap(other); }
   object& operator=(object other) noexcept {
@@ -89,9 +107,10 @@ class object {
     return *this;
   }
   ~object() {
-    if (session_ == nullptr) return;
-    if (is_pinned_) ::tarn_object_unpin(session_->handle(), handle_);
-    ::tarn_release(session_->handle(), handle_);
+    tarn_client* client = detail::client_of(session_);
+    if (client == nullptr) return;
+    if (is_pinned_) ::tarn_object_unpin(client, handle_);
+    ::tarn_release(client, handle_);
   }
 
   void swap(object& other) noexcept {
@@ -122,7 +141,8 @@ class object {
 
   // Says that no view, label or metadata of this object is used any more; those of its copies and
   // slices are theirs. What nobody views may leave memory for a disk while memory is short, and the
-  // next view brings it back. Does not block. Since 0.1.
+  // next view brings it back. A view that is used all the same reads zeros then, and nothing says so.
+  // Does not block. Since 0.1.
   void unpin() {
     if (std::exchange(is_pinned_, false))
       detail::check(::tarn_object_unpin(open_client(), handle_));
@@ -163,6 +183,34 @@ class object {
     return {static_cast<const char*>(bytes.data), bytes.size};
   }
 
+  // The tag that its maker gave it, TARN_TYPE_* or the program's own; TARN_TYPE_NONE if none. A slice
+  // has that of the whole. Does not block. Since 0.1.
+  [[nodiscard]] std::uint32_t type() const {
+    return argument_ != nullptr ? argument_details().type : info().type;
+  }
+
+  // Whether this can be used: not if it was moved from, its client was closed, or it was shared by a
+  // writer that was dropped. Does not block. Since 0.1.
+  [[nodiscard]] bool exists() const {
+    if (argument_ != nullptr) return true;
+    tarn_client* client = detail::client_of(session_);
+    return client != nullptr && detail::check(::tarn_object_exists(client, handle_)) != 0;
+  }
+
+  // Waits until the writer that shared this has sealed it; returns at once if it is sealed. Sleeps
+  // meanwhile. Throws error (TARN_E_NO_OBJECT) if the writer is dropped instead. Since 0.1.
+  void wait() const { static_cast<void>(wait_for(forever)); }
+
+  // The same, for `timeout` at most: false if it passed. Throws as wait(), and bad_argument for a
+  // negative time that is not `forever`. Since 0.1.
+  [[nodiscard]] bool wait_for(nanoseconds timeout) const {
+    if (argument_ != nullptr) return true;  // a task does not begin before
+    const int result = ::tarn_object_wait(open_client(), handle_, timeout.count());
+    if (result == TARN_E_TIMED_OUT) return false;
+    detail::check(result);
+    return true;
+  }
+
   // Whether this is all of the object, and not a slice of it. Since 0.1.
   [[nodiscard]] bool is_whole() const {
     if (argument_ != nullptr) return handle_.size == argument_details().bytes;
@@ -187,8 +235,15 @@ class object {
     return object(*session_, part);
   }
 
-  // What is known about the object, in the C interface's words. Since 0.1.
+  // What this process knows about the object, in the C interface's words. Throws error
+  // (TARN_E_NOT_IN_TASK) for the argument of a task: a worker keeps no such record of it. Since 0.1.
   [[nodiscard]] tarn_object_details info() const {
+    if (argument_ != nullptr) {
+      detail::raise(
+          TARN_E_NOT_IN_TASK,
+          "info() is not for the argument of a task; ask for its size(), type(), label(), "
+          "metadata() and is_whole()");
+    }
     tarn_object_details details{};
     details.size = sizeof details;
     detail::check(::tarn_object_info(open_client(), handle_, &details));
@@ -199,6 +254,8 @@ class object {
   [[nodiscard]] tarn_object handle() const noexcept { return handle_; }
 
  private:
+  friend class client;  // for many at once
+
   object slice_of_argument(std::size_t offset, std::size_t size) const {
     if (offset > handle_.size || size > handle_.size - offset) {
       detail::raise(TARN_E_ARGUMENT, std::to_string(size) + " bytes from " +
@@ -251,7 +308,7 @@ class object {
 
 namespace detail {
 
-// An unsealed object and its memory; dropped unless it is sealed.
+// An unsealed object and its memory; dropped unless it is sealed, also for those that share it.
 template <plain T>
 class unsealed {
  public:
@@ -263,10 +320,23 @@ class unsealed {
         elements_(std::exchange(other.elements_, {})) {}
   unsealed& operator=(unsealed&&) = delete;
   ~unsealed() {
-    if (session_ != nullptr) ::tarn_release(session_->handle(), handle_);
+    tarn_client* client = client_of(session_);
+    if (client == nullptr) return;
+    // Dropped for all: who waits for the seal is told that it never comes. Not so an argument.
+    if (::tarn_object_abort(client, handle_) == TARN_E_STATE) ::tarn_release(client, handle_);
   }
 
   [[nodiscard]] std::span<T> elements() const noexcept { return elements_; }
+
+  [[nodiscard]] object share() const {
+    check(::tarn_object_ref(open_client_of(session_, "writer", TARN_E_NO_OBJECT), handle_));
+    return object(*session_, handle_);
+  }
+
+  void abort() && {
+    check(::tarn_object_abort(open_client_of(session_, "writer", TARN_E_NO_OBJECT), handle_));
+    session_ = nullptr;
+  }
 
   object seal() && {
     tarn_client* client = open_client_of(session_, "writer", TARN_E_NO_OBJECT);
@@ -294,6 +364,10 @@ class filled {
   // Since 0.1.
   [[nodiscard]] object seal() && { return std::move(memory_).seal(); }
 
+  // As those of writer. Since 0.1.
+  [[nodiscard]] object share() const { return memory_.share(); }
+  void abort() && { std::move(memory_).abort(); }
+
  private:
   template <detail::plain U>
   friend class writer;
@@ -320,6 +394,14 @@ class writer {
     std::invoke(std::forward<Fill>(fill), memory_.elements());
     return filled<T>(std::move(memory_));
   }
+
+  // A reference to the object before it is sealed, for another thread, which reads it after wait().
+  // If this is dropped unsealed, the object is gone for all. Since 0.1.
+  [[nodiscard]] object share() const { return memory_.share(); }
+
+  // Drops the object now, as the end of this does, and says if that cannot be: throws error
+  // (TARN_E_STATE) if a task has it as an argument. Does not block. Since 0.1.
+  void abort() && { std::move(memory_).abort(); }
 
   // Gives every element the same value. Since 0.1.
   [[nodiscard]] filled<T> fill(const T& value) && {

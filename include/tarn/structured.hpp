@@ -145,6 +145,11 @@ class structured_allocator {
   }
   [[nodiscard]] size_type max_size() const noexcept { return PTRDIFF_MAX / sizeof(T); }
 
+  // Makes an element. A container passes the allocator on to types that take it; an aggregate cannot
+  // take it, and one that is made without a value would hold containers that lie in no object.
+  template <class U, class... Args>
+  void construct(U* place, Args&&... args);
+
   template <class U>
   bool operator==(const structured_allocator<U>& other) const noexcept {
     return head_ == other.head_;
@@ -163,7 +168,10 @@ class structured_allocator {
 namespace structure {
 
 // Takes memory of one object, and hands itself on to the elements of a container: strings in a
-// vector need not be given it. A type of your own that holds containers says
+// vector need not be given it. An aggregate of containers that is made without a value has it, too:
+// by map[key], try_emplace(key), emplace_back(), resize(n). Given as a value, `Entry{}`, it brings
+// containers of its own, which lie in no object unless each was given the allocator, and throw error
+// (TARN_E_STATE) when they need memory. A class that holds containers says
 // `using allocator_type = tarn::structure::allocator<char>` and takes one as the last argument of
 // its constructors. Allocating throws over_limit (TARN_E_TOO_LARGE) when the capacity is used up,
 // and error (TARN_E_STATE) once the object is sealed. Since 0.1.
@@ -312,6 +320,17 @@ T make_structured(const structure::allocator<char>& allocator) {
                   "tarn: a structured object begins empty; give this type a default constructor, "
                   "or an allocator_type and a constructor that takes it");
     return T();
+  }
+}
+
+template <class T>
+template <class U, class... Args>
+void structured_allocator<T>::construct(U* place, Args&&... args) {
+  if constexpr (sizeof...(Args) == 0 && wants_allocator<U>() && !takes_allocator_v<U>) {
+    ::new (static_cast<void*>(place))
+        U(make_structured<U>(structure::allocator<char>(structured_allocator<char>(*this))));
+  } else {
+    ::new (static_cast<void*>(place)) U(std::forward<Args>(args)...);
   }
 }
 

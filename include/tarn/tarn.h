@@ -7,7 +7,8 @@
  * Conventions, valid for every function here unless it says otherwise:
  *   - The result is 0 or a negative TARN_E_* code, whose number keeps its meaning for ever.
  *     tarn_strerror(code) says what a code means; tarn_last_error() says what happened in this
- *     thread's last failed call, to what, and what to do about it.
+ *     thread's last failed call, to what, and what to do about it. A call that succeeds leaves that
+ *     as it was.
  *   - Outputs come last and are untouched on failure.
  *   - Time is int64_t nanoseconds; a timeout of -1 waits for ever, 0 does not wait. Sizes are bytes.
  *   - Structs that begin with `size` are set to sizeof by the caller and may grow in later releases.
@@ -41,7 +42,7 @@ extern "C" {
  * tarn_strerror and the exceptions of the other languages are generated from this list. */
 enum tarn_error {
   TARN_OK = 0,                    /* Success | Nothing to do. */
-  TARN_E_NOT_INITIALISED = -1,    /* The client is NULL or was closed | Call tarn_init first and pass its client. */
+  TARN_E_NOT_INITIALISED = -1,    /* The client is NULL, or in C++ was closed | Call tarn_init first and pass its client. In C a client that was closed must not be passed at all: see tarn_close. */
   TARN_E_ARGUMENT = -2,           /* An argument is not allowed | Read tarn_last_error(): it names the argument and the values allowed. */
   TARN_E_NO_TASK = -3,            /* No task of that name is defined | Call tarn_task_define with that name before tarn_init, in every program that is started as a worker. */
   TARN_E_NO_OBJECT = -4,          /* No such object | It was released by its last holder, or the handle was not made by this session. */
@@ -80,7 +81,8 @@ TARN_API const char *tarn_strerror(int code);
 TARN_API const char *tarn_error_name(int code);
 
 /* Returns the text of this thread's last failed call: what happened, to what, and what to do.
- * Valid until the next failing call of this thread; "" if none failed. Since 0.1. */
+ * Valid until the next failing call of this thread; "" if none failed. Calls that succeed do not
+ * change it, whatever went wrong and was put right on their way. Since 0.1. */
 TARN_API const char *tarn_last_error(void);
 
 /* Writes "tarn: <last error>" and a newline to `stream`. Since 0.1. */
@@ -108,7 +110,8 @@ typedef struct tarn_options {
 } tarn_options;
 
 enum {
-  TARN_INIT_NO_WORKERS = 1u /* join without workers of one's own, to look or to share objects: TARN_E_UNSATISFIABLE for tasks */
+  TARN_INIT_NO_WORKERS = 1u /* a session of this process alone, which keeps objects for itself and its threads; no other session
+                               can use them. tarn_submit is TARN_E_UNSATISFIABLE */
 };
 
 /* In the program as the user started it: connects to a daemon (starting a private one when none
@@ -124,7 +127,10 @@ TARN_API int tarn_init(tarn_client **client, int *argc, char ***argv, const tarn
 
 /* Ends the session: tasks that have not finished are dropped, objects and futures are freed, and all
  * pointers handed out by this client become invalid. NULL is allowed. No other thread may be using the
- * client. Since 0.1. */
+ * client. WARNING: `client` is freed. To pass it to any function afterwards, this one included, is
+ * undefined and may crash; nothing can find it out. Set the variable to NULL: that is
+ * TARN_E_NOT_INITIALISED. (tarn::client of C++ does so by itself.) Blocks until the workers have ended,
+ * some seconds at most. Since 0.1. */
 TARN_API void tarn_close(tarn_client *client);
 
 /* A descriptor that becomes readable (poll, epoll, select) when tarn_client_dispatch has something to
@@ -220,6 +226,12 @@ typedef struct tarn_submit_options {
  * they are submitted once their future arguments are done; if such an argument failed, the task fails
  * with TARN_E_DEPENDENCY and its cause. A task whose worker dies is run again, so its effects may
  * happen more than once; its result is delivered once.
+ * An object that is not sealed yet is taken as an argument, and held. If it is not sealed by the time a
+ * worker begins the task, the task fails with TARN_E_STATE (tarn_result: TARN_E_TASK_FAILED, the code in
+ * tarn_future_error); the worker does not wait for the seal. tarn_object_wait does, before the call.
+ * Objects that have left memory come back when a worker begins the task. While they find no room the
+ * task tries again for up to 30 s (docs/limits.md), holding none of them meanwhile, but its worker; then
+ * it fails with TARN_E_STORE_FULL or TARN_E_QUOTA, told in the same way.
  * Errors: TARN_E_NO_TASK, TARN_E_ARGUMENT, TARN_E_NO_OBJECT, TARN_E_NO_FUTURE, TARN_E_TOO_LARGE,
  * TARN_E_LIMIT (too many in flight), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK. Since 0.1. */
 TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *args, size_t count,
@@ -234,15 +246,23 @@ TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *ar
 TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t count, size_t want,
                        int64_t timeout_ns, uint8_t *done, size_t *done_count);
 
-/* Waits for `future` and sets `*bytes` to its result, in place: valid until the future is released.
+/* Waits for `future` and sets `*bytes` to its result, in place: valid until the future is released. A
+ * result of more than 32 KiB is pinned from here until then, and cannot leave memory; there is no unpin
+ * for a future. To keep it without that, make an object of it instead (tarn_future_object) and release
+ * the future. `timeout_ns` is for the task: a result that has left memory is then read from the disk, which
+ * may take longer and wait for room as tarn_get does. A task whose arguments find no room in memory
+ * takes up to 30 s to fail (see tarn_submit).
  * Errors: TARN_E_TIMED_OUT (of this call, never of the task); from the task TARN_E_WORKER_CRASHED,
  * TARN_E_DEPENDENCY, TARN_E_TYPE, TARN_E_NO_TASK, TARN_E_FILE_CHANGED, and TARN_E_TASK_FAILED for everything
- * else, with the task's own code in tarn_future_error; TARN_E_DAEMON_GONE.
- * Since 0.1. */
+ * else, with the task's own code in tarn_future_error; for a result that has to come back from the disk
+ * TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it now: the future stays, and may be asked again),
+ * TARN_E_LOST; TARN_E_DAEMON_GONE. Since 0.1. */
 TARN_API int tarn_result(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_bytes *bytes);
 
 /* Waits for `future` and makes its result an object, with one reference, to be released with
- * tarn_release. No copy if the result is larger than 32 bytes. Errors as tarn_result. Since 0.1. */
+ * tarn_release. No copy if the result is larger than 32 bytes; a smaller one is put. Does not read the
+ * result, and pins nothing. Errors: those of tarn_result that come from the task, TARN_E_TIMED_OUT and
+ * TARN_E_DAEMON_GONE; for a small result those of tarn_put. Since 0.1. */
 TARN_API int tarn_future_object(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_object *object);
 
 typedef struct tarn_task_error {
@@ -353,7 +373,8 @@ TARN_API int tarn_object_slice(tarn_client *client, tarn_object object, uint64_t
 
 /* Sets `*bytes` to the object's bytes, in place and read-only: valid while the caller keeps a reference
  * and has not unpinned it. The object stays in memory until then. Blocks only if it has left memory and
- * comes back from disk.
+ * comes back from disk. WARNING: a pointer that is used for longer reads what lies there by then, without
+ * a signal or an error: see tarn_object_unpin.
  * Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED; for an object that has to come
  * back, also TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it), TARN_E_LOST, TARN_E_DAEMON_GONE. Since 0.1. */
 TARN_API int tarn_get(tarn_client *client, tarn_object object, tarn_bytes *bytes);
@@ -362,6 +383,11 @@ TARN_API int tarn_get(tarn_client *client, tarn_object object, tarn_bytes *bytes
  * all are given back, the object may leave memory for a disk while memory is short; its reference
  * remains, and the next tarn_get brings it back, to the same place. The last tarn_release of this process
  * gives all back as well. Objects of up to 32 KiB and mapped files never leave, and this does nothing.
+ * WARNING: the pointer is invalid from now on, and nothing says so. A read through it gives the bytes
+ * while the object happens to be in memory, zeros once it has left, and after the last release those of
+ * other objects: silently, without a signal.
+ * An object that is not sealed may be unpinned, too: it does not leave memory before the seal, and can be
+ * written through its pointer until then; from the seal on it is as any other that nobody has pinned.
  * Does not block. Errors: TARN_E_NO_OBJECT, TARN_E_STATE (more often than it was got). Since 0.1. */
 TARN_API int tarn_object_unpin(tarn_client *client, tarn_object object);
 
@@ -537,8 +563,9 @@ typedef void (*tarn_event_fn)(tarn_client *client, const tarn_event *event, void
  *
  * Without a callback none of this costs anything: the daemon sends events only to those who asked for them. With one, a seal
  * or release takes a lock more, and a system call if no event was waiting yet. Thread-safe, does not block.
- * Errors: TARN_E_ARGUMENT (unknown bits in `mask`), TARN_E_NO_MEMORY, TARN_E_DAEMON_GONE; then there is no callback.
- * Since 0.1. */
+ * Errors: TARN_E_ARGUMENT (unknown bits in `mask`): the callback from before stays. TARN_E_NO_MEMORY, TARN_E_DAEMON_GONE if
+ * tarnd is found to have left, whatever is in the mask: then there is no callback. Without a callback this succeeds also when
+ * tarnd has left. Since 0.1. */
 TARN_API int tarn_client_on_event(tarn_client *client, uint32_t mask, tarn_event_fn fn, void *context);
 
 /* ---- Arrays ----------------------------------------------------------------------------------- */

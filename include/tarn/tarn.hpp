@@ -17,7 +17,7 @@
 //
 //   codec.hpp    which types can be arguments and results, and the hook for others
 //   object.hpp   object, object_options, writer, filled, split_lines
-//   array.hpp    array_view, array_writer: arrays of several dimensions
+//   array.hpp    array_view, array_writer, array_options: arrays of several dimensions
 //   future.hpp   future, wait, wait_any, when_all
 //   task.hpp     TARN_TASK, this_task
 //   session.hpp  what keeps those that outlive their client out of harm
@@ -47,6 +47,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
@@ -61,7 +62,7 @@ struct options {
   std::string address = {};  // "auto", "private", "unix:PATH"; "": $TARN_ADDRESS or "auto"
   std::string name = {};     // shown by the tools; "": the program's name
   unsigned workers = 0;      // worker processes; 0: $TARN_WORKERS or one per slot
-  bool no_workers = false;   // join without workers of one's own
+  bool no_workers = false;   // a session of this process alone: objects, and no tasks
   nanoseconds timeout{0};    // for connecting and starting; 0: 10 s
 };
 
@@ -137,14 +138,90 @@ class client {
   // Copies `value` into a new object: its characters, its elements, or its own bytes. Since 0.1.
   template <class T>
   [[nodiscard]] object put(const T& value) {
-    return put_value(value, nullptr);
+    return put_bytes(bytes_to_put(value), nullptr);
   }
 
   // The same, with a type, a label, metadata or a placement. Throws bad_argument, over_limit.
   // Since 0.1.
   template <class T>
   [[nodiscard]] object put(const T& value, const object_options& options) {
-    return put_value(value, &options);
+    return put_bytes(bytes_to_put(value), &options);
+  }
+
+  // Puts each element of the container `values`, which is what put takes, into an object of its own,
+  // in their order; the options hold for each. Blocks as put does. Throws as put; then none of the
+  // objects is left. Since 0.1.
+  template <class Values>
+  [[nodiscard]] std::vector<object> put_many(const Values& values,
+                                             const object_options& options = {}) {
+    static_assert(std::is_lvalue_reference_v<decltype(*std::begin(values))>,
+                  "tarn: put_many reads the elements where they are; give it a container of them");
+    std::vector<tarn_bytes> data;
+    for (const auto& value : values) data.push_back(bytes_to_put(value));
+    std::vector<tarn_object> handles(data.size());
+    std::vector<object> objects;
+    objects.reserve(data.size());
+    const tarn_object_options c = detail::to_c(options);
+    std::size_t done = 0;
+    const int result =
+        ::tarn_put_many(opened().handle(), data.data(), data.size(), &c, handles.data(), &done);
+    for (std::size_t i = 0; i < done; ++i) objects.emplace_back(opened(), handles[i]);
+    detail::check(result);
+    return objects;
+  }
+
+  // The bytes of each, in their order and in place: as object.view() of each, and valid as long.
+  // Blocks only for those that come back from disk. Throws as view(), for the first that fails;
+  // those before it are as if they had been viewed. Since 0.1.
+  [[nodiscard]] std::vector<std::string_view> get_many(std::span<const object> objects) const {
+    std::vector<tarn_object> handles;
+    handles.reserve(objects.size());
+    for (const object& one : objects) {
+      static_cast<void>(one.open_client());  // says why it cannot be
+      handles.push_back(one.handle());
+    }
+    std::vector<tarn_bytes> bytes(objects.size());
+    std::vector<std::string_view> views;
+    views.reserve(objects.size());
+    std::size_t done = 0;
+    const int result =
+        ::tarn_get_many(opened().handle(), handles.data(), handles.size(), bytes.data(), &done);
+    for (std::size_t i = 0; i < done; ++i) {
+      objects[i].keep_one_pin();
+      views.emplace_back(static_cast<const char*>(bytes[i].data), bytes[i].size);
+    }
+    detail::check(result);
+    return views;
+  }
+  // The bytes of objects that are about to go would go with them.
+  std::vector<std::string_view> get_many(std::vector<object>&&) const = delete;
+
+  // Gives the references of all back, in their order, and leaves them empty; those that are empty
+  // stay so. Does not block. Throws error for the first that is not this client's: those before it
+  // are empty, and no view is valid any more. Since 0.1.
+  void release_many(std::span<object> objects) {
+    static_cast<void>(opened());
+    std::vector<tarn_object> handles;
+    std::vector<object*> held;
+    for (object& one : objects) {
+      if (one.session_ == nullptr) continue;
+      if (one.session_ == session_) one.unpin();
+      held.push_back(&one);
+      handles.push_back(one.handle());
+    }
+    std::size_t done = 0;
+    const int result = ::tarn_release_many(handle(), handles.data(), handles.size(), &done);
+    for (std::size_t i = 0; i < done; ++i) {
+      held[i]->session_ = nullptr;  // the reference is gone
+      held[i]->handle_ = {};
+    }
+    detail::check(result);
+  }
+
+  // Whether this process holds the object that `handle`, of this client, stands for: one of
+  // objects() may be gone by now. Does not block. Since 0.1.
+  [[nodiscard]] bool exists(tarn_object handle) const {
+    return detail::check(::tarn_object_exists(opened().handle(), handle)) != 0;
   }
 
   // Makes an object of `count` elements that the caller fills in place. No copy. Since 0.1.
@@ -167,6 +244,15 @@ class client {
   [[nodiscard]] auto create_array(const std::vector<std::uint64_t>& shape, order in = order::c,
                                   const std::string& label = {},
                                   std::uint32_t placement = TARN_PLACE_NEAR) {
+    return create_array<T>(shape, array_options{.in = in, .label = label, .placement = placement});
+  }
+
+  // The same, with strides, an offset, a label or a placement: the object has as many bytes as that takes. Throws
+  // bad_argument if an element would lie before the object, or where a T cannot, or if the strides
+  // are not as many as the dimensions; over_limit. Elements may share their place. Since 0.1.
+  template <class T>
+  [[nodiscard]] auto create_array(const std::vector<std::uint64_t>& shape,
+                                  const array_options& options) {
     // As a constraint, not every compiler would name it.
     static_assert(array_element<T>,
                   "tarn: the elements of an array are bool, numbers or complex numbers of fixed size");
@@ -176,12 +262,20 @@ class client {
     detail::check(::tarn_array_contiguous(
         detail::dtype_of<T>(),
         static_cast<std::uint32_t>(std::min<std::size_t>(shape.size(), 1000)), shape.data(),
-        static_cast<std::uint32_t>(in), &layout, &bytes));
+        static_cast<std::uint32_t>(options.in), &layout, &bytes));
+    bytes = detail::place_array(layout, options, sizeof(T));
+    if (!detail::lies_aligned<T>(layout)) {
+      detail::raise(TARN_E_ARGUMENT,
+                    "the offset and the strides of the array must be multiples of " +
+                        std::to_string(alignof(T)) + " bytes");
+    }
+    bytes = (bytes + sizeof(T) - 1) / sizeof(T) * sizeof(T);
     char metadata[TARN_ARRAY_METADATA_MAX];
     std::size_t size;
     detail::check(::tarn_array_describe(&layout, bytes, metadata, sizeof metadata, &size));
     return array_writer<T>(
-        create<T>(bytes / sizeof(T), {TARN_TYPE_ARRAY, label, {metadata, size}, placement}),
+        create<T>(bytes / sizeof(T),
+                  {TARN_TYPE_ARRAY, options.label, {metadata, size}, options.placement}),
         layout);
   }
 
@@ -208,7 +302,7 @@ class client {
   // Makes an object of the regular file at `path`. Throws file_error, denied. Since 0.1.
   [[nodiscard]] object from_file(const std::string& path, file how = file::map) {
     tarn_object object;
-    detail::check(::tarn_object_from_file(opened().handle(), path.c_str(),
+    detail::check(::tarn_object_from_file(opened().handle(), detail::c_text(path, "the path"),
                                           static_cast<std::uint32_t>(how), &object));
     return tarn::object(opened(), object);
   }
@@ -294,12 +388,13 @@ class client {
     return writer<T>(opened(), object, {static_cast<T*>(data), count});
   }
 
+  // Where the bytes of `value` are: in it, or where it refers to.
   template <class T>
-  object put_value(const T& value, const object_options* options) {
+  static tarn_bytes bytes_to_put(const T& value) {
     if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      return put_bytes(detail::bytes_of(std::string_view(value)), options);
+      return detail::bytes_of(std::string_view(value));
     } else if constexpr (detail::raw<T>) {
-      return put_bytes(detail::bytes_of(value), options);
+      return detail::bytes_of(value);
     } else {
       constexpr bool is_range = requires {
         std::span(std::data(value), std::size(value));
@@ -312,8 +407,7 @@ class client {
                       "tarn: put copies bytes, and these elements hold their data elsewhere (like "
                       "std::string); put each, or their text joined");
         if constexpr (detail::plain<element>) {
-          return put_bytes(detail::bytes_of(std::span(std::data(value), std::size(value))),
-                           options);
+          return detail::bytes_of(std::span(std::data(value), std::size(value)));
         }
       }
     }
@@ -341,8 +435,8 @@ class client {
   detail::task_table::instance().throw_refusal();
   tarn_options c{};
   c.size = sizeof c;
-  c.address = options.address.empty() ? nullptr : options.address.c_str();
-  c.name = options.name.empty() ? nullptr : options.name.c_str();
+  c.address = options.address.empty() ? nullptr : detail::c_text(options.address, "the address");
+  c.name = options.name.empty() ? nullptr : detail::c_text(options.name, "the name");
   c.workers = options.workers;
   c.flags = options.no_workers ? TARN_INIT_NO_WORKERS : 0;
   c.timeout_ns = options.timeout.count();

@@ -11,26 +11,28 @@
 namespace tarn {
 namespace {
 
-constexpr size_t kTextSizeMax = 1024;
-thread_local char text[kTextSizeMax];
+thread_local char text[kErrorTextSizeMax];
+thread_local ErrorGuard* innermost = nullptr;
 
 }  // namespace
 
 int fail(int code, const char* format, ...) {
   TARN_ASSERT(code < 0);
   // The arguments may point into `text` itself, when a caller adds to what it was told.
-  char fresh[kTextSizeMax];
+  char fresh[kErrorTextSizeMax];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(fresh, sizeof fresh, format, arguments);
   va_end(arguments);
+  // Those around one that has kept the text have kept it as well.
+  for (ErrorGuard* guard = innermost; guard != nullptr && !guard->has_kept_; guard = guard->outer_) guard->keep();
   memcpy(text, fresh, sizeof text);
   return code;
 }
 
 int fail_errno(int code, const char* format, ...) {
   int error = errno;
-  char fresh[kTextSizeMax];
+  char fresh[kErrorTextSizeMax];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(fresh, sizeof fresh, format, arguments);
@@ -56,5 +58,23 @@ int code_of_errno(int error) {
 }
 
 const char* last_error() { return text; }
+
+// kept_ is not initialised: nobody reads it before it is kept.
+ErrorGuard::ErrorGuard() : outer_(innermost) { innermost = this; }
+
+ErrorGuard::~ErrorGuard() { innermost = outer_; }
+
+void ErrorGuard::keep() {
+  memcpy(kept_, text, sizeof kept_);
+  has_kept_ = true;
+}
+
+void ErrorGuard::exchange() {
+  if (!has_kept_) return;
+  char newest[kErrorTextSizeMax];
+  memcpy(newest, text, sizeof newest);
+  memcpy(text, kept_, sizeof text);
+  memcpy(kept_, newest, sizeof kept_);
+}
 
 }  // namespace tarn

@@ -4,6 +4,7 @@
 // rooms return codes and never log; whoever calls decides.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace tarn {
@@ -21,5 +22,34 @@ int code_of_errno(int error);
 
 // The text set last in this thread, "" if none.
 const char* last_error();
+
+inline constexpr size_t kErrorTextSizeMax = 1024;  // docs/limits.md
+
+// ErrorGuard: over something that may fail on its way and succeed all the same, so that nobody is told of a failure that was
+// none. On the stack, and may be nested. Until something fails it costs two words and copies nothing.
+class ErrorGuard {
+ public:
+  ErrorGuard();
+  ~ErrorGuard();
+  ErrorGuard(const ErrorGuard&) = delete;
+  ErrorGuard& operator=(const ErrorGuard&) = delete;
+
+  // Returns `r`; if that is no error, this thread's text is what it was when this began.
+  int end(int r) {
+    if (r >= 0 && has_kept_) exchange();
+    return r;
+  }
+
+  // The text from before becomes this thread's, and its newest one is kept: once more, and they are back.
+  void exchange();
+
+ private:
+  friend int fail(int code, const char* format, ...);
+  void keep();
+
+  ErrorGuard* outer_;
+  bool has_kept_ = false;
+  char kept_[kErrorTextSizeMax];
+};
 
 }  // namespace tarn

@@ -51,7 +51,8 @@ int result_buffer(tarn_call& call, size_t size, void*& data) {
     return 0;
   }
   ObjectRef object;
-  if (int r = call.store->make_result(size, call.made_for, object, data); r < 0) return r;
+  ErrorGuard guard;  // the store may be refused memory and find some
+  if (int r = guard.end(call.store->make_result(size, call.made_for, object, data)); r < 0) return r;
   call.result_object = object;
   return 0;
 }

@@ -311,13 +311,19 @@ int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
 // Objects that have left memory find no room while other tasks have theirs: this one then lets go of what it has, so that
 // the others get on, and comes again; not at once, nor all at the same time, or nobody would have all of his.
 int Executor::get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner) {
-  int64_t end = 0;
-  for (uint32_t window_us = kRoomPauseUs;; window_us = std::min(window_us * 2, 8 * kRoomPauseUs)) {
+  int64_t begin = 0;
+  uint32_t attempts = 1;
+  for (uint32_t window_us = kRoomPauseUs;; window_us = std::min(window_us * 2, 8 * kRoomPauseUs), ++attempts) {
     int code = read_arguments(call, record, payload, owner);
     if (code != TARN_E_STORE_FULL && code != TARN_E_QUOTA) [[likely]]
       return code;
-    if (end == 0) end = os::now_ns() + kRoomPatienceNs;
-    if (os::now_ns() > end) return code;
+    int64_t now = os::now_ns();
+    if (begin == 0) begin = now;
+    // The text so far is that of the last request alone.
+    if (now > begin + kRoomPatienceNs)
+      return fail_call(call, code, nullptr, "%s; in all the task tried %u times in %.0f s",
+                       call.error_message != nullptr ? call.error_message : "no room for its arguments", attempts,
+                       static_cast<double>(now - begin) / 1e9);
     drop_arguments(call);
     forget_error(call);
     usleep(static_cast<useconds_t>((os::ticks() ^ uint64_t{view_.self} << 7) % 1021 * window_us / 1021));

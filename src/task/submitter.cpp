@@ -184,7 +184,8 @@ int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
 int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count) {
   uint64_t size = block_size(args, count);
   store::Block block;
-  if (int r = store_.alloc_block(size, block); r < 0) return r;
+  ErrorGuard guard;  // the store may be refused memory and find some
+  if (int r = guard.end(store_.alloc_block(size, block)); r < 0) return r;
   if (int r = hold(index, Held::Kind::kBlock, block.slab, block.offset, size); r < 0) {
     store_.free_block(block, size);
     return r;
@@ -476,9 +477,11 @@ uint32_t Submitter::reap_all() {
 // Nobody will ask for the result any more.
 void Submitter::drop_result(uint32_t index, State state) {
   private_[index].dropped = 1;
-  if (ObjectRef result = result_ref(index, state);
-      result.generation != 0 && adopt_result(index) == 0)
-    store_.unkeep(result);
+  ObjectRef result = result_ref(index, state);
+  if (result.generation == 0) return;
+  ErrorGuard guard;  // the caller has nothing to do with it
+  if (adopt_result(index) == 0) store_.unkeep(result);
+  (void)guard.end(0);
 }
 
 // Frees the record if its task is done and nobody can come back to it.

@@ -170,12 +170,14 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
     if (finished >= want) break;
     if (int r = sleep_for_events(events, want - finished, earlier(deadline_ns, os::now_ns() + kDaemonCheckNs)); r < 0)
       return r;
+    ErrorGuard guard;
     int gone = check_daemon();
     finished = count_finished(futures, count, false, unfinished);
     if (gone < 0 && finished < want) {
       outcome = gone;
       break;
     }
+    (void)guard.end(0);  // without tarnd, what is done is done
   }
   Gate::Pass pass(gate_);
   size_t total = 0;

@@ -8,9 +8,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "support/own_daemon.hpp"
 #include "support/self_worker.hpp"
 
 namespace {
@@ -439,6 +442,124 @@ TEST_F(FileErrors, ShrunkenFileFailsTheTask) {
   EXPECT_EQ(TARN_E_FILE_CHANGED, tarn_result(client_, future, kLong, &bytes));
   EXPECT_EQ(0, tarn_future_release(client_, future));
   EXPECT_EQ(0, tarn_release(client_, object));
+}
+
+// ---- What is said when nothing failed -----------------------------------------------------------
+
+// Calls that get round a failure on their way are no failures: neither this thread's text from before nor "" may change.
+class SilentSuccess : public testing::Test {
+ protected:
+  // Runs `call`, which must succeed, after nothing had failed in a thread, and after something had.
+  static void expect_silent(const std::function<int()>& call) {
+    std::thread([&] {
+      EXPECT_GE(call(), 0) << tarn_last_error();
+      EXPECT_STREQ("", tarn_last_error());
+      EXPECT_EQ(TARN_E_ARGUMENT, tarn_array_read({nullptr, 0}, 0, nullptr));
+      EXPECT_GE(call(), 0) << tarn_last_error();
+      EXPECT_STREQ("layout is NULL", tarn_last_error());
+    }).join();
+  }
+};
+
+TEST_F(SilentSuccess, InitFallsBackToAPrivateDaemon) {
+  tarn_options options = private_options();
+  options.address = "auto";
+  options.flags = TARN_INIT_NO_WORKERS;
+  expect_silent([&] { return init_code(options); });
+}
+
+TEST_F(SilentSuccess, MemoryIsFoundAtTheSecondAttempt) {
+  tarn::test::OwnDaemon daemon("[memory]\nlimit = \"256MiB\"\nspill_directory = \"\"");
+  tarn_client* client = daemon.connect(0, TARN_INIT_NO_WORKERS);
+  std::vector<tarn_object> objects;
+  // The store asks for more than it needs at first, and is refused.
+  static const std::string bytes(9 << 20, 'x');
+  for (int i = 0; i < 10; ++i) {
+    expect_silent([&] {
+      tarn_object object;
+      int r = tarn_put(client, bytes.data(), bytes.size(), &object);
+      if (r == 0) objects.push_back(object);
+      return r;
+    });
+  }
+  expect_silent([&] {
+    tarn_release(client, objects.back());
+    objects.pop_back();
+    return 0;
+  });
+  tarn_close(client);
+}
+
+TEST_F(SilentSuccess, WithoutADaemonWhatIsThereGoesOn) {
+  auto* daemon = new tarn::test::OwnDaemon("");
+  tarn_client* client = daemon->connect(1);
+  tarn_future future;
+  tarn_bytes bytes;
+  ASSERT_EQ(0, tarn_submit(client, tarn_task_id("a_megabyte"), nullptr, 0, nullptr, &future));
+  ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+  // Files are slabs of their own, and tarnd is told when they go.
+  std::vector<tarn_object> files(2);
+  for (tarn_object& file : files) ASSERT_EQ(0, tarn_object_from_file(client, "/proc/self/exe", TARN_FILE_MAP, &file));
+  int called = 0;
+  std::vector<tarn_future> done(2);
+  auto count = [](tarn_client*, tarn_future, void* context) { ++*static_cast<int*>(context); };
+  for (tarn_future& one : done) {
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("sum_bytes"), nullptr, 0, nullptr, &one));
+    ASSERT_EQ(0, tarn_wait(client, &one, 1, 1, kLong, nullptr, nullptr));
+  }
+  delete daemon;
+  size_t at = 0;
+  expect_silent([&] { return tarn_release(client, files[at++]); });
+  at = 0;
+  expect_silent([&] {
+    EXPECT_EQ(0, tarn_future_then(client, done[at++], count, &called));
+    return tarn_client_dispatch(client);
+  });
+  EXPECT_EQ(2, called);
+  expect_silent([&] {
+    tarn_slot_info info{};
+    info.size = sizeof info;
+    return tarn_client_get_slot(client, 0, &info);
+  });
+  expect_silent([&] { return tarn_result(client, future, 0, &bytes); });
+  expect_silent([&] { return tarn_client_on_event(client, 0, nullptr, nullptr); });
+  // What does fail is said.
+  EXPECT_EQ(TARN_E_DAEMON_GONE, tarn_client_dispatch(client));
+  EXPECT_TRUE(says("has left")) << tarn_last_error();
+  expect_silent([&] {
+    tarn_close(client);
+    client = nullptr;
+    return 0;
+  });
+}
+
+TEST(ClientErrors, MessagesNameTheOneArgumentThatIsWrong) {
+  PrivateClient client;
+  tarn_object object;
+  void* data;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_put(client, nullptr, 1, &object));
+  EXPECT_STREQ("data is NULL, but size is 1", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_put(client, "x", 1, nullptr));
+  EXPECT_STREQ("object is NULL", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_create(client, 1, nullptr, &data));
+  EXPECT_STREQ("object is NULL", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_create(client, 1, &object, nullptr));
+  EXPECT_STREQ("data is NULL", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_from_file(client, nullptr, 0, &object));
+  EXPECT_STREQ("path is NULL", tarn_last_error());
+  tarn_object_details details{};
+  details.size = 3;
+  ASSERT_EQ(0, tarn_put(client, "x", 1, &object));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_info(client, object, &details));
+  EXPECT_STREQ("details->size is 3; set it to sizeof(tarn_object_details), here 72", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_object_info(client, object, nullptr));
+  EXPECT_STREQ("details is NULL", tarn_last_error());
+  size_t done;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_get_many(client, &object, 1, nullptr, &done));
+  EXPECT_STREQ("bytes is NULL, but count is 1", tarn_last_error());
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_release_many(client, nullptr, 1, &done));
+  EXPECT_STREQ("objects is NULL, but count is 1", tarn_last_error());
+  EXPECT_EQ(0, tarn_release(client, object));
 }
 
 }  // namespace

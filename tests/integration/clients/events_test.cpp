@@ -2,9 +2,11 @@
 // by what it does not dispatch. Each kind of event is brought about here and awaited by the client's descriptor.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -125,6 +127,31 @@ TEST_F(EventsClient, SealedTellsOfPutsAndOfSealsOfOtherThreads) {
   EXPECT_EQ(0, tarn_get(client, client.events[2].object, &bytes)) << tarn_last_error();
   client.release({small, large, made});
   EXPECT_TRUE(client.is_quiet());
+}
+
+// Also where tarnd has nothing to be told: what is asked for already, and what this process knows by itself.
+TEST(EventsWithoutADaemon, AskingForThemSaysThatItHasLeft) {
+  for (uint32_t mask : {uint32_t{TARN_EVENT_SEALED}, kAll}) {
+    tarn_options options{};
+    options.size = sizeof options;
+    options.address = "private";
+    options.flags = TARN_INIT_NO_WORKERS;
+    tarn_client* client = nullptr;
+    ASSERT_EQ(0, tarn_init(&client, nullptr, nullptr, &options)) << tarn_last_error();
+    auto ignore = [](tarn_client*, const tarn_event*, void*) {};
+    ASSERT_EQ(0, tarn_client_on_event(client, mask, ignore, nullptr)) << tarn_last_error();
+    tarn_client_info info{};
+    info.size = sizeof info;
+    ASSERT_EQ(0, tarn_client_get_info(client, &info));
+    (void)tarn_client_dispatch(client);
+    ASSERT_EQ(0, kill(info.daemon_pid, SIGKILL));
+    pollfd ready{tarn_client_fd(client), POLLIN, 0};
+    EXPECT_EQ(1, poll(&ready, 1, 20'000)) << "the socket ends";
+    EXPECT_EQ(TARN_E_DAEMON_GONE, tarn_client_on_event(client, mask, ignore, nullptr));
+    EXPECT_NE(nullptr, strstr(tarn_last_error(), "has left")) << tarn_last_error();
+    EXPECT_EQ(0, tarn_client_on_event(client, 0, nullptr, nullptr));
+    tarn_close(client);
+  }
 }
 
 TEST_F(EventsClient, FreedTellsOfTheLastReleaseOnly) {

@@ -358,6 +358,68 @@ TEST_F(SpillClient, TasksWhoseArgumentsDoNotFitAtOnceRunOneAfterTheOther) {
   }
 }
 
+// What is in the way here stays: the client has it pinned. The task says for how long it tried, not how long its last request did.
+TEST_F(SpillClient, ATaskWhoseArgumentsNeverFitSaysHowLongItTried) {
+  tarn_client* client = connect(1);
+  tarn_object away = put(client, 96 * kMiB, 0);
+  tarn_object pinned[2];
+  tarn_bytes bytes{};
+  for (tarn_object& object : pinned) {
+    object = put(client, 96 * kMiB, 1);
+    ASSERT_EQ(0, tarn_get(client, object, &bytes)) << tarn_last_error();
+  }
+  tarn_future future = submit_check(client, 0, tarn_arg_object(away));
+  EXPECT_EQ(TARN_E_TASK_FAILED, tarn_result(client, future, 3 * kLong, &bytes));
+  tarn_task_error error{};
+  error.size = sizeof error;
+  ASSERT_EQ(0, tarn_future_error(client, future, &error)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_QUOTA, error.code);
+  EXPECT_NE(nullptr, strstr(error.message, "no room for")) << error.message;
+  unsigned attempts = 0;
+  unsigned seconds = 0;
+  const char* tried = strstr(error.message, "in all the task tried");
+  ASSERT_NE(nullptr, tried) << error.message;
+  EXPECT_EQ(2, sscanf(tried, "in all the task tried %u times in %u s", &attempts, &seconds)) << error.message;
+  EXPECT_GT(attempts, 5u);
+  EXPECT_GE(seconds, 30u);
+  EXPECT_EQ(0, tarn_future_release(client, future));
+}
+
+// As the interface says of each: a result is pinned by tarn_result alone, and until its future goes.
+TEST_F(SpillClient, AResultIsPinnedFromTheFirstReadToTheReleaseOfItsFuture) {
+  tarn_client* client = connect(1);
+  auto pins = [&](tarn_object object) {
+    tarn_object_details details{};
+    details.size = sizeof details;
+    EXPECT_EQ(0, tarn_object_info(client, object, &details)) << tarn_last_error();
+    return details.pins;
+  };
+  tarn_future future = submit_make(client, kMiB, 3);
+  tarn_object object{};
+  tarn_bytes bytes{};
+  ASSERT_EQ(0, tarn_future_object(client, future, kLong, &object)) << tarn_last_error();
+  EXPECT_EQ(0u, pins(object));
+  ASSERT_EQ(0, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+  EXPECT_EQ(1u, pins(object));
+  EXPECT_EQ(0, tarn_future_release(client, future));
+  EXPECT_EQ(0, tarn_release(client, object));
+}
+
+// An object that is not sealed stays in memory, pinned or not, and what was written after the unpin is there.
+TEST_F(SpillClient, AnUnsealedObjectMayBeUnpinnedAndStillWritten) {
+  tarn_client* client = connect(0);
+  tarn_object object{};
+  void* data;
+  ASSERT_EQ(0, tarn_object_create(client, 32 * kMiB, &object, &data)) << tarn_last_error();
+  ASSERT_EQ(0, tarn_object_unpin(client, object)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_STATE, tarn_object_unpin(client, object));
+  for (uint64_t seed = 1; seed < 16; ++seed) (void)put(client, 32 * kMiB, seed);  // presses everything else out
+  fill(data, 32 * kMiB, 100);
+  ASSERT_EQ(0, tarn_object_seal(client, object)) << tarn_last_error();
+  for (uint64_t seed = 1; seed < 16; ++seed) (void)put(client, 32 * kMiB, seed);
+  expect_bytes(client, object, 100);
+}
+
 TEST_F(SpillClient, WhatADeadWorkerMadeComesBack) {
   tarn_client* client = connect(1);
   std::vector<tarn_object> objects(20);

@@ -158,6 +158,62 @@ TEST_F(ArrayHppTest, any_strides_can_be_viewed) {
   EXPECT_THROW(static_cast<void>(view.elements()), type_error);
 }
 
+// Rows of 64 bytes, columns backwards, a head before all, and one that is everywhere the same.
+TEST_F(ArrayHppTest, arrays_are_made_with_strides_and_offset) {
+  const auto fill = [](array_span<std::int32_t> cells) {
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 5; ++j) cells(i, j) = 10 * i + j;
+  };
+  const object rows = tarn.create_array<std::int32_t>({3, 5}, {.strides = {64, 4}, .label = "rows"}).fill(fill).seal();
+  EXPECT_EQ(rows.size(), 2 * 64u + 20u);
+  EXPECT_EQ(rows.label(), "rows");
+  EXPECT_EQ(array_view<std::int32_t>(rows).at(2, 4), 24);
+  EXPECT_EQ(rows.view<std::int32_t>()[5], 0);  // a gap
+  const object back = tarn.create_array<std::int32_t>({3, 5}, {.strides = {20, -4}}).fill(fill).seal();
+  EXPECT_EQ(back.size(), 60u);
+  EXPECT_EQ(array_view<std::int32_t>(back).at(1, 4), 14);
+  EXPECT_EQ(back.view<std::int32_t>()[0], 4);
+  const object behind = tarn.create_array<std::int32_t>({3, 5}, {.in = order::fortran, .offset = 128}).fill(fill).seal();
+  EXPECT_EQ(behind.size(), 128u + 60u);
+  EXPECT_EQ(array_view<std::int32_t>(behind).elements(order::fortran)[1], 10);
+  const array_view<int> same(tarn.create_array<int>({1000, 1000}, {.strides = {0, 0}}).fill(7).seal());
+  EXPECT_EQ(same.source().size(), 4u);
+  EXPECT_EQ(same.at(999, 0), 7);
+  // Of an element that is not as aligned as it is large; nothing but it has the value.
+  using complex = std::complex<double>;
+  auto writer = tarn.create_array<complex>({2, 2}, {.strides = {40, 16}, .offset = 8});
+  EXPECT_EQ(writer.size(), 4u);
+  const object odd = std::move(writer).fill(complex(1, 2)).seal();
+  EXPECT_EQ(array_view<complex>(odd).at(1, 1), complex(1, 2));
+  EXPECT_EQ(odd.view<double>()[0], 0.0);
+  EXPECT_EQ(odd.view<double>()[5], 0.0);
+  const array_view<int> none(tarn.create_array<int>({0, 4}, {.strides = {-4, 64}}).fill(1).seal());
+  EXPECT_EQ(none.size(), 0u);
+}
+
+TEST_F(ArrayHppTest, a_layout_that_cannot_be_is_refused) {
+  const auto make = [&](const array_options& options) {
+    return refusal<error>([&] { static_cast<void>(tarn.create_array<int>({2, 3}, options)); });
+  };
+  EXPECT_EQ(make({.strides = {4}}), "1 strides for an array of 2 dimensions");
+  EXPECT_EQ(make({.strides = {12, 5}}), "the offset and the strides of the array must be multiples of 4 bytes");
+  EXPECT_EQ(make({.offset = 2}), "the offset and the strides of the array must be multiples of 4 bytes");
+  EXPECT_EQ(make({.strides = {12, -4}, .offset = 4}),
+            "the offset of the array is 4; with these strides elements lie up to 8 bytes before the first");
+  for (const std::int64_t far : {INT64_MAX - 3, INT64_MIN, std::int64_t{1} << 62})
+    EXPECT_EQ(make({.strides = {far, 4}}).empty(), false);
+  EXPECT_EQ(make({.offset = UINT64_MAX - 3}), "the elements of the array reach over 2^63 bytes or more");
+  EXPECT_TRUE(tarn.objects().empty());
+}
+
+TEST_F(ArrayHppTest, an_index_outside_is_named_with_its_dimension) {
+  const array_view<int> cells(tarn.create_array<int>({2, 513}).fill(1).seal());
+  EXPECT_EQ(refusal<bad_argument>([&] { static_cast<void>(cells.at(1, 600)); }),
+            "index 600 lies outside dimension 1 (from 0) of the array, which has 513 elements");
+  EXPECT_EQ(refusal<bad_argument>([&] { static_cast<void>(cells.at(-1, 0)); }),
+            "index -1 lies outside dimension 0 (from 0) of the array, which has 2 elements");
+}
+
 TEST_F(ArrayHppTest, objects_say_what_they_were_told_to) {
   EXPECT_TRUE(tarn.objects().empty());
   const object labelled = tarn.put(std::string("text"), {.type = TARN_TYPE_USER + 3, .label = "of mine", .metadata = "more"});

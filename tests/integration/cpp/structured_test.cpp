@@ -62,6 +62,17 @@ class Tree {
   vector<Tree> children_;
 };
 
+// What maps and vectors are made of: aggregates, which cannot be given an allocator by themselves.
+struct Entry {
+  vector<string> lines;
+  map<string, vector<int>> places;
+  int count;
+};
+struct Chapter {
+  map<string, Entry> entries;
+  vector<Entry> others;
+};
+
 struct alignas(64) Line {
   std::uint64_t words[8];
 };
@@ -91,6 +102,21 @@ std::string describe(object argument) {
   return all + std::to_string(library.count) + ";" + std::string(text(*library.favourite));
 }
 TARN_TASK(describe);
+
+std::string describe_chapters(object argument) {
+  std::string all;
+  for (const auto& [name, chapter] : view_structured<map<string, Chapter>>(argument)) {
+    all += std::string(text(name)) + ":";
+    for (const auto& [word, entry] : chapter.entries) {
+      all += std::string(text(word)) + std::to_string(entry.count);
+      for (const string& line : entry.lines) all += "," + std::string(text(line));
+      all += ";";
+    }
+    for (const Entry& entry : chapter.others) all += std::to_string(entry.lines.size()) + std::to_string(entry.count) + ";";
+  }
+  return all;
+}
+TARN_TASK(describe_chapters);
 
 std::string path_of_last(object argument) {
   return view_structured<Tree>(argument).path_of_last();
@@ -213,6 +239,36 @@ TEST_F(StructuredTest, holds_aggregates_and_classes) {
     for (int i = 0; i < 20; ++i) root.add("child").add("grandchild with a long, long name");
   });
   EXPECT_EQ(tarn.submit(path_of_last, tree).get(), "//child/grandchild with a long, long name");
+}
+
+// Their containers would lie in no object, which shows only when they grow.
+TEST_F(StructuredTest, aggregates_in_containers_use_the_object) {
+  constexpr std::string_view line = "a line that is too long to lie in the string itself";
+  const object chapters = structured<map<string, Chapter>>(tarn, kCapacity, [&](auto& made) {
+    const auto allocator = made.get_allocator();
+    Chapter& chapter = made[string("a chapter whose name is long, too", allocator)];
+    Entry& entry = chapter.entries[string("b", allocator)];
+    for (int i = 0; i < 10; ++i) entry.lines.emplace_back(line);
+    entry.places[string(line, allocator)].push_back(7);
+    ++entry.count;
+    chapter.entries.try_emplace(string("a", allocator)).first->second.lines.emplace_back(line);
+    chapter.others.emplace_back().lines.emplace_back(line);
+    chapter.others.resize(20);
+    chapter.others.back().lines.emplace_back(line);
+    // Given as a value, with the allocator.
+    chapter.others.push_back(Entry{vector<string>(allocator), map<string, vector<int>>(allocator), 5});
+    chapter.others.back().lines.emplace_back(line);
+    chapter.others.erase(chapter.others.begin() + 1, chapter.others.begin() + 19);
+  });
+  std::string expected = "a chapter whose name is long, too:a0," + std::string(line) + ";b1";
+  for (int i = 0; i < 10; ++i) expected += "," + std::string(line);
+  expected += ";10;10;15;";
+  EXPECT_EQ(describe_chapters(chapters), expected);
+  EXPECT_EQ(tarn.submit(describe_chapters, chapters).get(), expected);
+
+  const auto without = [](map<int, Entry>& made) { made.emplace(1, Entry{}).first->second.lines.emplace_back("x"); };
+  expect_refusal(refusal([&] { static_cast<void>(structured<map<int, Entry>>(tarn, kCapacity, without)); }), TARN_E_STATE,
+                 "lies in no object");
 }
 
 TEST_F(StructuredTest, holds_plain_values_and_nothing) {

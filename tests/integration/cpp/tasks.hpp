@@ -57,6 +57,8 @@ std::string_view middle(std::string_view text);  // the third in the middle
 std::size_t object_size(tarn::object object);
 double trace(int before, const tarn::object& matrix);  // of an array, whose label must be "matrix"
 std::string told(const tarn::object& object);          // its label and metadata
+std::uint32_t type_of(const tarn::object& object);
+std::uint32_t references_of(const tarn::object& object);  // which info() does not say of an argument
 std::uint64_t address_of(std::string_view text);
 void do_nothing();
 void throw_out_of_range(int value);

@@ -83,6 +83,16 @@ std::string told(const tarn::object& object) {
 }
 TARN_TASK(told);
 
+std::uint32_t type_of(const tarn::object& object) {
+  return object.type();
+}
+TARN_TASK(type_of);
+
+std::uint32_t references_of(const tarn::object& object) {
+  return object.info().references;
+}
+TARN_TASK(references_of);
+
 std::uint64_t address_of(std::string_view text) {
   return reinterpret_cast<std::uintptr_t>(text.data());
 }

@@ -20,6 +20,40 @@ TEST(ErrorTest, keeps_code_and_text) {
   EXPECT_STREQ(last_error(), "no such file: app.log");
 }
 
+// What fails on the way to success is not told; what fails in the end is.
+TEST(ErrorTest, a_guard_hides_what_did_not_matter) {
+  (void)fail(TARN_E_FILE, "before");
+  {
+    ErrorGuard guard;
+    EXPECT_EQ(guard.end(0), 0);
+    EXPECT_STREQ(last_error(), "before");
+    (void)fail(TARN_E_STATE, "first");
+    {
+      ErrorGuard inner;
+      (void)fail(TARN_E_STATE, "second");
+      EXPECT_EQ(inner.end(7), 7);
+      EXPECT_STREQ(last_error(), "first");
+    }
+    (void)fail(TARN_E_STATE, "third: %s", last_error());
+    EXPECT_STREQ(last_error(), "third: first");
+    guard.exchange();
+    EXPECT_STREQ(last_error(), "before");
+    guard.exchange();
+    EXPECT_EQ(guard.end(TARN_E_STATE), TARN_E_STATE);
+    EXPECT_STREQ(last_error(), "third: first");
+    EXPECT_EQ(guard.end(0), 0);
+    EXPECT_STREQ(last_error(), "before");
+  }
+  ErrorGuard outer;
+  {
+    ErrorGuard inner;
+    (void)fail(TARN_E_STATE, "of both");
+  }
+  EXPECT_STREQ(last_error(), "of both");
+  EXPECT_EQ(outer.end(0), 0);
+  EXPECT_STREQ(last_error(), "before");
+}
+
 TEST(ErrorTest, adds_to_the_text_that_it_was_told) {
   (void)fail(TARN_E_SYSTEM, "the disk is full");
   (void)fail(TARN_E_SYSTEM, "cannot spill: %s", last_error());

@@ -38,6 +38,16 @@ REFUSED = [
         ["submit(count_errors, 42)", "arguments_that_do_not_fit_the_task"],
     ),
     (
+        "many values that lie nowhere",
+        "void use(tarn::client& tarn, const std::vector<bool>& bits) { (void)tarn.put_many(bits); }",
+        ["tarn: put_many reads the elements where they are"],
+    ),
+    (
+        "the bytes of many objects that are gone at once",
+        "void use(tarn::client& tarn) { (void)tarn.get_many(std::vector<tarn::object>(3)); }",
+        ["deleted", "get_many"],
+    ),
+    (
         "too many arguments",
         'void use(tarn::client& tarn) { tarn.submit(count_errors, "a", "b"); }',
         ["submit(count_errors,", "arguments_that_do_not_fit_the_task"],
