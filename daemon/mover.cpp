@@ -199,7 +199,8 @@ void Mover::look_at_kept() {
 // Whether the object still is the one that was copied.
 bool Mover::is_current(MovedObject& object) {
   ObjectRecord* live = record(object.owner, object.index);
-  if (live == nullptr || (live->life.bits.load(shm::kAcquire) & store::kDead) != 0) return false;
+  if (live == nullptr) return true;  // it cannot be seen: nothing is thrown away for that
+  if ((live->life.bits.load(shm::kAcquire) & store::kDead) != 0) return false;
   auto now = live->life.state_now();
   return now.generation == object.generation && now.readable();
 }
@@ -495,14 +496,11 @@ bool Mover::check_pages() {
           check_next_ = here;
           return true;
         }
-        if (member->phase == Member::Phase::kDead) {
-          looks += slab.moved.size();
-          abandon_freed(slab);
-        }
+        looks += slab.moved.size();
+        abandon_freed(slab);
         struct stat status;
         if (fstat(slab.writer->get(), &status) < 0) continue;
         if (static_cast<uint64_t>(status.st_blocks) * kBlock <= slab.size - slab.bytes_away) continue;
-        looks += slab.moved.size();
         take_abandoned_pages(slab);
         take_away_pages(slab);
       }
@@ -519,7 +517,7 @@ void Mover::check_later() {
   });
 }
 
-// Of a dead owner: nobody says COPY_DROP for his objects.
+// Their owner says COPY_DROP when he looks at what others have freed: not if he is dead, and when he is idle not soon.
 void Mover::abandon_freed(Slab& slab) {
   for (auto& [offset, object] : slab.moved)
     if (object->phase == Phase::kAway && !is_current(*object)) abandon(*object);
