@@ -45,7 +45,10 @@ struct Session::Area {
 // One that may wait gets what others can spare, if they say so soon: a process that runs a user's code for longer does not
 // look, and keep_free bounds what it keeps. Memory that is on its way back both kinds wait for.
 void Session::handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial) {
-  bool may_wait = request.may_wait != 0;
+  constexpr uint64_t kGenerousPart = 8;
+  bool may_wait = request.how == wire::kSlabMayWait;
+  if (request.how == wire::kSlabGenerous && request.size > budget_->room() / kGenerousPart)
+    return refuse_slab(from, serial, TARN_E_STORE_FULL, "not so much more than is needed");  // others can use it
   int64_t now = os::now_ns();
   int64_t latest = may_wait ? os::kForever : now + kHurryNs;
   // Both are called only while `from` asks.
@@ -55,7 +58,7 @@ void Session::handle_slab_request(Member& from, const wire::SlabRequest& request
         ask_again_later(from, [this, request, serial](Member& member) { handle_slab_request(member, request, serial); }))
       return;
     std::string text = memory_refusal(code, request.size);
-    if (request.may_wait != 0) events_.after_refusal(code, request.size);  // the others have other ways
+    if (request.how == wire::kSlabMayWait) events_.after_refusal(code, request.size);  // the others have other ways
     refuse_slab(from, serial, code, text.c_str());
   };
   services_.memory_queue.submit({from.asks, budget_.get(), os::round_up(request.size, os::kPageSize),

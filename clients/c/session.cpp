@@ -462,13 +462,13 @@ int Session::grow_objects(uint32_t objects) {
   return send_grow(records_, std::max(objects, objects_), edges_);
 }
 
-int Session::request_slab(uint64_t size, store::Placement placement, bool may_wait, store::SlabView& out) {
+int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) {
   Gate::Pass pass(gate_);
   uint32_t serial = ++serial_;
   // tarnd knows where workers run.
   int32_t node = is_worker_ ? wire::kOwnNode : os::current_node();
   if (placement == store::Placement::kInterleaved) node = wire::kAllNodes;
-  wire::SlabRequest request{size, node, may_wait ? 1u : 0u};
+  wire::SlabRequest request{size, node, how};
   if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
   wire::Packet packet;
   os::Received received;

@@ -64,7 +64,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
 
   // SlabSource
-  [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, bool may_wait, store::SlabView& out) override;
+  [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;
   [[nodiscard]] int learn_slab(uint32_t member, uint32_t slab) override;
   [[nodiscard]] int share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) override;
   [[nodiscard]] int grow_objects(uint32_t objects) override;

@@ -69,12 +69,15 @@ SlabHeap::~SlabHeap() {
 // ---- Slabs -----------------------------------------------------------------------------------
 
 SlabHeap::Wanted SlabHeap::wanted(uint64_t size, Placement placement) const {
-  constexpr uint64_t kGiantUnit = 2u << 20;
   uint64_t next_slab = runs_[static_cast<uint32_t>(placement)].next_slab;
   uint64_t needed = os::round_up(size, kPage);
   // Room for a span, whatever the class.
-  if (size <= kSmallMax || needed <= next_slab) return {next_slab, false, placement};
-  return {os::round_up(needed, kGiantUnit), needed > kGiantMin, placement};
+  if (size <= kSmallMax) return {next_slab, false, placement};
+  // Objects of the same size fill it: a little more than a power of two (a label does that) would leave much of one empty.
+  if (needed <= next_slab) return {next_slab / needed * needed, false, placement};
+  // Others of about that size may have it later.
+  bool is_giant = needed > kGiantMin;
+  return {is_giant ? os::round_up(needed, std::bit_floor(needed) / 32) : needed, is_giant, placement};
 }
 
 uint64_t SlabHeap::least(uint64_t size) {
@@ -103,7 +106,7 @@ int SlabHeap::add_slab(uint32_t number, std::byte* base, uint64_t size, bool is_
   insert_run(number, 0, slab.page_count);
   // The next one is twice as large as this, which may be smaller than it was wanted.
   uint64_t first_slab = placement == Placement::kNear ? kFirstSlab : kFirstInterleaved;
-  if (!is_giant) runs_of(placement).next_slab = std::clamp(size * 2, first_slab, kSlabMax);
+  if (!is_giant) runs_of(placement).next_slab = std::clamp(std::bit_ceil(size) * 2, first_slab, kSlabMax);
   return 0;
 }
 

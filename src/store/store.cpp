@@ -61,16 +61,18 @@ int Store::add_slab(uint64_t size, Placement placement, bool may_wait) {
   SlabHeap::Wanted wanted = heap_.wanted(size, placement);
   SlabView slab;
   uint64_t least = std::max(SlabHeap::least(size), SlabHeap::kFirstSlab / 4);
-  auto request = [&](uint64_t bytes, bool wait) {
-    if (!wait) return source_.request_slab(bytes, placement, false, slab);
+  auto request = [&](uint64_t bytes) {
+    if (bytes > least) return source_.request_slab(bytes, placement, wire::kSlabGenerous, slab);
+    if (!may_wait) return source_.request_slab(bytes, placement, wire::kSlabNow, slab);
     // What it waits for may be what another thread is about to release.
     Gate::Leave leave(gate_);
-    return source_.request_slab(bytes, placement, true, slab);
+    return source_.request_slab(bytes, placement, wire::kSlabMayWait, slab);
   };
   // The request may be all right and the policy's generosity too much. Half as much is tried then, not the least at once:
-  // while objects go to the disk and keep their places, a process would use up its slabs a few objects each.
-  for (uint64_t asked = wanted.size;; asked = std::max(least, os::round_up(asked / 2, os::kPageSize))) {
-    int r = request(asked, may_wait && asked <= least);
+  // while objects go to the disk and keep their places, a process would use up its slabs a few objects each. Always so much
+  // that objects of this size fill it.
+  for (uint64_t asked = std::max(wanted.size, least);; asked = std::max(least, asked / 2 / least * least)) {
+    int r = request(asked);
     if (r == 0) break;
     if (r == TARN_E_DAEMON_GONE || asked <= least) return r;
   }

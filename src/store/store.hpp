@@ -25,6 +25,7 @@
 #include "store/slab_heap.hpp"
 #include "store/slab_map.hpp"
 #include "tarn/tarn.h"
+#include "wire/messages.hpp"
 
 namespace tarn::store {
 
@@ -40,9 +41,8 @@ struct SlabView {
 // What the store needs from tarnd. May call the on_* functions of the store while it waits.
 class SlabSource {
  public:
-  // A new slab of at least `size` bytes, writable by nobody else, placed as `placement` says. With `may_wait`, others are asked to give back what they
-  // keep if there is no room, and have a moment to do it.
-  [[nodiscard]] virtual int request_slab(uint64_t size, Placement placement, bool may_wait, SlabView& out) = 0;
+  // A new slab of at least `size` bytes, writable by nobody else, placed as `placement` says.
+  [[nodiscard]] virtual int request_slab(uint64_t size, Placement placement, wire::SlabHow how, SlabView& out) = 0;
   // Takes in what tarnd has sent until Store::knows_slab(member, slab).
   [[nodiscard]] virtual int learn_slab(uint32_t member, uint32_t slab) = 0;
   // Has every member map the first `size` bytes of `file`, under a slab number of this process.

@@ -122,11 +122,16 @@ struct Refused {
 inline constexpr int32_t kOwnNode = -1;   // of a request: the slot's or caller's own; of an answer: none is known
 inline constexpr int32_t kAllNodes = -2;  // interleaved over all that tarnd may use
 
+enum SlabHow : uint32_t {
+  kSlabNow = 0,       // or a refusal: who asks has other ways
+  kSlabMayWait = 1,   // if there is no room, others are asked to drop what they keep, and objects leave memory
+  kSlabGenerous = 2,  // more than is needed now: as kSlabNow, and not more than an eighth of what is left
+};
+
 struct SlabRequest {
   uint64_t size;  // rounded up to whole pages by tarnd
   int32_t node;   // NUMA node, kOwnNode or kAllNodes
-  uint32_t
-      may_wait;  // 1: if there is no room, others are asked to drop what they keep, and given a moment
+  uint32_t how;   // SlabHow
 };
 
 struct SlabId {       // kSlabReady, kSlabDrop, kSlabDropped

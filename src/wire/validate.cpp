@@ -207,7 +207,7 @@ void check_body(Candidate& c) {
       const auto& m = p.as<SlabRequest>();
       c.check(m.size > 0 && m.size <= kSizeMax, "size");
       c.check(is_placement(m.node), "node");
-      c.check(m.may_wait <= 1, "may_wait");
+      c.check(m.how <= kSlabGenerous, "how");
       return c.descriptors(0);
     }
     case Type::kGrow:

@@ -129,8 +129,8 @@ Outcome sizes_and_nodes(Context& context) {
     forged.ends("SLAB_REQUEST of a size that cannot be", sending(wire::Type::kSlabRequest, wire::SlabRequest{size, -1, 0}));
   for (int32_t node : {wire::kAllNodes - 1, INT_MIN, 1024, INT_MAX})
     forged.ends("SLAB_REQUEST on a node that cannot be", sending(wire::Type::kSlabRequest, wire::SlabRequest{4096, node, 0}));
-  for (uint32_t may_wait : {2u, 0xffffffffu})
-    forged.ends("SLAB_REQUEST with another flag", sending(wire::Type::kSlabRequest, wire::SlabRequest{4096, -1, may_wait}));
+  for (uint32_t how : {3u, 0xffffffffu})
+    forged.ends("SLAB_REQUEST with another flag", sending(wire::Type::kSlabRequest, wire::SlabRequest{4096, -1, how}));
   Peer& peer = context.peer();
   HOSTILE_NEEDS(peer.open());
   // Possible, but not here: refused with a code, or met from another node.

@@ -84,7 +84,7 @@ void InProcessHost::stop() {
 
 int InProcessHost::Process::learn(uint32_t member) { return fail(TARN_E_DAEMON_GONE, "no member %u here", member); }
 
-int InProcessHost::Process::request_slab(uint64_t size, store::Placement, bool, store::SlabView& out) {
+int InProcessHost::Process::request_slab(uint64_t size, store::Placement, wire::SlabHow, store::SlabView& out) {
   size = os::round_up(size, os::kPageSize);
   Fd fd;
   if (int r = os::memfd_create("slab", size, fd); r < 0) return r;

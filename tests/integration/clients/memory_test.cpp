@@ -234,4 +234,46 @@ TEST(MemoryKeep, EmptySlabsGoAfterAWhile) {
   tarn_close(client);
 }
 
+// Memory that is short and has no disk to leave for.
+const std::string kSmallHost = "[memory]\nlimit = \"128MiB\"\nspill_directory = \"\"";
+
+int put_until_full(tarn_client* client, uint64_t size, const tarn_object_options* options) {
+  std::vector<char> bytes(size, 'f');
+  for (int count = 0;; ++count) {
+    tarn_object object{};
+    if (int r = tarn_put_with(client, bytes.data(), size, options, &object); r < 0) {
+      EXPECT_EQ(TARN_E_STORE_FULL, r) << tarn_last_error();
+      EXPECT_NE(nullptr, strstr(tarn_last_error(), "memory.limit allows")) << tarn_last_error();
+      return count;
+    }
+  }
+}
+
+// One has put some and does nothing more, so that it hears nothing. Expect: another can have most of the rest.
+TEST(MemoryOfAHost, IsNotWhatTheOtherMightNeedLater) {
+  tarn::test::OwnDaemon daemon(kSmallHost);
+  tarn_client* one = daemon.connect(0, TARN_INIT_NO_WORKERS);
+  tarn_client* two = daemon.connect(0, TARN_INIT_NO_WORKERS);
+  std::vector<char> bytes(2 * kMiB, 'o');
+  for (int i = 0; i < 18; ++i) {
+    tarn_object object{};
+    ASSERT_EQ(0, tarn_put(one, bytes.data(), bytes.size(), &object)) << tarn_last_error();
+  }
+  EXPECT_GE(put_until_full(two, 2 * kMiB, nullptr), 38);  // of 46; 30 when a slab was always twice the last
+  tarn_close(one);
+  tarn_close(two);
+}
+
+TEST(MemoryOfAHost, TakesLabelledObjectsAsWellAsOthers) {
+  tarn_object_options options{};
+  options.size = sizeof options;
+  options.label = "part";
+  for (uint64_t size : {1 * kMiB, 2 * kMiB, 4 * kMiB, 8 * kMiB}) {
+    tarn::test::OwnDaemon daemon(kSmallHost);
+    tarn_client* client = daemon.connect(0, TARN_INIT_NO_WORKERS);
+    EXPECT_GE(static_cast<uint64_t>(put_until_full(client, size, &options)) * size, 112 * kMiB) << size;
+    tarn_close(client);
+  }
+}
+
 }  // namespace

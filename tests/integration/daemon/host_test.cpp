@@ -503,10 +503,10 @@ TEST(Host, ToolsBelieveNoMoreThanSlabsHold) {
   std::string objects = query(host, "objects");
   EXPECT_NE(objects.find("\"count\":4,\"bytes\":1048576,"), std::string::npos) << objects;
   EXPECT_NE(objects.find("\"size\":1048576,\"where\":\"memory\",\"holders\":[1],\"held_by\":[\"client\"],"
-                         "\"pinned_by\":[\"client\"],\"unused_s\":0,"), std::string::npos) << objects;
+                         "\"pinned_by\":[\"client\"],\"unused_s\":null,"), std::string::npos) << objects;
   EXPECT_NE(objects.find("\"size\":0,\"where\":null,"), std::string::npos) << objects;
   std::string memory = query(host, "memory");
-  EXPECT_NE(memory.find("\"bytes\":1048576,\"pinned\":1048576,\"objects_on_disk\":0,\"on_disk\":0"), std::string::npos) << memory;
+  EXPECT_NE(memory.find("\"bytes\":1048576,\"pinned\":1048576,\"small\":0,\"objects_on_disk\":0,\"on_disk\":0"), std::string::npos) << memory;
   client.hang_up();
   EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
 }

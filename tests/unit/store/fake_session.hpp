@@ -30,7 +30,7 @@ class FakeSession {
   struct Process final : SlabSource {
     Process(FakeSession& of, uint32_t member) : session(of), self(member), store(*this) {}
 
-    int request_slab(uint64_t size, Placement placement, bool, SlabView& out) override {
+    int request_slab(uint64_t size, Placement placement, wire::SlabHow, SlabView& out) override {
       if (size > session.largest || session.slabs.size() >= session.slabs_max)
         return fail(TARN_E_STORE_FULL, "no slab of %llu bytes", static_cast<unsigned long long>(size));
       Fd fd;

@@ -291,7 +291,7 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   request("size", [](SlabRequest& r) { r.size = kSizeMax + 1; });
   request("node", [](SlabRequest& r) { r.node = kAllNodes - 1; });
   request("node", [](SlabRequest& r) { r.node = 1024; });
-  request("may_wait", [](SlabRequest& r) { r.may_wait = 2; });
+  request("how", [](SlabRequest& r) { r.how = 3; });
 
   auto share = [](const char* field, const std::function<void(SlabInfo&)>& change) {
     expect_wrong(Type::kFileShare, From::kMember, 1, SlabInfo{0, 0, 1, -1, 1}, "", field, change);
