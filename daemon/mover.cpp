@@ -156,7 +156,7 @@ uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
       looked = true;
       look_at_records();
       // Where nothing can leave it is not looked for all the time: others wait as well.
-      look_pause_ns_ = candidates_.empty() ? std::clamp(2 * look_pause_ns_, kLookPauseNs, kLookPauseMaxNs) : 0;
+      look_pause_ns_ = candidates_.empty() && bytes_leaving_ == 0 ? std::clamp(2 * look_pause_ns_, kLookPauseNs, kLookPauseMaxNs) : 0;
       look_again_ns_ = os::now_ns() + look_pause_ns_;
       if (candidates_.empty()) break;
     }

@@ -89,6 +89,9 @@ class Mover {
   // a bounded look. Returns how many bytes that is.
   uint64_t move_out(uint64_t bytes, Spill::For why);
 
+  // The session got memory: there will be objects.
+  void expect_objects() { look_again_ns_ = look_pause_ns_ = 0; }
+
   // RESTORE: answered when the object is in memory, or cannot be.
   void handle_restore(Member& from, const wire::Extent& place, uint32_t serial);
   // COPY_DROP: an object of `from` was freed while it was away.

@@ -114,6 +114,7 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   int32_t node = slab.node;
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
+  mover_.expect_objects();
   owner_.on_memory_taken(*budget_);
   // Once, so that a session that sleeps goes on sleeping.
   idle_timer_ = services_.loop.call_at(os::now_ns() + services_.keep_ns, [this] { reclaim(); });
