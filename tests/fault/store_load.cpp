@@ -9,7 +9,7 @@
 namespace tarn::fault {
 namespace {
 
-constexpr int64_t kHungNs = 20'000'000'000;
+constexpr int64_t kHungNs = 45'000'000'000;  // a task waits 30 s for room for its arguments (docs/limits.md)
 constexpr uint32_t kDataMin = 24;  // objects held: at least so many at most,
 constexpr uint32_t kDataMax = 96;  // and so many; of the last, a session of the storm has no memory for half
 constexpr size_t kItemsMax = 12;   // tasks outstanding

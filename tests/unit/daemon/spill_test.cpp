@@ -372,9 +372,9 @@ TEST_F(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
   for (auto& copy : copies)
     ASSERT_EQ(spill->save(kUser, wanted, {slab, 0, 4096}, disk, Spill::For::kNew, [&](int, const std::string&) { ++done; }, copy), 0);
   wait_until([&] { return done == kCopies; });
-  copies.clear();
+  for (size_t i = 0; i < copies.size(); i += 2) copies[i].reset();  // none beside another, which would be one piece
   ASSERT_EQ(discard(slab, 4096, 4096), 0) << last_text;
-  EXPECT_GT(disk.used(), kCopies / 2 * 4096u) << "it waited until the room of most copies was given up";
+  EXPECT_GT(disk.used(), kCopies * 3 / 4 * 4096u) << "it waited until the room of most copies was given up";
 }
 
 TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
