@@ -491,10 +491,10 @@ class Asker {
     body.limit = 1;
     return os::socket_send(socket_, query.finish(), {}, 0) == 0;
   }
-  bool is_answered() {
+  bool is_answered(int64_t patience_ns = kPatience) {
     os::Received received;
     wire::Packet packet;
-    return os::socket_receive(socket_, buffer_.bytes, received, os::deadline_after(kPatience)) == 0 &&
+    return os::socket_receive(socket_, buffer_.bytes, received, os::deadline_after(patience_ns)) == 0 &&
            wire::parse({buffer_.bytes, received.size}, 0, wire::From::kDaemon, packet) == 0 && packet.type == Type::kReply;
   }
 
@@ -526,8 +526,8 @@ TEST(Daemon, CostlyQueriesDoNotHoldUpOthers) {
   begin = os::now_ns();
   EXPECT_EQ(client.request_slab(1 << 20, 3).type, Type::kSlabGranted);
   EXPECT_LT(os::now_ns() - begin, 500'000'000);
-  // All are answered in the end.
-  EXPECT_TRUE(many.back()->is_answered());
+  // All are answered in the end: 512 looks at 524 288 records take 4 s under the address sanitizer, on a busy machine more.
+  EXPECT_TRUE(many.back()->is_answered(6 * kPatience));
   many.clear();
   client.close();
 }
