@@ -57,7 +57,7 @@ void bench_cleanup(Bench *bench)
   int64_t size = measure_option_int(bench->argc, bench->argv, "--size", 4096);
   int64_t looks_ns = 0, used = 0;
   int looks = 0;
-  host_start(&host, 2 * count * size + ((int64_t)256 << 20));
+  host_start(&host, 2 * count * size + ((int64_t)256 << 20), 0);
   measure_start(bench->measure, bench->argc, bench->argv);
   while (measure_more(bench->measure)) {
     pid_t child = start_holder(bench, &host, count, size);

@@ -61,7 +61,7 @@ void bench_spill(Bench *bench)
   size_t size = (size_t)limit / kChunks / 4096 * 4096;
   size_t first = kChunks - 3, more = 2 * kChunks, count = first + more;
   char *data = chunk_of(size);
-  host_start(&host, limit);
+  host_start(&host, limit, 0);
   bench_open_at(bench, host.address, 1);
   for (size_t i = 0; i < first; ++i) put(bench, data, size, i);
   int64_t begin_ns = measure_now_ns();
@@ -122,7 +122,7 @@ void bench_overcommit(Bench *bench)
   size_t count = 80;
   char *data = chunk_of(size);
   watch.before = shared_memory();
-  host_start(&host, limit);
+  host_start(&host, limit, 0);
   bench_open_at(bench, host.address, 1);
   if (pthread_create(&watch.thread, NULL, watch_memory, NULL) != 0) measure_die("pthread_create");
   int64_t begin_ns = measure_now_ns();

@@ -32,13 +32,14 @@ static void find_program(const char *relative, char *path, size_t size)
   if (access(path, X_OK) != 0) measure_die(path);
 }
 
-static void write_config(const Host *host, const char *path, int64_t memory_limit)
+static void write_config(const Host *host, const char *path, int64_t memory_limit, int64_t per_client)
 {
   FILE *file = fopen(path, "we");
   if (file == NULL) measure_die(path);
   fprintf(file, "[daemon]\nlog_level = \"error\"\nsocket = \"%s/tarnd.sock\"\n", host->folder);
   fprintf(file, "spawn_socket = \"%s/spawn.sock\"\n", host->folder);
   fprintf(file, "[memory]\nlimit = %lld\n", (long long)memory_limit);
+  if (per_client != 0) fprintf(file, "per_client = %lld\n", (long long)per_client);
   if (fclose(file) != 0) measure_die(path);
 }
 
@@ -86,7 +87,7 @@ HostStatus host_status(const Host *host)
   return status;
 }
 
-void host_start(Host *host, int64_t memory_limit)
+void host_start(Host *host, int64_t memory_limit, int64_t per_client)
 {
   char tarnd[PATH_MAX], config[PATH_MAX];
   const char *parent = getenv("TMPDIR");
@@ -96,7 +97,7 @@ void host_start(Host *host, int64_t memory_limit)
   if (mkdtemp(host->folder) == NULL) measure_die(host->folder);
   snprintf(host->address, sizeof host->address, "unix:%s/tarnd.sock", host->folder);
   snprintf(config, sizeof config, "%s/tarnd.toml", host->folder);
-  write_config(host, config, memory_limit);
+  write_config(host, config, memory_limit, per_client);
   host->pid = fork();
   if (host->pid < 0) measure_die("fork");
   if (host->pid == 0) {

@@ -13,8 +13,8 @@ typedef struct Host {
   int pid;          /* of tarn-spawn, which has started it */
 } Host;
 
-/* Starts it, and returns when it answers. */
-void host_start(Host *host, int64_t memory_limit);
+/* Starts it, and returns when it answers. A client may have `per_client` bytes; 0: all. */
+void host_start(Host *host, int64_t memory_limit, int64_t per_client);
 void host_stop(Host *host);
 
 /* What `tarn status` says. */
