@@ -88,8 +88,14 @@ def read_report(directory: Path, stage: str) -> Outcome:
                 parts = (suite.get("name") or "").split(".")
                 program = parts[1] if len(parts) > 1 else case.get("name") or ""
                 failed_programs.add(program.split(" / ")[-1])
-            elif case.find("skipped") is not None or case.get("status") == "notrun":
+            elif (skipped := case.find("skipped")) is not None:
                 outcome.skipped += 1
+                # GoogleTest puts the place before the reason.
+                reason = (skipped.get("message") or "").strip().splitlines()
+                outcome.notes.append(f"skipped {name}: {reason[-1] if reason else 'no reason given'}")
+            elif case.get("status") == "notrun":
+                outcome.skipped += 1
+                outcome.notes.append(f"skipped {name}: run by another test")
             else:
                 outcome.passed += 1
     # A program may fail with no failed test in its report: it crashed, leaked at exit, or ran out of time.
