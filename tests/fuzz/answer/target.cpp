@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../record/host.hpp"
+#include "../host.hpp"
 #include "log.hpp"
 #include "query.hpp"
 
@@ -48,8 +48,7 @@ bool is_printable(const nlohmann::json& part) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tarn::fuzz;
-  static Host& host = *new Host();  // for ever: its threads see the end of the process
-  tarn::daemon::set_log_level(static_cast<tarn::daemon::Level>(0));
+  Host& host = quiet_host();
   Input input(data, size);
   const char* const names[] = {"objects",  "memory",  "memory_types", "memory_labels", "tasks",
                                "sessions", "workers", "slots",        "status",        "no such thing"};

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "census.hpp"
-#include "host.hpp"
+#include "../host.hpp"
 #include "leaving_object.hpp"
 #include "log.hpp"
 #include "object_label.hpp"
@@ -297,8 +297,7 @@ class Scene {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tarn::fuzz;
-  static Host& host = *new Host();  // for ever: its threads see the end of the process
-  tarn::daemon::set_log_level(static_cast<tarn::daemon::Level>(0));
+  Host& host = quiet_host();
   Input input(data, size);
   Scene(host, input).play();
   return 0;

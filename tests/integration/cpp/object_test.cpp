@@ -5,13 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "refusal.hpp"
 #include "tasks.hpp"
 
 namespace tarn::testing {
@@ -23,20 +23,6 @@ class ObjectHppTest : public ::testing::Test {
  protected:
   client tarn = init(0, nullptr, {.address = "private", .workers = 1});
 };
-
-struct Refusal {
-  int code = 0;
-  std::string text;
-};
-
-Refusal refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const error& e) {
-    return {e.code(), e.what()};
-  }
-  return {};
-}
 
 // ---- Many at once -------------------------------------------------------------------------------
 

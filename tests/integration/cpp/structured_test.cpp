@@ -9,11 +9,12 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <tarn/structured.hpp>
 #include <tarn/tarn.hpp>
+
+#include "refusal.hpp"
 
 namespace tarn::testing {
 namespace {
@@ -178,23 +179,9 @@ class StructuredTest : public ::testing::Test {
   client tarn = init(0, nullptr, {.address = "private", .workers = 2});
 };
 
-struct Refusal {
-  int code = 0;
-  std::string what;
-};
-
-Refusal refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const error& e) {
-    return {e.code(), e.what()};
-  }
-  return {};
-}
-
 void expect_refusal(const Refusal& refused, int code, std::string_view words) {
-  EXPECT_EQ(refused.code, code) << refused.what;
-  EXPECT_NE(refused.what.find(words), std::string::npos) << refused.what;
+  EXPECT_EQ(refused.code, code) << refused.text;
+  EXPECT_NE(refused.text.find(words), std::string::npos) << refused.text;
 }
 
 TEST_F(StructuredTest, is_the_same_in_every_process) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <random>
 #include <vector>
@@ -106,6 +107,37 @@ class HeapModel {
   uint32_t next = 7;  // numbers are tarnd's to choose
 };
 
+// 4000 steps of objects that `make` makes, of which some go, in part abandoned; then all go, and nothing stays.
+void come_and_go(HeapModel& model, std::mt19937_64& random, uint64_t abandon_one_of,
+                 const std::function<HeapModel::Object()>& make) {
+  std::vector<HeapModel::Object> objects;
+  for (int step = 0; step < 4000; ++step) {
+    if (objects.empty() || random() % 100 < (step / 500 % 2 == 0 ? 65u : 40u)) {
+      objects.push_back(make());
+    } else {
+      size_t i = random() % objects.size();
+      if (objects[i].size > SlabHeap::kSmallMax && random() % abandon_one_of == 0) {
+        model.abandon(objects[i]);
+      } else {
+        model.free(objects[i]);
+      }
+      model.drop_spent();
+      objects[i] = objects.back();
+      objects.pop_back();
+    }
+    if (step % 500 == 0) {
+      ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+    }
+  }
+  for (const auto& object : objects) model.free(object);
+  model.heap.trim();
+  model.drop_spent();
+  ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
+  model.drop_free(0);
+  EXPECT_EQ(model.heap.bytes(), 0u);
+  EXPECT_TRUE(model.slabs.empty());
+}
+
 TEST(SlabHeapTest, random_sequences_never_overlap_and_end_in_whole_slabs) {
   std::mt19937_64 random(seed_of_run());
   for (int round = 0; round < 20; ++round) {
@@ -143,33 +175,11 @@ TEST(SlabHeapTest, random_sequences_never_overlap_and_end_in_whole_slabs) {
 TEST(SlabHeapTest, never_mixes_placements) {
   std::mt19937_64 random(seed_of_run());
   HeapModel model;
-  std::vector<HeapModel::Object> objects;
-  for (int step = 0; step < 4000; ++step) {
-    if (objects.empty() || random() % 100 < (step / 500 % 2 == 0 ? 65u : 40u)) {
-      bool is_small = random() % 3 == 0;
-      uint64_t size = is_small ? 1 + random() % SlabHeap::kSmallMax : SlabHeap::kSmallMax + 1 + random() % 3'000'000;
-      objects.push_back(model.alloc(size, !is_small && random() % 2 == 0 ? Placement::kInterleaved : Placement::kNear));
-    } else {
-      size_t i = random() % objects.size();
-      if (objects[i].size > SlabHeap::kSmallMax && random() % 10 == 0) {
-        model.abandon(objects[i]);
-      } else {
-        model.free(objects[i]);
-      }
-      model.drop_spent();
-      objects[i] = objects.back();
-      objects.pop_back();
-    }
-    if (step % 500 == 0) {
-      ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
-    }
-  }
-  for (const auto& object : objects) model.free(object);
-  model.heap.trim();
-  model.drop_spent();
-  ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
-  model.drop_free(0);
-  EXPECT_EQ(model.heap.bytes(), 0u);
+  come_and_go(model, random, 10, [&] {
+    bool is_small = random() % 3 == 0;
+    uint64_t size = is_small ? 1 + random() % SlabHeap::kSmallMax : SlabHeap::kSmallMax + 1 + random() % 3'000'000;
+    return model.alloc(size, !is_small && random() % 2 == 0 ? Placement::kInterleaved : Placement::kNear);
+  });
 }
 
 TEST(SlabHeapTest, an_interleaved_slab_is_used_again_for_its_like_only) {
@@ -192,33 +202,10 @@ TEST(SlabHeapTest, an_interleaved_slab_is_used_again_for_its_like_only) {
 TEST(SlabHeapTest, abandoned_pages_are_given_to_nobody_and_go_with_their_slab) {
   std::mt19937_64 random(seed_of_run());
   HeapModel model;
-  std::vector<HeapModel::Object> objects;
-  for (int step = 0; step < 4000; ++step) {
-    if (objects.empty() || random() % 100 < (step / 500 % 2 == 0 ? 65u : 40u)) {
-      objects.push_back(model.alloc(random() % 3 == 0 ? 1 + random() % 1000 : SlabHeap::kSmallMax + 1 + random() % 400'000));
-    } else {
-      size_t i = random() % objects.size();
-      if (objects[i].size > SlabHeap::kSmallMax && random() % 3 == 0) {
-        model.abandon(objects[i]);
-      } else {
-        model.free(objects[i]);
-      }
-      model.drop_spent();
-      objects[i] = objects.back();
-      objects.pop_back();
-    }
-    if (step % 500 == 0) {
-      ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
-    }
-  }
+  come_and_go(model, random, 3, [&] {
+    return model.alloc(random() % 3 == 0 ? 1 + random() % 1000 : SlabHeap::kSmallMax + 1 + random() % 400'000);
+  });
   EXPECT_GT(model.abandoned, 100u);
-  for (const auto& object : objects) model.free(object);
-  model.heap.trim();
-  model.drop_spent();
-  ASSERT_EQ(model.heap.check(), nullptr) << model.heap.check();
-  model.drop_free(0);
-  EXPECT_EQ(model.heap.bytes(), 0u);
-  EXPECT_TRUE(model.slabs.empty());
 }
 
 TEST(SlabHeapTest, serves_every_size_at_its_edges) {
