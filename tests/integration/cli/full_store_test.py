@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from cases import eventually, run_cases, test
+from cases import LeftOut, eventually, run_cases, test
 
 TARND, TARN, FULL_CLIENT = sys.argv[1:4]
 MIB = 1 << 20
@@ -35,7 +37,8 @@ spill_limit = "{disk_limit}"
 class Host:
     """A daemon with little memory, a disk at `disk` and one client."""
 
-    def __init__(self, disk: str, disk_limit: str = "1GiB") -> None:
+    def __init__(self, disk: str, disk_limit: str = "1GiB", before: tuple[str, ...] = ()) -> None:
+        self.before = before  # a command that runs tarnd
         self.disk = disk
         self.disk_limit = disk_limit
 
@@ -45,7 +48,7 @@ class Host:
         config.write_text(CONFIG.format(folder=self.folder, disk=self.disk, disk_limit=self.disk_limit))
         socket = self.folder / "tarnd.sock"
         self.log = open(self.folder / "log", "w+")
-        self.process = subprocess.Popen([TARND, "--config", config], stderr=self.log, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*self.before, TARND, "--config", config], stderr=self.log, stdin=subprocess.DEVNULL)
         self.address = f"unix:{socket}"
         assert eventually(socket.exists), Path(self.log.name).read_text()
         self.client = subprocess.Popen([FULL_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -93,15 +96,34 @@ def expect_part(text: str, line: str) -> None:
     assert re.search(rf"^    [0-9.]+ [KM]iB {line}", text, re.MULTILINE), text
 
 
-def has_disk() -> bool:
+def need_disk() -> None:
     kind = subprocess.run(["stat", "-f", "-c", "%T", "/var/tmp"], capture_output=True, text=True, check=False)
-    return kind.stdout.strip() not in ("tmpfs", "ramfs")
+    if kind.stdout.strip() in ("tmpfs", "ramfs"):
+        raise LeftOut("/var/tmp lies in memory here")
+
+
+@contextmanager
+def disk_of_its_own(size: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A folder, and the command that has it on an ext4 of `size` bytes, for what it runs and for nobody else."""
+    make = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if os.geteuid() != 0 or make is None:
+        raise LeftOut("needs root and mkfs.ext4, to have a disk that is small")
+    with tempfile.TemporaryDirectory(prefix="tarn-disk-") as folder:
+        image, place = Path(folder) / "image", Path(folder) / "disk"
+        place.mkdir()
+        with image.open("wb") as file:
+            file.truncate(size)
+        subprocess.run([make, "-q", "-m", "0", image], check=True, stdout=subprocess.DEVNULL)
+        mount = f'mount -o loop "{image}" "{place}" && exec "$@"'
+        tried = subprocess.run(["unshare", "--mount", "sh", "-c", mount, "sh", "true"], capture_output=True, text=True, check=False)
+        if tried.returncode != 0:
+            raise LeftOut(f"no disk can be mounted here: {tried.stderr.strip()}")
+        yield str(place), ("unshare", "--mount", "sh", "-c", mount, "sh")
 
 
 @test
 def what_is_on_the_disk_is_no_memory_and_found() -> None:
-    if not has_disk():
-        return
+    need_disk()
     with Host("/var/tmp") as host:
         assert host.do("put 24") == "ok"
         # More than the memory there is was put. Expect: each object is shown where it is, the sums go with it.
@@ -128,8 +150,7 @@ def what_is_on_the_disk_is_no_memory_and_found() -> None:
 
 @test
 def a_store_full_of_pinned_objects_says_so() -> None:
-    if not has_disk():
-        return
+    need_disk()
     with Host("/var/tmp") as host:
         assert host.do("put 4") == "ok" and host.do("hold") == "ok" and host.do("pin 4") == "ok"
         # A worker's task reads one as well, by the client's reference. Expect: both are named as those who pin it.
@@ -206,8 +227,7 @@ def a_store_full_of_small_objects_says_so() -> None:
 
 @test
 def a_disk_that_takes_no_more_is_named() -> None:
-    if not has_disk():
-        return
+    need_disk()
     with Host("/var/tmp", "32MiB") as host:
         assert host.doctor()["state"] == "ok", host.doctor()
         assert host.do("put 30").startswith("error -12 ")
@@ -220,6 +240,27 @@ def a_disk_that_takes_no_more_is_named() -> None:
         expect_part(host.run("memory"), "could leave, but nothing goes to the disk: no room for .* ago")
         disk = host.doctor()
         assert disk["state"] == "warn" and "refused an object" in disk["found"] and "spill_limit" in disk["do"], disk
+
+
+@test
+def a_disk_that_others_fill_is_used_as_far_as_it_goes_and_no_further() -> None:
+    with disk_of_its_own(96 * MIB) as (place, before), Host(place, before=before) as host:
+        # tarnd sees the disk, and so does who looks through its eyes. All but 20 MiB are taken by somebody else.
+        disk = Path(f"/proc/{host.process.pid}/root{place}")
+
+        def free() -> int:
+            status = os.statvfs(disk)
+            return status.f_bavail * status.f_frsize
+
+        with (disk / "others").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free() - 20 * MIB)
+        refused = host.do("put 24")
+        # Expect: two objects went there, what they do not need is free for others, and it is said who has no room.
+        assert refused.startswith("error -12 "), refused
+        on_disk = sum_of(host.ask("memory"), "on_disk")
+        assert 2 * SIZE <= on_disk <= 20 * MIB, on_disk
+        assert free() >= 20 * MIB - on_disk - MIB, f"{free()} bytes are free beside {on_disk} of objects"
+        assert f"{place} has no room for" in host.run("memory"), host.run("memory")
 
 
 def main() -> None:
