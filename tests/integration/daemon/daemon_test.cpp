@@ -189,6 +189,34 @@ TEST(Daemon, ASlabHasOneWriter) {
   client.close();
 }
 
+// tarnd writes into slabs, too, when objects come back: at a place, whatever the owner says of his open file.
+TEST(Daemon, TheFlagsOfASlabAreItsOwnersAlone) {
+  FakeClient client;
+  client.open();
+  Message granted = client.request_slab(kMiB, 9);
+  ASSERT_EQ(granted.type, Type::kSlabGranted);
+  ASSERT_EQ(fcntl(granted.descriptors[0].get(), F_SETFL, O_APPEND | O_NONBLOCK), 0);
+  const auto inspect = std::filesystem::path("/proc") / std::to_string(client.daemon_pid());
+  auto flags_of_writers = [&] {
+    std::vector<int> all;
+    for (const auto& entry : std::filesystem::directory_iterator(inspect / "fd")) {
+      std::error_code error;
+      if (!read_symlink(entry.path(), error).string().starts_with("/memfd:tarn-slab")) continue;
+      std::ifstream info(inspect / "fdinfo" / entry.path().filename());
+      std::string name;
+      int flags = 0;
+      while (info >> name && name != "flags:") {
+      }
+      info >> std::oct >> flags;
+      if ((flags & O_ACCMODE) == O_RDWR) all.push_back(flags & (O_APPEND | O_NONBLOCK));
+    }
+    return all;
+  };
+  // What was handed over is closed there, a moment later.
+  EXPECT_TRUE(eventually([&] { return flags_of_writers() == std::vector<int>{0}; }));
+  client.close();
+}
+
 // A worker's slab, as the client is handed it.
 TEST(Daemon, ASlabCanBeReadByOthersAndNotWritten) {
   FakeClient client;
