@@ -52,7 +52,10 @@ void send_restored(Member& to, uint32_t serial) {
   to.connection->send(message);
 }
 
-Spill::Range range_of(MovedObject& object) { return {slab_of(object).writer, object.offset, object.size}; }
+Spill::Range range_of(MovedObject& object) {
+  Slab& slab = slab_of(object);
+  return {slab.writer, object.offset, object.size, slab.is_huge};
+}
 
 }  // namespace
 
@@ -528,7 +531,7 @@ void Mover::take_abandoned_pages(Slab& slab) {
   if (slab.discards != 0) return;
   auto discard = [&](MovedObject& first, uint64_t size) {
     ++slab.discards;
-    services_.spill.discard(session_.identity().uid, first.alive, {slab.writer, first.offset, size},
+    services_.spill.discard(session_.identity().uid, first.alive, {slab.writer, first.offset, size, slab.is_huge},
                             [&slab](int, const std::string&) { --slab.discards; });  // `first` goes with the slab
   };
   MovedObject* first = nullptr;

@@ -8,13 +8,24 @@
 #include <stdexcept>
 
 #include "base/error.hpp"
+#include "os/clock.hpp"
 #include "os/memory.hpp"
 #include "wire/messages.hpp"
 
 namespace tarn::daemon {
 namespace {
 
-constexpr uint64_t kPiece = 64u << 20;  // mapped at a time: what tarnd itself counts as resident meanwhile
+// Mapped at a time: what tarnd itself counts as resident meanwhile.
+constexpr uint64_t kPiece = 64u << 20;
+// The same where somebody follows. His part, to zero and map the pages, takes longer than to make them: from the second piece
+// on both are at work. With 4 MiB a word comes each millisecond or two.
+constexpr uint64_t kStep = 4u << 20;
+// To make a step of huge pages takes 0.2 ms, of small ones 2 with what their owner does. When memory is in small bits the kernel
+// looks for huge ones long, and maybe in vain. After a step that was in vain, or took so long, so many are made of small ones, and
+// twice as many if it is so again. Not sooner: what a hypervisor has not backed yet takes 7 ms, but only the first time.
+constexpr int64_t kSlowStepNs = 20'000'000;
+constexpr uint32_t kRestMin = 16;
+constexpr uint32_t kRestMax = 1024;
 
 void bind(const os::Mapping& piece, int32_t node) {
   if (node == wire::kAllNodes) {
@@ -30,7 +41,7 @@ void bind(const os::Mapping& piece, int32_t node) {
 uint64_t huge_page_for(const Prefaulter::Range& range) {
   if (range.zero || range.size <= Prefaulter::kAtOnceMax) return 0;
   uint64_t huge = os::huge_page_size();
-  return huge != 0 && kPiece % huge == 0 ? huge : 0;
+  return huge != 0 && kStep % huge == 0 ? huge : 0;
 }
 
 }  // namespace
@@ -56,11 +67,13 @@ Prefaulter::~Prefaulter() {
   thread_.join();
 }
 
-void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done) {
-  Job job{user, std::move(wanted), std::move(range), std::move(done), 0, 0, {}};
+void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done, Progress progress) {
+  auto follower = progress ? std::make_shared<const Progress>(std::move(progress)) : nullptr;
+  Job job{user, std::move(wanted), std::move(range), std::move(done), std::move(follower), 0, {}};
+  job.result.is_huge = true;
   if (job.range.size <= kAtOnceMax) {
     make_piece_warm(job);
-    job.done(job.code, job.text);
+    job.done(job.result);
     return;
   }
   {
@@ -100,10 +113,12 @@ void Prefaulter::work() {
     lock.lock();
     at_.reset();
     if (job.is_over()) {
+      std::erase_if(steps_, [&job](const Step& step) { return step.progress == job.progress; });
       finished_.push_back(std::move(job));
       jobs.pop_front();
-      uint64_t one = 1;
-      [[maybe_unused]] ssize_t written = write(event_.get(), &one, sizeof one);
+      ring();
+    } else if (job.progress != nullptr) {
+      tell(job);
     }
     if (jobs.empty()) {
       waiting_.erase(user);
@@ -113,31 +128,66 @@ void Prefaulter::work() {
   }
 }
 
+// With the mutex held, like ring().
+void Prefaulter::tell(const Job& job) {
+  auto known = std::ranges::find(steps_, job.progress, &Step::progress);
+  if (known != steps_.end()) {
+    known->warm = job.warm;
+    return;
+  }
+  steps_.push_back({job.wanted, job.progress, job.warm});
+  ring();
+}
+
+void Prefaulter::ring() {
+  uint64_t one = 1;
+  [[maybe_unused]] ssize_t written = write(event_.get(), &one, sizeof one);
+}
+
 void Prefaulter::deliver() {
   uint64_t count;
   [[maybe_unused]] ssize_t size = read(event_.get(), &count, sizeof count);
   std::vector<Job> finished;
+  std::vector<Step> steps;
   {
     std::lock_guard lock(mutex_);
     finished.swap(finished_);
+    steps.swap(steps_);
   }
+  for (const Step& step : steps)
+    if (!step.wanted.expired()) (*step.progress)(step.warm);
   for (Job& job : finished)
-    if (!job.wanted.expired()) job.done(job.code, job.text);
+    if (!job.wanted.expired()) job.done(job.result);
+}
+
+// Whether it is huge pages now, but for the end.
+bool Prefaulter::make_huge(const os::Mapping& piece, uint64_t page_size) {
+  auto steps = static_cast<uint32_t>(os::round_up(piece.size(), kStep) / kStep);
+  if (rest_ != 0) {
+    rest_ -= std::min(rest_, steps);
+    return false;
+  }
+  int64_t begin = os::now_ns();
+  bool is_made = os::populate_huge(piece, page_size) == piece.size() / page_size * page_size;
+  next_rest_ = !is_made || os::now_ns() - begin > kSlowStepNs * steps ? std::clamp(next_rest_ * 2, kRestMin, kRestMax) : 0;
+  rest_ = next_rest_;
+  return is_made;
 }
 
 void Prefaulter::make_piece_warm(Job& job) {
   const Range& range = job.range;
-  uint64_t size = std::min(kPiece, range.size - job.warm);
+  uint64_t size = std::min(job.progress != nullptr ? kStep : kPiece, range.size - job.warm);
   uint64_t begin = range.begin + job.warm;
   os::Mapping piece;
-  job.code = os::Mapping::map_range(*range.file, begin, size, os::Access::kReadWrite, piece);
-  if (job.code == 0) {
+  job.result.code = os::Mapping::map_range(*range.file, begin, size, os::Access::kReadWrite, piece);
+  if (job.result.code == 0) {
     bind(piece, range.node);  // before there are pages
-    if (uint64_t huge = huge_page_for(range); huge != 0) os::populate_huge(piece, huge);
-    job.code = os::memfd_reserve(*range.file, begin, size);
+    uint64_t huge = huge_page_for(range);
+    job.result.is_huge = huge != 0 && make_huge(piece, huge) && job.result.is_huge;
+    job.result.code = os::memfd_reserve(*range.file, begin, size);
   }
-  if (job.code == 0 && range.zero) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
-  if (job.code < 0) job.text = last_error();
+  if (job.result.code == 0 && range.zero) os::prefault(piece.data(), piece.size(), os::Access::kReadWrite);
+  if (job.result.code < 0) job.result.text = last_error();
   job.warm += size;
 }
 

@@ -20,13 +20,20 @@
 
 #include "connection.hpp"
 #include "loop.hpp"
+#include "os/memory.hpp"
 
 namespace tarn::daemon {
 
 class Prefaulter {
  public:
-  // `code` is 0, or negative with a text: TARN_E_NO_MEMORY most likely.
-  using Done = std::function<void(int code, const std::string& text)>;
+  struct Result {
+    int code = 0;          // or negative with a text: TARN_E_NO_MEMORY most likely
+    std::string text;
+    bool is_huge = false;  // it lies in huge pages, but for an end that fills none
+  };
+  using Done = std::function<void(const Result&)>;
+  // So many bytes from the beginning of the range are warm. Not called for the last of them: that is `Done`.
+  using Progress = std::function<void(uint64_t bytes)>;
 
   static constexpr uint64_t kAtOnceMax = 4u << 20;  // about a millisecond
 
@@ -45,9 +52,10 @@ class Prefaulter {
     bool zero;
   };
 
-  // Makes `range` warm, in huge pages if it is a slab beyond kAtOnceMax and the host has them, then calls `done`: before this returns if it is little, else from the loop. A job ends early, and
-  // its `done` is not called, once `wanted` has expired.
-  void prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
+  // Makes `range` warm, in huge pages if it is a slab beyond kAtOnceMax and the host has them, then calls `done`: before this
+  // returns if it is little, else from the loop, as `progress` is before. A job ends early, and neither is called any more,
+  // once `wanted` has expired.
+  void prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done, Progress progress = {});
 
   // Whether it has memory of `user` that nobody wants any more. It is dropped once the piece in hand is done.
   [[nodiscard]] bool is_dropping(uid_t user);
@@ -59,16 +67,25 @@ class Prefaulter {
     std::weak_ptr<const void> wanted;
     Range range;
     Done done;
+    std::shared_ptr<const Progress> progress;  // nullptr: nobody asks
     uint64_t warm = 0;
-    int code = 0;
-    std::string text;
+    Result result;
 
-    [[nodiscard]] bool is_over() const { return code < 0 || warm >= range.size || wanted.expired(); }
+    [[nodiscard]] bool is_over() const { return result.code < 0 || warm >= range.size || wanted.expired(); }
+  };
+
+  struct Step {
+    std::weak_ptr<const void> wanted;
+    std::shared_ptr<const Progress> progress;
+    uint64_t warm;
   };
 
   void work();
+  void tell(const Job& job);
+  void ring();
   void deliver();
-  static void make_piece_warm(Job& job);
+  void make_piece_warm(Job& job);
+  bool make_huge(const os::Mapping& piece, uint64_t page_size);
 
   Fd event_;
   Loop::Watch watch_;
@@ -79,7 +96,12 @@ class Prefaulter {
   std::deque<uid_t> turns_;  // of whom there are jobs, but for the one in turn
   std::optional<uid_t> at_;  // whose turn it is
   std::vector<Job> finished_;
+  std::vector<Step> steps_;  // one of a job: what is not delivered yet is overtaken
   bool stopping_ = false;
+
+  // Of the thread alone: how long huge pages are not tried, and how long they were not the last time.
+  uint32_t rest_ = 0;
+  uint32_t next_rest_ = 0;
 
   std::thread thread_;
 };

@@ -53,6 +53,7 @@ struct Slab {
   uint64_t size = 0;
   int32_t node = -1;
   bool is_file = false;
+  bool is_huge = false;  // it was made of huge pages
   uint32_t serial = 0;  // of the request
   std::shared_ptr<Payment> payment;                        // none of a mapped file
   std::map<uint64_t, std::unique_ptr<MovedObject>> moved;  // by offset
@@ -274,7 +275,9 @@ class Session {
   void handle_slab_request(Member& from, const wire::SlabRequest& request, uint32_t serial);
   [[nodiscard]] bool is_memory_coming() const;
   [[nodiscard]] bool ask_again_later(const Member& from, std::function<void(Member&)> ask);
-  void grant_slab(Member& owner, uint32_t number, int code, const std::string& text);
+  void grant_slab(Member& owner, uint32_t number, const Prefaulter::Result& result);
+  void send_slab(Member& owner, uint32_t number, wire::Type type);
+  void send_warm(Member& owner, uint32_t serial, uint64_t bytes);
   void handle_slab_drop(Member& from, const wire::SlabId& id);
   void handle_file_share(Member& from, const wire::SlabInfo& info, uint32_t serial, Fd file);
   void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);

@@ -15,6 +15,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint64_t kDescriptorsOfSlab = 2;  // the writer's, and the readers'
+constexpr uint64_t kFollowedMin = 8u << 20;       // its owner follows with his part of the work while a slab is made warm
 constexpr int64_t kReclaimPatienceNs = 200'000'000;  // for others to drop what they keep, though nothing is coming yet
 constexpr int64_t kHurryNs = 1'000'000'000;          // of who has other ways than to wait; 5 GiB are closed in that time
 constexpr int64_t kReclaimPauseNs = 20'000'000;      // nobody is woken for memory more often
@@ -120,10 +121,39 @@ int Session::make_slab(Member& from, const wire::SlabRequest& request, uint32_t 
   idle_timer_ = services_.loop.call_at(os::now_ns() + services_.keep_ns, [this] { reclaim(); });
   uint32_t owner = from.index();
   // While it is wanted its owner is there, with the index it had.
+  Prefaulter::Progress tell;
+  if (size > kFollowedMin) {
+    send_slab(from, number, wire::Type::kSlabComing);
+    tell = [this, owner, serial](uint64_t bytes) { send_warm(*find(owner), serial, bytes); };
+  }
   services_.prefaulter.prepare(
       identity_.uid, std::move(wanted), {std::move(warmed), 0, size, node, false},
-      [this, owner, number](int code, const std::string& text) { grant_slab(*find(owner), number, code, text); });
+      [this, owner, number](const Prefaulter::Result& result) { grant_slab(*find(owner), number, result); },
+      std::move(tell));
   return 0;
+}
+
+// To its owner, for reading and writing.
+void Session::send_slab(Member& owner, uint32_t number, wire::Type type) {
+  if (owner.connection == nullptr) return;
+  const Slab& slab = owner.slabs.at(number);
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, type, slab.serial);
+  auto& body = message.body<wire::SlabInfo>();
+  body.member = owner.index();
+  body.slab = number;
+  body.size = slab.size;
+  body.node = slab.node;
+  owner.connection->send(message, {slab.owners});
+}
+
+// Only what he was told of does he touch: whoever touches a page first pays for it in its control group, and that is tarnd.
+void Session::send_warm(Member& owner, uint32_t serial, uint64_t bytes) {
+  if (owner.connection == nullptr) return;
+  wire::Buffer<wire::kToMemberSizeMax> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSlabWarm, serial);
+  message.body<wire::SlabWarm>().bytes = bytes;
+  owner.connection->send(message);
 }
 
 // Memory that somebody dropped is free once it is closed, a moment later: nobody is refused for that.
@@ -142,26 +172,20 @@ bool Session::ask_again_later(const Member& from, std::function<void(Member&)> a
   return true;
 }
 
-void Session::grant_slab(Member& owner, uint32_t number, int code, const std::string& text) {
+void Session::grant_slab(Member& owner, uint32_t number, const Prefaulter::Result& result) {
   Slab& slab = owner.slabs.at(number);
-  if (code < 0) {
+  if (result.code < 0) {
     uint32_t serial = slab.serial;
     owner.slabs.erase(number);
     --slab_count_;
-    return refuse_slab(owner, serial, code, text.c_str());
+    return refuse_slab(owner, serial, result.code, result.text.c_str());
   }
+  slab.is_huge = result.is_huge;
   slab.phase = Slab::Phase::kReady;
   slab.wanted.reset();
   announce_slab_to_others(owner, number, slab);  // before the owner can refer to anything in it
-  wire::Buffer<wire::kToMemberSizeMax> buffer;
-  wire::Builder message(buffer.bytes, wire::Type::kSlabGranted, slab.serial);
-  auto& body = message.body<wire::SlabInfo>();
-  body.member = owner.index();
-  body.slab = number;
-  body.size = slab.size;
-  body.node = slab.node;
-  SharedFd file = std::move(slab.owners);
-  if (owner.connection != nullptr) owner.connection->send(message, {std::move(file)});
+  send_slab(owner, number, wire::Type::kSlabGranted);
+  slab.owners.reset();
 }
 
 void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
@@ -266,15 +290,15 @@ void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t seria
     // While it is wanted the member is there, and so is the session.
     return services_.prefaulter.prepare(
         identity_.uid, member.self, {member.segment_file, next.begin, next.size, node_of(member), true},
-        [this, &member, areas = std::move(areas), serial](int code, const std::string& text) mutable {
-          if (code == 0) {
+        [this, &member, areas = std::move(areas), serial](const Prefaulter::Result& result) mutable {
+          if (result.code == 0) {
             if (areas.back().total != nullptr) member.backed.*areas.back().total = areas.back().entries;
             areas.pop_back();
             return back_areas(member, std::move(areas), serial);
           }
           for (const Area& area : areas) member.segment_payment->memory.give_back(area.size);
           member.is_growing = false;
-          if (serial != 0) refuse_slab(member, serial, code, text.c_str());
+          if (serial != 0) refuse_slab(member, serial, result.code, result.text.c_str());
         });
   }
   member.is_growing = false;

@@ -401,31 +401,70 @@ void Spill::work() {
   }
 }
 
+// A part of an object that lies in huge pages, in place: the disk reads and writes them as well as a buffer, and nothing is copied.
+// Of small pages a request would be a thousand bits of memory.
+class Spill::InPlace {
+ public:
+  // Invalid where it is not all in huge pages, or cannot be. `make`: its pages are missing, and are made.
+  InPlace(const Range& range, uint64_t at, uint64_t size, bool make) {
+    if (!range.is_huge) return;
+    uint64_t begin = range.begin + at;
+    ErrorGuard guard;  // there is another way
+    uint64_t page_size = os::huge_page_size();
+    bool is_whole = page_size != 0 && begin % page_size == 0 && size % page_size == 0;
+    os::Access access = make ? os::Access::kReadWrite : os::Access::kRead;
+    if (is_whole && os::Mapping::map_range(*range.file, begin, size, access, mapping_) == 0 && make &&
+        os::populate_huge(mapping_, page_size) != size)
+      mapping_.reset();
+    (void)guard.end(0);
+  }
+  [[nodiscard]] bool valid() const { return mapping_.valid(); }
+  [[nodiscard]] std::span<std::byte> bytes() const { return {mapping_.data(), mapping_.size()}; }
+
+ private:
+  os::Mapping mapping_;
+};
+
+// The copy is of what was there at one time or another: who writes into a sealed object may find it lost.
+int Spill::save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes) {
+  job.copy->sums_[at / kPiece] = XXH3_64bits(bytes.data(), bytes.size());
+  return transfer_all(
+      [&](uint64_t i) {
+        return pwrite(job.file->fd.get(), bytes.data() + i, bytes.size() - i, static_cast<off_t>(job.file_offset + at + i));
+      },
+      bytes.size(), TARN_E_SYSTEM, "write an object to the disk");
+}
+
+int Spill::load_piece(Job& job, uint64_t at, std::span<std::byte> bytes) {
+  int r = transfer_all(
+      [&](uint64_t i) {
+        return pread(job.file->fd.get(), bytes.data() + i, bytes.size() - i, static_cast<off_t>(job.file_offset + at + i));
+      },
+      bytes.size(), TARN_E_LOST, "read an object from the disk");
+  if (r == 0 && XXH3_64bits(bytes.data(), bytes.size()) != job.copy->sums_[at / kPiece])
+    return fail(TARN_E_LOST, "an object's copy on the disk is damaged: its checksum is wrong");
+  return r;
+}
+
 int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
   if (job.kind == Kind::kErase) return punch(job.file->fd.get(), job.file_offset + at, size);
   int slab = job.range.file->get();
   auto slab_at = static_cast<off_t>(job.range.begin + at);
   if (job.kind == Kind::kDiscard) return punch(slab, static_cast<uint64_t>(slab_at), size);
+  bool is_load = job.kind == Kind::kLoad;
+  if (InPlace found(job.range, at, size, is_load); found.valid())
+    return is_load ? load_piece(job, at, found.bytes()) : save_piece(job, at, found.bytes());
   if (buffer.data == nullptr) return fail(TARN_E_NO_MEMORY, "no memory to copy an object");
-  int file = job.file->fd.get();
-  auto file_at = static_cast<off_t>(job.file_offset + at);
-  uint64_t& sum = job.copy->sums_[at / kPiece];
-  auto offset = [](off_t base, uint64_t more) { return base + static_cast<off_t>(more); };
-  if (job.kind == Kind::kSave) {
-    int r = transfer_all([&](uint64_t i) { return pread(slab, buffer.data + i, size - i, offset(slab_at, i)); }, size,
-                         TARN_E_SYSTEM, "read an object");
-    if (r < 0) return r;
-    sum = XXH3_64bits(buffer.data, size);
-    return transfer_all([&](uint64_t i) { return pwrite(file, buffer.data + i, size - i, offset(file_at, i)); }, size,
-                        TARN_E_SYSTEM, "write an object to the disk");
+  std::span bytes(buffer.data, size);
+  auto place = [slab_at](uint64_t i) { return slab_at + static_cast<off_t>(i); };
+  if (!is_load) {
+    int r = transfer_all([&](uint64_t i) { return pread(slab, bytes.data() + i, size - i, place(i)); }, size, TARN_E_SYSTEM,
+                         "read an object");
+    return r < 0 ? r : save_piece(job, at, bytes);
   }
-  int r = transfer_all([&](uint64_t i) { return pread(file, buffer.data + i, size - i, offset(file_at, i)); }, size,
-                       TARN_E_LOST, "read an object from the disk");
-  if (r < 0) return r;
-  if (XXH3_64bits(buffer.data, size) != sum)
-    return fail(TARN_E_LOST, "an object's copy on the disk is damaged: its checksum is wrong");
-  return transfer_all([&](uint64_t i) { return pwrite(slab, buffer.data + i, size - i, offset(slab_at, i)); }, size,
-                      TARN_E_NO_MEMORY, "bring an object back to memory");
+  if (int r = load_piece(job, at, bytes); r < 0) return r;
+  return transfer_all([&](uint64_t i) { return pwrite(slab, bytes.data() + i, size - i, place(i)); }, size, TARN_E_NO_MEMORY,
+                      "bring an object back to memory");
 }
 
 void Spill::deliver() {

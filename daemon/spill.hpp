@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,6 +46,7 @@ class Spill {
     SharedFd file;
     uint64_t begin;
     uint64_t size;
+    bool is_huge = false;  // it lies in huge pages, as far as they fit, and shall again
   };
 
   // Where a copy is. Dropping it frees its room on the disk.
@@ -128,6 +130,7 @@ class Spill {
     [[nodiscard]] bool takes(Job& other);
   };
   struct Buffer;
+  class InPlace;
   struct Line {
     std::map<uid_t, std::deque<std::shared_ptr<Job>>> jobs;
     std::deque<uid_t> turns;
@@ -145,6 +148,8 @@ class Spill {
   [[nodiscard]] bool has_work() const;
   [[nodiscard]] std::shared_ptr<Job> take_piece(uint64_t& at, uint64_t& size);
   static int do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer);
+  static int save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes);
+  static int load_piece(Job& job, uint64_t at, std::span<std::byte> bytes);
   void deliver();
 
   Loop& loop_;

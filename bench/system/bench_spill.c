@@ -52,14 +52,15 @@ static char *chunk_of(size_t size)
   return data;
 }
 
-/* A store of --size bytes is filled, and twice as much put: that is how fast objects leave. Then what is in memory goes,
+/* A store of --size bytes is filled, until objects leave it (not before has it all its memory: a hypervisor may take longer to
+ * give that than a disk to write as much), and twice as much put: that is how fast they leave. Then what is in memory goes,
  * and the rest is read: that is how fast they come. */
 void bench_spill(Bench *bench)
 {
   char note[96];
   int64_t limit = measure_option_int(bench->argc, bench->argv, "--size", 1 << 30);
   size_t size = (size_t)limit / kChunks / 4096 * 4096;
-  size_t first = kChunks - 3, more = 2 * kChunks, count = first + more;
+  size_t first = kChunks + 4, more = 2 * kChunks, count = first + more;
   char *data = chunk_of(size);
   host_start(&host, limit, 0);
   bench_open_at(bench, host.address, 1);

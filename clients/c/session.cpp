@@ -471,18 +471,37 @@ int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabH
   wire::SlabRequest request{size, node, how};
   if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
   wire::Packet packet;
-  os::Received received;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
-  if (packet.type != wire::Type::kSlabGranted) return fail(TARN_E_PROTOCOL, "tarnd answered a request for a slab with %s", wire::type_name(packet.type));
-  wire::SlabInfo info = packet.as<wire::SlabInfo>();
+  wire::SlabInfo info{};
   os::Mapping mapping;
-  if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) {
-    // Of no use to anybody, and charged.
-    (void)tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
-    return r;
-  }
-  // The memory is warm; this process's page tables are not.
-  os::prefault(mapping.data(), info.size, os::Access::kReadWrite);
+  uint64_t warm = 0;
+  // The memory is warm; this process's page tables are not, and the kernel zeroes pages when they are mapped.
+  auto map_to = [&mapping, &warm](uint64_t end) {
+    if (end <= warm || end > mapping.size()) return;
+    os::prefault(mapping.data() + warm, end - warm, os::Access::kReadWrite);
+    warm = end;
+  };
+  do {
+    os::Received received;
+    if (int r = await_answer(serial, packet, received); r < 0) return r;
+    switch (packet.type) {
+      case wire::Type::kSlabWarm:
+        map_to(packet.as<wire::SlabWarm>().bytes);
+        break;
+      case wire::Type::kSlabComing:
+      case wire::Type::kSlabGranted:
+        info = packet.as<wire::SlabInfo>();
+        if (mapping.size() == info.size) break;
+        if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) {
+          // Of no use to anybody, and charged. What is only coming is dropped when it is there: see take_in.
+          if (packet.type == wire::Type::kSlabGranted) (void)tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
+          return r;
+        }
+        break;
+      default:
+        return fail(TARN_E_PROTOCOL, "tarnd answered a request for a slab with %s", wire::type_name(packet.type));
+    }
+  } while (packet.type != wire::Type::kSlabGranted);
+  map_to(info.size);
   out.slab = info.slab;
   out.mapping = std::move(mapping);
   out.node = info.node;

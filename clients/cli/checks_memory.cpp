@@ -1,5 +1,6 @@
 #include <sys/resource.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "checks.hpp"
@@ -53,25 +54,35 @@ std::string chosen_in(const std::string& choices) {
   return from == std::string::npos ? "" : choices.substr(from + 1, choices.find(']') - from - 1);
 }
 
-// Whether objects lie in huge pages (os::huge_page_size). Only `advise` keeps to what tarnd asks for and charges.
+// Linux 6.1 has MADV_COLLAPSE, which makes huge pages of a memory file by name.
+bool can_collapse(const Host& host) {
+  int major = 0;
+  int minor = 0;
+  return sscanf(host.read("/proc/sys/kernel/osrelease").c_str(), "%d.%d", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 1));
+}
+
+// Whether objects lie in huge pages (os::huge_page_size). Only `advise` and `never` keep to what tarnd asks for and charges.
 Finding check_shmem_huge(const Host& host, const std::string& meminfo) {
   const std::string folder = "/sys/kernel/mm/transparent_hugepage/";
   uint64_t size = strtoull(host.read(folder + "hpage_pmd_size").c_str(), nullptr, 10);
   std::string file = folder + "hugepages-" + std::to_string(size / 1024) + "kB/shmem_enabled";
   std::string chosen = chosen_in(host.read(file));
+  bool is_never = chosen == "never";
   if (chosen.empty() || chosen == "inherit") {
     file = folder + "shmem_enabled";
     chosen = chosen_in(host.read(file));
   }
   if (chosen.empty()) return {"shmem_huge", Verdict::kOk, "not in this kernel", "", ""};
   std::string advice = "echo advise > " + file + " at each start of the host; slabs made from then on have them";
-  if (chosen == "never" || chosen == "deny")
+  is_never = is_never || chosen == "deny" || (chosen == "never" && !can_collapse(host));
+  if (is_never)
     return {"shmem_huge", Verdict::kWarn, chosen,
             "objects lie in pages of 4 KiB: reads here and there in large ones take half as long again, and memory is given and "
             "taken back more slowly",
             advice};
   std::string found = chosen + ", " + show_bytes(field_of(meminfo, "ShmemHugePages")) + " of shared memory in huge pages";
-  if (chosen == "advise") return {"shmem_huge", Verdict::kOk, found, "", ""};
+  if (chosen == "advise" || chosen == "never") return {"shmem_huge", Verdict::kOk, found, "", ""};
   return {"shmem_huge", Verdict::kWarn, found,
           "the kernel gives huge pages to who did not ask: small slabs, and objects that come back from the disk, take more "
           "memory than they are charged for",

@@ -19,6 +19,9 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
 
 namespace tarn::os {
 
@@ -41,6 +44,7 @@ constexpr int kWordBits = 8 * sizeof(unsigned long);
 // One more than there are bits: the kernel takes the number for the first that it shall not look at.
 constexpr unsigned long kNodeCount = kNodes + 1;
 
+constexpr uint64_t kHugeAlign = 2u << 20;  // the size of a huge page of x86-64, and of arm64 with pages of 4 KiB
 constexpr char kHugePages[] = "/sys/kernel/mm/transparent_hugepage/";
 
 // The first line of a file of the kernel; "" if there is none.
@@ -48,6 +52,19 @@ void read_line(const char* path, char (&line)[128]) {
   Fd file{open(path, O_RDONLY | O_CLOEXEC)};
   ssize_t size = file.valid() ? read(file.get(), line, sizeof line - 1) : 0;
   line[size > 0 ? size : 0] = '\0';
+}
+
+// Where nothing is mapped and pages of a file that begins at `offset` can be huge ones: at the same distance from a multiple of
+// their size as in the file. The kernel sees to that by itself only where everybody gets huge pages. nullptr: no address space.
+std::byte* reserve_aligned(uint64_t size, uint64_t offset) {
+  void* room = mmap(nullptr, size + kHugeAlign, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return nullptr;
+  auto begin = reinterpret_cast<uintptr_t>(room);
+  uint64_t skip = (offset - begin) % kHugeAlign;
+  auto* data = static_cast<std::byte*>(room) + skip;
+  if (skip != 0) munmap(room, skip);
+  munmap(data + size, kHugeAlign - skip);
+  return data;
 }
 
 bool is_chosen(const char* line, const char* choice) {
@@ -114,7 +131,14 @@ int Mapping::map_range(const Fd& fd, uint64_t offset, uint64_t size, Access acce
     return fail(TARN_E_PROTOCOL, "cannot map %llu bytes of a file of %llu",
                 static_cast<unsigned long long>(size), static_cast<unsigned long long>(real_size));
   int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* data = mmap(nullptr, size, protection, MAP_SHARED, fd.get(), static_cast<off_t>(offset));
+  std::byte* place = size < kHugeAlign ? nullptr : reserve_aligned(os::round_up(size, kPageSize), offset);
+  int flags = place == nullptr ? MAP_SHARED : MAP_SHARED | MAP_FIXED;
+  void* data = mmap(place, size, protection, flags, fd.get(), static_cast<off_t>(offset));
+  if (data == MAP_FAILED && place != nullptr) {
+    int error = errno;
+    munmap(place, size);
+    errno = error;
+  }
   if (data == MAP_FAILED)
     return fail_errno(code_of_errno(errno), "cannot map %llu bytes",
                       static_cast<unsigned long long>(size));
@@ -177,19 +201,28 @@ uint64_t huge_page_size() {
   // From Linux 6.11 on each size has its own switch, which as a rule points to that for all.
   snprintf(path, sizeof path, "%shugepages-%llukB/shmem_enabled", kHugePages, static_cast<unsigned long long>(size / 1024));
   read_line(path, line);
+  if (is_chosen(line, "never")) return 0;
   if (line[0] == '\0' || is_chosen(line, "inherit")) {
     snprintf(path, sizeof path, "%sshmem_enabled", kHugePages);
     read_line(path, line);
   }
-  for (const char* yes : {"advise", "within_size", "always", "force"})
+  // `never` as the switch for all is where kernels begin: to who asks for them by name they give huge pages all the same.
+  for (const char* yes : {"never", "advise", "within_size", "always", "force"})
     if (is_chosen(line, yes)) return size;
   return 0;
 }
 
-void populate_huge(const Mapping& part, uint64_t page_size) {
+uint64_t populate_huge(const Mapping& part, uint64_t page_size) {
   // Linux 6.1 gives a whole huge page to the end of a file, too, where it reaches beyond it.
   uint64_t whole = part.size() / page_size * page_size;
-  if (whole != 0 && madvise(part.data(), whole, MADV_HUGEPAGE) == 0) (void)madvise(part.data(), whole, MADV_POPULATE_WRITE);
+  if (whole == 0) return 0;
+  (void)madvise(part.data(), whole, MADV_HUGEPAGE);
+  for (uint64_t at = 0; at < whole; at += page_size) {
+    // With `advise` the first touch makes a huge page, else one that is replaced: a range without any is not looked at.
+    if (madvise(part.data() + at, kPageSize, MADV_POPULATE_WRITE) < 0) return at;
+    if (madvise(part.data() + at, page_size, MADV_COLLAPSE) < 0) return at;
+  }
+  return whole;
 }
 
 int file_status(const Fd& fd, FileStatus& out) {

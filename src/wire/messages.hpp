@@ -61,6 +61,8 @@ enum class Type : uint16_t {
   kReclaim = 46,  // somebody needs memory: drop the slabs in which nothing is alive
   kRestored = 47,  // the answer to kRestore; or kSlabRefused
   kEvent = 48,     // to a client that asked for it
+  kSlabComing = 49,  // before kSlabGranted of a large one: as that, but nothing may be touched beyond what kSlabWarm tells
+  kSlabWarm = 50,    // how much of it has its pages
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -159,12 +161,16 @@ struct Event {         // about an object, or about memory: then id and generati
   uint64_t lost;       // events before this one that there was no room for
 };
 
-struct SlabInfo {     // kSlabGranted, kSlabAdded; kFileShare (member and slab are tarnd's to give: zero)
+struct SlabInfo {     // kSlabComing, kSlabGranted, kSlabAdded; kFileShare (member and slab are tarnd's to give: zero)
   uint32_t member;
   uint32_t slab;
   uint64_t size;
   int32_t node;      // NUMA node, kOwnNode, or kAllNodes unless it is a file
   uint32_t is_file;
+};
+
+struct SlabWarm {
+  uint64_t bytes;  // from the beginning
 };
 
 struct SlabRefused {

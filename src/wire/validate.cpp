@@ -14,7 +14,7 @@ static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offseto
 static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
-static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8);
+static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8);
 static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
 static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
@@ -193,9 +193,15 @@ void check_body(Candidate& c) {
       return check_slab_id(c);
     case Type::kFileShare:
       return check_slab_info(c, true);
+    case Type::kSlabComing:
     case Type::kSlabGranted:
     case Type::kSlabAdded:
       return check_slab_info(c, false);
+    case Type::kSlabWarm: {
+      uint64_t bytes = p.as<SlabWarm>().bytes;
+      c.check(bytes > 0 && bytes <= kSizeMax, "bytes");
+      return c.descriptors(0);
+    }
     case Type::kRecovered:
     case Type::kMemberAdded:
     case Type::kMemberDied:
@@ -347,6 +353,8 @@ constexpr Shape kShapes[] = {
     {Type::kReclaim, From::kDaemon, 0, false, "RECLAIM"},
     {Type::kRestored, From::kDaemon, 0, false, "RESTORED"},
     {Type::kEvent, From::kDaemon, sizeof(Event), false, "EVENT"},
+    {Type::kSlabComing, From::kDaemon, sizeof(SlabInfo), false, "SLAB_COMING"},
+    {Type::kSlabWarm, From::kDaemon, sizeof(SlabWarm), false, "SLAB_WARM"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},

@@ -117,6 +117,7 @@ std::optional<Message> Peer::answer(uint32_t serial) {
   int64_t deadline = os::deadline_after(patience_ns_);
   while (os::now_ns() < deadline) {
     auto message = next(deadline - os::now_ns());
+    if (message && (message->type == wire::Type::kSlabComing || message->type == wire::Type::kSlabWarm)) continue;
     if (!message || message->serial == serial || message->type == wire::Type::kRefused) return message;
   }
   return std::nullopt;

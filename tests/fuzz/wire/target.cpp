@@ -116,6 +116,10 @@ void require_promises(const Packet& packet, std::span<const std::byte> bytes) {
     case Type::kReply:
       require(packet.as<Reply>().text_size == packet.tail.size());
       break;
+    case Type::kSlabWarm:
+      require(packet.as<SlabWarm>().bytes <= kSizeMax);
+      break;
+    case Type::kSlabComing:
     case Type::kSlabGranted:
     case Type::kSlabAdded:
       require(packet.as<SlabInfo>().member <= kMemberIndexMax &&

@@ -248,6 +248,37 @@ TEST(Daemon, ALargeSlabComesWithItsMemory) {
   client.close();
 }
 
+// So that its owner maps and zeroes what is there while tarnd makes the rest.
+TEST(Daemon, TellsTheOwnerOfALargeSlabPieceByPieceWhatIsThere) {
+  constexpr uint64_t kSize = 64 * kMiB;
+  FakeClient client;
+  client.open();
+  client.send(Type::kSlabRequest, 10, wire::SlabRequest{kSize, -1, wire::kSlabNow});
+  Message coming = client.expect(Type::kSlabComing);
+  ASSERT_EQ(coming.serial, 10u);
+  ASSERT_EQ(coming.as<wire::SlabInfo>().size, kSize);
+  uint64_t warm = 0;
+  for (;;) {
+    std::optional<Message> message = client.next();
+    ASSERT_TRUE(message.has_value());
+    if (message->serial != 10) continue;
+    struct stat status;
+    ASSERT_EQ(fstat(coming.descriptors[0].get(), &status), 0);
+    if (message->type == Type::kSlabGranted) {
+      EXPECT_EQ(message->as<wire::SlabInfo>().slab, coming.as<wire::SlabInfo>().slab);
+      EXPECT_EQ(static_cast<uint64_t>(status.st_blocks) * 512, kSize);
+      break;
+    }
+    ASSERT_EQ(message->type, Type::kSlabWarm);
+    EXPECT_GT(message->as<wire::SlabWarm>().bytes, warm);
+    warm = message->as<wire::SlabWarm>().bytes;
+    EXPECT_GE(static_cast<uint64_t>(status.st_blocks) * 512, warm);
+  }
+  EXPECT_GT(warm, 0u);
+  EXPECT_LT(warm, kSize);
+  client.close();
+}
+
 // Where this process gets huge pages for a file of its own just now, tarnd gets some for a slab.
 TEST(Daemon, ALargeSlabLiesInHugePagesWhereTheHostHasThem) {
   Fd own;

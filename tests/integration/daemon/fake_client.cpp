@@ -170,6 +170,7 @@ Message FakeClient::request_slab(uint64_t size, uint32_t serial) {
   for (;;) {
     std::optional<Message> message = next();
     if (!message) return {};
+    if (message->type == wire::Type::kSlabComing || message->type == wire::Type::kSlabWarm) continue;
     if (message->serial == serial) return std::move(*message);
   }
 }

@@ -126,8 +126,14 @@ TEST_F(ChecksTest, finds_the_rest) {
 TEST_F(ChecksTest, says_whether_objects_lie_in_huge_pages) {
   const std::string folder = "/sys/kernel/mm/transparent_hugepage/";
   write(folder + "shmem_enabled", "always within_size advise [never] deny force");
+  write("/proc/sys/kernel/osrelease", "5.19.0-41-generic");
   expect_warning("shmem_huge", "never");
   write("/proc/meminfo", "MemTotal: 16000000 kB\nShmemHugePages:  262144 kB");
+  write("/proc/sys/kernel/osrelease", "6.1.0-30-amd64");  // can be asked for them by name
+  expect_ok("shmem_huge");
+  EXPECT_EQ(finding("shmem_huge").found, "never, 256.0 MiB of shared memory in huge pages");
+  write(folder + "shmem_enabled", "always within_size advise never [deny] force");
+  expect_warning("shmem_huge", "deny");
   write(folder + "shmem_enabled", "always within_size [advise] never deny force");
   expect_ok("shmem_huge");
   EXPECT_EQ(finding("shmem_huge").found, "advise, 256.0 MiB of shared memory in huge pages");

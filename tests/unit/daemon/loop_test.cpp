@@ -103,8 +103,8 @@ TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
       Fd file;
       ASSERT_EQ(os::memfd_create("test", size, file), 0);
       SharedFd shared = share(std::move(file));
-      prefaulter.prepare(0, wanted, {shared, 0, size, -1, true}, [&, shared, size](int code, const std::string&) {
-        EXPECT_EQ(code, 0);
+      prefaulter.prepare(0, wanted, {shared, 0, size, -1, true}, [&, shared, size](const Prefaulter::Result& result) {
+        EXPECT_EQ(result.code, 0);
         os::Mapping mapping;
         ASSERT_EQ(os::Mapping::map(*shared, size, os::Access::kRead, mapping), 0);
         std::vector<unsigned char> resident(size / os::kPageSize);
@@ -128,7 +128,7 @@ TEST(Prefaulter, LeavesAloneWhatIsBeforeTheBeginning) {
   ASSERT_EQ(os::memfd_create("test", 8 * os::kPageSize, file), 0);
   SharedFd shared = share(std::move(file));
   prefaulter.prepare(0, wanted, {shared, 2 * os::kPageSize, 3 * os::kPageSize, 0, true},
-                     [](int code, const std::string&) { EXPECT_EQ(code, 0); });
+                     [](const Prefaulter::Result& result) { EXPECT_EQ(result.code, 0); });
   struct stat status {};
   fstat(shared->get(), &status);
   EXPECT_EQ(status.st_blocks * 512, static_cast<blkcnt_t>(3 * os::kPageSize));
@@ -147,7 +147,7 @@ TEST(Prefaulter, PutsPagesOnTheNodeThatWasAskedFor) {
   Fd file;
   ASSERT_EQ(os::memfd_create("test", 4 * os::kPageSize, file), 0);
   SharedFd shared = share(std::move(file));
-  prefaulter.prepare(0, wanted, {shared, 0, 2 * os::kPageSize, 0, true}, [](int code, const std::string&) { EXPECT_EQ(code, 0); });
+  prefaulter.prepare(0, wanted, {shared, 0, 2 * os::kPageSize, 0, true}, [](const Prefaulter::Result& result) { EXPECT_EQ(result.code, 0); });
   os::Mapping mapping;
   ASSERT_EQ(os::Mapping::map(*shared, 4 * os::kPageSize, os::Access::kRead, mapping), 0);
   unsigned long nodes[16] = {};
@@ -166,11 +166,64 @@ TEST(Prefaulter, TellsWhatWentWrong) {
   ASSERT_EQ(os::memfd_create("test", os::kPageSize, file), 0);
   ASSERT_EQ(os::memfd_seal_size(file), 0);
   int code = 0;
-  prefaulter.prepare(0, wanted, {share(std::move(file)), 0, 2 * os::kPageSize, -1, true}, [&](int got, const std::string& text) {
-    code = got;
-    EXPECT_FALSE(text.empty());
+  prefaulter.prepare(0, wanted, {share(std::move(file)), 0, 2 * os::kPageSize, -1, true}, [&](const Prefaulter::Result& result) {
+    code = result.code;
+    EXPECT_FALSE(result.text.empty());
   });
   EXPECT_LT(code, 0);
+}
+
+TEST(Prefaulter, TellsWhoFollowsHowFarItIsUntilItIsDone) {
+  constexpr uint64_t kSize = uint64_t{40} << 20;
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
+  Fd file;
+  ASSERT_EQ(os::memfd_create("test", kSize, file), 0);
+  SharedFd shared = share(std::move(file));
+  uint64_t warm = 0;
+  auto backed = [&] {
+    struct stat status {};
+    fstat(shared->get(), &status);
+    return static_cast<uint64_t>(status.st_blocks) * 512;
+  };
+  prefaulter.prepare(
+      0, wanted, {shared, 0, kSize, -1, false},
+      [&](const Prefaulter::Result& result) {
+        EXPECT_EQ(result.code, 0);
+        EXPECT_EQ(backed(), kSize);
+        loop.stop();
+      },
+      [&](uint64_t bytes) {
+        EXPECT_GT(bytes, warm);
+        EXPECT_LT(bytes, kSize);
+        EXPECT_GE(backed(), bytes);
+        warm = bytes;
+      });
+  loop.run();
+  EXPECT_GT(warm, 0u);
+}
+
+TEST(Prefaulter, TellsNobodyWhoDoesNotWantItAnyMore) {
+  Loop loop;
+  Prefaulter prefaulter(loop);
+  auto wanted = std::make_shared<bool>(true);
+  Fd file;
+  ASSERT_EQ(os::memfd_create("test", uint64_t{64} << 20, file), 0);
+  Fd last;
+  ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, last), 0);
+  int told = 0;
+  prefaulter.prepare(
+      0, wanted, {share(std::move(file)), 0, uint64_t{64} << 20, -1, false}, [](const Prefaulter::Result&) { FAIL(); },
+      [&](uint64_t) {
+        ++told;
+        wanted.reset();
+      });
+  auto others = std::make_shared<bool>(true);
+  prefaulter.prepare(1, others, {share(std::move(last)), 0, uint64_t{8} << 20, -1, false},
+                     [&](const Prefaulter::Result&) { loop.stop(); });
+  loop.run();
+  EXPECT_LE(told, 1);
 }
 
 TEST(Prefaulter, MayEndWithWorkLeft) {
@@ -180,7 +233,7 @@ TEST(Prefaulter, MayEndWithWorkLeft) {
   for (int i = 0; i < 4; ++i) {
     Fd file;
     ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, file), 0);
-    prefaulter.prepare(0, wanted, {share(std::move(file)), 0, uint64_t{8} << 20, -1, true}, [](int, const std::string&) { FAIL(); });
+    prefaulter.prepare(0, wanted, {share(std::move(file)), 0, uint64_t{8} << 20, -1, true}, [](const Prefaulter::Result&) { FAIL(); });
   }
 }
 
@@ -193,7 +246,7 @@ TEST(Prefaulter, GivesEachUserATurnAndSkipsWhatNobodyWantsAnyMore) {
     Fd file;
     EXPECT_EQ(os::memfd_create("test", mebibytes << 20, file), 0);
     SharedFd shared = share(std::move(file));
-    prefaulter.prepare(user, std::move(token), {shared, 0, mebibytes << 20, -1, true}, [&, number](int, const std::string&) {
+    prefaulter.prepare(user, std::move(token), {shared, 0, mebibytes << 20, -1, true}, [&, number](const Prefaulter::Result&) {
       done.push_back(number);
       if (done.size() == 3) loop.stop();
     });

@@ -21,6 +21,7 @@
 #include "base/error.hpp"
 #include "os/clock.hpp"
 #include "os/memory.hpp"
+#include "support/huge_pages.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::daemon {
@@ -36,8 +37,9 @@ int64_t cpu_ns() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-// A disk that tests may write to, with a loop to wait in.
-class SpillTest : public testing::Test {
+// A disk that tests may write to, with a loop to wait in. Once for slabs of small pages, and once for huge ones, of which tests need
+// to have none: what is not huge after all moves all the same.
+class SpillTest : public testing::TestWithParam<bool> {
  protected:
   SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp")) {}
 
@@ -92,7 +94,7 @@ class SpillTest : public testing::Test {
   std::shared_ptr<Spill::Copy> save(const SharedFd& slab, uint64_t begin, uint64_t size) {
     std::shared_ptr<Spill::Copy> copy;
     int code;
-    EXPECT_EQ(spill->save(kUser, wanted, {slab, begin, size}, disk, Spill::For::kReturn, note(code), copy), 0) << last_error();
+    EXPECT_EQ(spill->save(kUser, wanted, {slab, begin, size, GetParam()}, disk, Spill::For::kReturn, note(code), copy), 0) << last_error();
     wait_until([&] { return code != 1; });
     EXPECT_EQ(code, 0) << last_text;
     return copy;
@@ -100,7 +102,7 @@ class SpillTest : public testing::Test {
 
   int load(std::shared_ptr<Spill::Copy> copy, const SharedFd& slab, uint64_t begin, uint64_t size) {
     int code;
-    spill->load(kUser, wanted, std::move(copy), {slab, begin, size}, note(code));
+    spill->load(kUser, wanted, std::move(copy), {slab, begin, size, GetParam()}, note(code));
     wait_until([&] { return code != 1; });
     return code;
   }
@@ -133,7 +135,7 @@ class SpillTest : public testing::Test {
   std::string last_text;
 };
 
-TEST_F(SpillTest, what_leaves_memory_comes_back_as_it_was_to_its_place) {
+TEST_P(SpillTest, what_leaves_memory_comes_back_as_it_was_to_its_place) {
   for (uint64_t size : {uint64_t{4096}, Spill::kPiece, Spill::kPiece + 4096, 37 * kMiB + 8192}) {
     std::string bytes;
     SharedFd slab = make_slab(size + 2 * 4096, bytes);
@@ -150,7 +152,31 @@ TEST_F(SpillTest, what_leaves_memory_comes_back_as_it_was_to_its_place) {
   }
 }
 
-TEST_F(SpillTest, nothing_stays_on_the_disk_of_what_is_dropped) {
+TEST_P(SpillTest, what_lay_in_huge_pages_does_again_and_takes_no_more_memory) {
+  constexpr uint64_t kSize = 21 * kMiB + 4096;
+  uint64_t page_size = os::huge_page_size();
+  Fd fd;
+  ASSERT_EQ(os::memfd_create("slab", kSize, fd), 0);
+  SharedFd slab = share(std::move(fd));
+  os::Mapping mapping;
+  ASSERT_EQ(os::Mapping::map(*slab, kSize, os::Access::kReadWrite, mapping), 0);
+  if (page_size != 0) (void)os::populate_huge(mapping, page_size);
+  uint64_t huge = test::bytes_in_huge_pages(mapping.data());
+  for (uint64_t at = 0; at < kSize; ++at) mapping.data()[at] = static_cast<std::byte>(at / 4096 * 7);
+  auto copy = save(slab, 0, kSize);
+  ASSERT_EQ(discard(slab, 0, kSize), 0) << last_text;
+  EXPECT_EQ(memory_of(slab), 0u);
+  ASSERT_EQ(load(copy, slab, 0, kSize), 0) << last_text;
+  EXPECT_EQ(memory_of(slab), kSize);
+  for (uint64_t at = 0; at < kSize; at += 511) ASSERT_EQ(mapping.data()[at], static_cast<std::byte>(at / 4096 * 7)) << at;
+  // Pieces that are not all huge come back in small pages.
+  if (GetParam()) {
+    EXPECT_EQ(test::bytes_in_huge_pages(mapping.data()), huge / Spill::kPiece * Spill::kPiece);
+  }
+  printf("%llu of %llu bytes in huge pages\n", static_cast<unsigned long long>(huge), static_cast<unsigned long long>(kSize));
+}
+
+TEST_P(SpillTest, nothing_stays_on_the_disk_of_what_is_dropped) {
   std::string bytes;
   SharedFd slab = make_slab(64 * kMiB, bytes);
   std::vector<std::shared_ptr<Spill::Copy>> copies;
@@ -176,7 +202,7 @@ TEST_F(SpillTest, nothing_stays_on_the_disk_of_what_is_dropped) {
   EXPECT_LE(blocks(), 1 * kMiB);
 }
 
-TEST_F(SpillTest, a_damaged_copy_is_an_error_and_no_object) {
+TEST_P(SpillTest, a_damaged_copy_is_an_error_and_no_object) {
   std::string bytes;
   SharedFd slab = make_slab(8 * kMiB, bytes);
   auto copy = save(slab, 0, 8 * kMiB);
@@ -190,7 +216,7 @@ TEST_F(SpillTest, a_damaged_copy_is_an_error_and_no_object) {
   EXPECT_NE(last_text.find("checksum"), std::string::npos) << last_text;
 }
 
-TEST_F(SpillTest, a_quota_is_kept_and_named) {
+TEST_P(SpillTest, a_quota_is_kept_and_named) {
   std::string bytes;
   SharedFd slab = make_slab(1 * kMiB, bytes);
   Budget little("user 7", "bytes", 512 * 1024, TARN_E_QUOTA, &disk);
@@ -201,7 +227,7 @@ TEST_F(SpillTest, a_quota_is_kept_and_named) {
   EXPECT_EQ(copy, nullptr);
 }
 
-TEST_F(SpillTest, a_kept_copy_serves_again_and_goes_when_others_need_the_room) {
+TEST_P(SpillTest, a_kept_copy_serves_again_and_goes_when_others_need_the_room) {
   std::string bytes;
   SharedFd slab = make_slab(64 * kMiB, bytes);
   std::vector<std::weak_ptr<Spill::Copy>> kept;
@@ -229,7 +255,7 @@ TEST_F(SpillTest, a_kept_copy_serves_again_and_goes_when_others_need_the_room) {
   EXPECT_EQ(disk.used(), 96 * kMiB);
 }
 
-TEST_F(SpillTest, copies_that_are_kept_never_fill_the_disk) {
+TEST_P(SpillTest, copies_that_are_kept_never_fill_the_disk) {
   std::string bytes;
   SharedFd slab = make_slab(32 * kMiB, bytes);
   for (int i = 0; i < 20; ++i) {
@@ -239,7 +265,7 @@ TEST_F(SpillTest, copies_that_are_kept_never_fill_the_disk) {
   EXPECT_GE(spill->bytes_kept(), 64 * kMiB);
 }
 
-TEST_F(SpillTest, a_user_without_room_costs_no_other_a_copy) {
+TEST_P(SpillTest, a_user_without_room_costs_no_other_a_copy) {
   std::string bytes;
   SharedFd slab = make_slab(4 * kMiB, bytes);
   Budget others("user 8", "bytes", 16 * kMiB, TARN_E_QUOTA, &disk);
@@ -258,7 +284,7 @@ TEST_F(SpillTest, a_user_without_room_costs_no_other_a_copy) {
   wait_until([this] { return spill->idle(); });
 }
 
-TEST_F(SpillTest, some_room_is_set_aside_for_the_exchange) {
+TEST_P(SpillTest, some_room_is_set_aside_for_the_exchange) {
   std::string bytes;
   SharedFd slab = make_slab(8 * kMiB, bytes);
   std::vector<std::shared_ptr<Spill::Copy>> copies;
@@ -278,7 +304,7 @@ TEST_F(SpillTest, some_room_is_set_aside_for_the_exchange) {
 }
 
 // Blocks are had in advance, but none that nobody may use.
-TEST_F(SpillTest, no_more_of_the_disk_is_taken_than_the_limit) {
+TEST_P(SpillTest, no_more_of_the_disk_is_taken_than_the_limit) {
   std::string bytes;
   SharedFd slab = make_slab(1 * kMiB, bytes);
   Budget small("the host", "bytes on disk", 8 * kMiB, TARN_E_STORE_FULL, nullptr);
@@ -296,7 +322,7 @@ TEST_F(SpillTest, no_more_of_the_disk_is_taken_than_the_limit) {
   wait_until([this] { return spill->idle(); });
 }
 
-TEST_F(SpillTest, copies_that_are_freed_in_any_order_leave_the_others_whole) {
+TEST_P(SpillTest, copies_that_are_freed_in_any_order_leave_the_others_whole) {
   constexpr uint64_t kSize = 64 * 1024;
   std::string bytes;
   SharedFd slab = make_slab(64 * kSize, bytes);
@@ -320,7 +346,7 @@ TEST_F(SpillTest, copies_that_are_freed_in_any_order_leave_the_others_whole) {
   }
 }
 
-TEST_F(SpillTest, a_directory_that_comes_back_is_used) {
+TEST_P(SpillTest, a_directory_that_comes_back_is_used) {
   std::string folder = "/var/tmp/tarn-spill-test-" + std::to_string(getpid());
   Spill late(loop, folder);
   EXPECT_NE(late.why_off(), nullptr);
@@ -331,7 +357,7 @@ TEST_F(SpillTest, a_directory_that_comes_back_is_used) {
   ASSERT_EQ(rmdir(folder.c_str()), 0);
 }
 
-TEST_F(SpillTest, what_others_keep_costs_a_user_nothing) {
+TEST_P(SpillTest, what_others_keep_costs_a_user_nothing) {
   // User 8 keeps 20 000 copies; user 9, who keeps none, has his part of the disk nearly full, and looks for room each time.
   constexpr int kKept = 20'000;
   constexpr int kSaves = 300;
@@ -363,7 +389,7 @@ TEST_F(SpillTest, what_others_keep_costs_a_user_nothing) {
   spill.reset();
 }
 
-TEST_F(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
+TEST_P(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
   constexpr int kCopies = 20'000;
   std::string bytes;
   SharedFd slab = make_slab(8192, bytes);
@@ -377,7 +403,7 @@ TEST_F(SpillTest, pages_go_before_the_many_copies_that_their_user_has_freed) {
   EXPECT_GT(disk.used(), kCopies * 3 / 4 * 4096u) << "it waited until the room of most copies was given up";
 }
 
-TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
+TEST_P(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
   std::string bytes;
   SharedFd slab = make_slab(32 * kMiB, bytes);
   std::shared_ptr<Spill::Copy> copy;
@@ -390,12 +416,14 @@ TEST_F(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
   EXPECT_EQ(disk.used(), 0u);
 }
 
-TEST_F(SpillTest, places_that_cannot_be_used_say_why) {
+TEST_P(SpillTest, places_that_cannot_be_used_say_why) {
   EXPECT_EQ(spill->why_off(), nullptr) << spill->why_off();
   EXPECT_NE(std::string(Spill(loop, "").why_off()).find("configured"), std::string::npos);
   EXPECT_NE(std::string(Spill(loop, "/nowhere/at all").why_off()).find("No such file"), std::string::npos);
   EXPECT_NE(std::string(Spill(loop, "/dev/shm").why_off()).find("memory itself"), std::string::npos);
 }
+
+INSTANTIATE_TEST_SUITE_P(OfPages, SpillTest, testing::Bool(), [](const auto& one) { return one.param ? "Huge" : "Small"; });
 
 }  // namespace
 }  // namespace tarn::daemon

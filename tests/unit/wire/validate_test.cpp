@@ -141,6 +141,8 @@ std::vector<Sample> all_samples() {
       sample(Type::kMemberGone, From::kDaemon, 0, member(0, 0, 0, 0)),
       sample(Type::kSlabGranted, From::kDaemon, 1, SlabInfo{1, 2, 4096, 0, 0}),
       sample(Type::kSlabGranted, From::kDaemon, 1, SlabInfo{1, 2, 4096, kAllNodes, 0}),
+      sample(Type::kSlabComing, From::kDaemon, 1, SlabInfo{1, 2, 4096, 0, 0}),
+      sample(Type::kSlabWarm, From::kDaemon, 0, SlabWarm{4096}),
       sample(Type::kSlabAdded, From::kDaemon, 1, SlabInfo{1, 2, 5, -1, 1}),
       sample(Type::kSlabReady, From::kDaemon, 0, SlabId{1, 2}),
       sample(Type::kSlabDropped, From::kDaemon, 0, SlabId{1, 2}),
