@@ -18,6 +18,8 @@
 namespace tarn::daemon {
 namespace {
 
+constexpr int64_t kReclaimPauseNs = 20'000'000;  // nobody is woken for memory more often
+
 constexpr uint64_t kKeepFreeMax =
     uint64_t{1280} << 20;  // of empty slabs, by one member: a second use of a GB stays warm
 constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
@@ -44,6 +46,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
                                        TARN_E_QUOTA, &of_tenant.memory, "memory.per_client")),
       descriptors_(of_tenant.descriptors),
       in_flight_(of_tenant.in_flight),
+      reclaim_(services.loop, kReclaimPauseNs, [this] { ask_for_memory(); }),
       events_(services.loop, services.memory_queue, *budget_),
       mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk, services.keep_ns}) {}
 

@@ -33,6 +33,7 @@
 #include "shm/board.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
+#include "throttle.hpp"
 
 namespace tarn::daemon {
 
@@ -192,7 +193,7 @@ class Session {
   void end(const char* reason);
 
   // Asks all members to drop the slabs in which nothing is alive.
-  void reclaim();
+  void reclaim() { reclaim_.ask(); }
   // Its objects that leave memory and come back.
   [[nodiscard]] Mover& mover() { return mover_; }
   [[nodiscard]] const Mover& mover() const { return mover_; }
@@ -287,6 +288,7 @@ class Session {
   [[nodiscard]] int back_first_records(Member& member);
   void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
   void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
+  void ask_for_memory();
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
   [[nodiscard]] std::string largest_members() const;
   [[nodiscard]] Member* find(uint32_t index);
@@ -297,7 +299,7 @@ class Session {
   std::shared_ptr<Budget> budget_;
   Budget& descriptors_;
   Budget& in_flight_;  // descriptors that no member has received yet
-  int64_t reclaimed_ns_ = 0;  // when its members were last asked for memory
+  Throttle reclaim_;          // its members are asked for memory
   Loop::Timer idle_timer_;    // when it has wanted none for long
   Charge descriptor_charge_;
   std::string name_;

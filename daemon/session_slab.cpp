@@ -18,7 +18,6 @@ constexpr uint64_t kDescriptorsOfSlab = 2;  // the writer's, and the readers'
 constexpr uint64_t kFollowedMin = 8u << 20;       // its owner follows with his part of the work while a slab is made warm
 constexpr int64_t kReclaimPatienceNs = 200'000'000;  // for others to drop what they keep, though nothing is coming yet
 constexpr int64_t kHurryNs = 1'000'000'000;          // of who has other ways than to wait; 5 GiB are closed in that time
-constexpr int64_t kReclaimPauseNs = 20'000'000;      // nobody is woken for memory more often
 
 int check_shared_file(const Fd& file, uint64_t size) {
   os::FileStatus status;
@@ -73,9 +72,8 @@ const Budget* Session::find_full(uint64_t bytes) const {
   return full != nullptr ? full : services_.memory_queue.blocked_by(*budget_);
 }
 
-void Session::reclaim() {
-  if (ending_ || os::now_ns() - reclaimed_ns_ < kReclaimPauseNs) return;
-  reclaimed_ns_ = os::now_ns();
+void Session::ask_for_memory() {
+  if (ending_) return;
   wire::Buffer<sizeof(wire::Header)> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kReclaim, 0);
   broadcast(shm::kDaemonMember, message);

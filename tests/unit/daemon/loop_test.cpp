@@ -17,6 +17,7 @@
 #include "os/clock.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
+#include "throttle.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -91,6 +92,31 @@ TEST(Loop, TellsThatADescriptorCannotBeWatched) {
   auto watch = loop.watch(1 << 20, EPOLLIN, [](uint32_t) {});
   EXPECT_FALSE(watch.active());
   EXPECT_NE(std::string(last_error()).find("1048576"), std::string::npos);
+}
+
+// An object of a dead worker whose last holder was tarnd kept its slab for ever, when its members had been asked to look for such
+// less than 20 ms before.
+TEST(Throttle, IsNotAskedInVain) {
+  constexpr int64_t kPauseNs = 30'000'000;
+  Loop loop;
+  std::vector<int64_t> times;
+  Throttle throttle(loop, kPauseNs, [&] { times.push_back(os::now_ns()); });
+  auto run_for = [&loop](int64_t ns) {
+    for (int64_t end = os::now_ns() + ns; os::now_ns() < end;)
+      if (!loop.run_ready()) usleep(500);
+  };
+  throttle.ask();
+  EXPECT_EQ(times.size(), 1u);  // at once
+  throttle.ask();
+  throttle.ask();
+  EXPECT_EQ(times.size(), 1u);
+  run_for(2 * kPauseNs);
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_GE(times[1] - times[0], kPauseNs);
+  run_for(2 * kPauseNs);
+  EXPECT_EQ(times.size(), 2u);  // nobody has asked again
+  throttle.ask();
+  EXPECT_EQ(times.size(), 3u);
 }
 
 TEST(Prefaulter, MakesFilesWarmAtOnceOrOnItsThreadAndKeepsTheOrder) {
