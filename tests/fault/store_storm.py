@@ -270,20 +270,16 @@ class StoreStorm:
         if pid not in [process.pid for process in self.services.values()]:
             return
         self.dying.add(pid)
-        # Its workers go with either.
-        if spawn := self.services.get("spawn"):
-            self.doomed |= set(harness.descendants(spawn.pid))
+        # The workers go with either; and with a tarnd that found no tarn-spawn, the tarn-spawn and the tarnd that it became.
+        for process in self.services.values():
+            self.doomed |= set(harness.descendants(process.pid))
 
     def tend(self) -> None:
         """Takes the exit status of who has ended, sees that what it had has gone, and starts another."""
-        for name in ("tarnd", "spawn"):
-            process = self.services.get(name)
-            if process is not None and process.poll() is not None:
-                if process.returncode not in (-signal.SIGKILL, -signal.SIGSEGV):
-                    self.fault("lost", f"{name} ended {process.returncode}\n{self.explain()}")
-                del self.services[name]
+        self.bury_services()
         if len(self.services) < 2:
             self.expect_gone(self.doomed)
+            self.bury_services()  # that may have been the moment to kill the other one, which had been stopped
             self.doomed = set()
             self.start_services()
         for number, run in enumerate(self.runs):
@@ -295,6 +291,14 @@ class StoreStorm:
             self.runs[number] = self.start_client()
         self.watch_disk()
         self.reap()
+
+    def bury_services(self) -> None:
+        for name in ("tarnd", "spawn"):
+            process = self.services.get(name)
+            if process is not None and process.poll() is not None:
+                if process.returncode not in (-signal.SIGKILL, -signal.SIGSEGV):
+                    self.fault("lost", f"{name} ended {process.returncode}\n{self.explain()}")
+                del self.services[name]
 
     def watch_disk(self) -> None:
         """What tarnd has written and read so far; its objects are all that it moves."""
