@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 #include "log.hpp"
@@ -14,6 +16,7 @@
 #include "os/process.hpp"
 #include "tarn/tarn.h"
 #include "task/registry.hpp"
+#include "task/task_record.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -206,6 +209,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return mover_.handle_copy_drop(from, packet.as<wire::Extent>());
     case wire::Type::kSubscribe:
       return handle_subscribe(from, packet.as<wire::Subscribe>());
+    case wire::Type::kEndRun:
+      return handle_end_run(from, packet.as<wire::EndRun>());
     case wire::Type::kGrow:
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
@@ -232,6 +237,23 @@ void Session::handle_task_names(Member& from, const wire::Packet& packet) {
     names.remove_prefix(name.size() + 1);
     task_names_.emplace(task::task_number(name), printable(name.substr(0, task::kTaskNameSizeMax)));
   }
+}
+
+// A doomed run cannot finish (task_protocol.hpp): whose record says so runs that, and nothing else, until it is gone.
+void Session::handle_end_run(Member& from, const wire::EndRun& wish) {
+  if (!from.is_client()) return reject(from, "END_RUN of a worker");
+  if (wish.record >= from.backed.records) return reject(from, "END_RUN of a record that there is not");
+  Member* worker = find(wish.member);
+  if (worker == nullptr || worker->is_client() || worker->phase != Member::Phase::kServing) return;
+  uint64_t word = 0;
+  auto at = static_cast<off_t>(offsetof(shm::MemberSegment, task_records) + uint64_t{wish.record} * sizeof(task::TaskRecord) +
+                               offsetof(task::TaskRecord, state));
+  if (pread(from.segment_file->get(), &word, sizeof word, at) != static_cast<ssize_t>(sizeof word)) return;
+  auto state = task::State::unpack(word);
+  if (state.phase != task::Phase::kRunning || state.generation != wish.generation || state.claimant != wish.member ||
+      (state.flags & task::kDoomed) == 0)
+    return;  // it is dead already
+  if (!std::exchange(worker->run_ended, true)) services_.spawn.kill(worker->ticket, SIGKILL);
 }
 
 void Session::handle_subscribe(Member& from, const wire::Subscribe& wish) {

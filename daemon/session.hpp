@@ -98,6 +98,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   bool ended_by_us = false;
   int no_room = 0;           // of a worker for whose records there was none: the code,
   std::string no_room_text;  // and the numbers
+  bool run_ended = false;   // it was killed because its client wanted that
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
   uint32_t hello_serial = 0;
@@ -240,6 +241,7 @@ class Session {
   void welcome(Member& member, uint32_t serial);
   void handle(Member& from, const wire::Packet& packet, os::Received& received);
   void handle_task_names(Member& from, const wire::Packet& packet);
+  void handle_end_run(Member& from, const wire::EndRun& wish);
   void handle_subscribe(Member& from, const wire::Subscribe& wish);
   void handle_client_gone(const std::string& reason);
   void broadcast(uint32_t except, wire::Builder& message, std::initializer_list<SharedFd> descriptors = {});

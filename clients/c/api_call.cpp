@@ -36,6 +36,10 @@ int tarn_call_arg_info(const tarn_call* call, size_t index, tarn_arg_details* de
 
 void* tarn_call_context(const tarn_call* call) { return call->definition->context; }
 
+int tarn_call_cancelled(const tarn_call* call) {
+  return (task::State::unpack(call->record->state.load(shm::kRelaxed)).flags & task::kCancelled) != 0 ? 1 : 0;
+}
+
 uint32_t tarn_call_attempt(const tarn_call* call) { return call->attempt; }
 
 int tarn_call_return_buffer(tarn_call* call, size_t size, void** data) {

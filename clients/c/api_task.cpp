@@ -56,6 +56,12 @@ int tarn_future_error(tarn_client* client, tarn_future future, tarn_task_error* 
   return guard.end(client->submitter.error(future, *error));
 }
 
+int tarn_cancel(tarn_client* client, tarn_future future, uint32_t flags) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if ((flags & ~uint32_t{TARN_CANCEL_KILL}) != 0) return fail(TARN_E_ARGUMENT, "flags is %#x; there is TARN_CANCEL_KILL (1)", flags);
+  return client->submitter.cancel(future, (flags & TARN_CANCEL_KILL) != 0);
+}
+
 int tarn_future_release(tarn_client* client, tarn_future future) {
   if (int r = client::check_client(client); r < 0) return r;
   return client->submitter.release(future);

@@ -457,6 +457,10 @@ int Session::grow(uint32_t records, uint32_t edges) {
   return send_grow(std::max(records, records_), objects_, std::max(edges, edges_));
 }
 
+int Session::end_run(uint32_t member, uint32_t index, uint32_t generation) {
+  return tell(wire::Type::kEndRun, wire::EndRun{member, index, generation, 0});
+}
+
 int Session::grow_objects(uint32_t objects) {
   Gate::Pass pass(gate_);
   return send_grow(records_, std::max(objects, objects_), edges_);

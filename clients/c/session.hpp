@@ -62,6 +62,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int learn(uint32_t member) override;
   [[nodiscard]] int poll() override;
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
+  [[nodiscard]] int end_run(uint32_t member, uint32_t index, uint32_t generation) override;
 
   // SlabSource
   [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;

@@ -32,6 +32,7 @@ class error : public std::runtime_error {
 // clang-format off
 class timed_out    : public error { using error::error; };  // TARN_E_TIMED_OUT: nothing was lost
 class cancelled    : public error { using error::error; };  // TARN_E_CANCELLED
+class deadline_passed : public error { using error::error; };  // TARN_E_DEADLINE: of the task
 class daemon_gone  : public error { using error::error; };  // TARN_E_DAEMON_GONE
 class no_daemon    : public error { using error::error; };  // TARN_E_NO_DAEMON
 class denied       : public error { using error::error; };  // TARN_E_DENIED
@@ -103,6 +104,8 @@ namespace detail {
       throw timed_out(code, text);
     case TARN_E_CANCELLED:
       throw cancelled(code, text);
+    case TARN_E_DEADLINE:
+      throw deadline_passed(code, text);
     case TARN_E_DAEMON_GONE:
       throw daemon_gone(code, text);
     case TARN_E_NO_DAEMON:

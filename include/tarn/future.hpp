@@ -28,7 +28,8 @@ namespace detail {
   const std::string text = ::tarn_last_error();
   tarn_task_error failure{};
   failure.size = sizeof failure;
-  const bool failed = code != TARN_E_TIMED_OUT &&
+  const bool failed = code != TARN_E_TIMED_OUT && code != TARN_E_CANCELLED &&
+                      code != TARN_E_DEADLINE &&
                       ::tarn_future_error(client, future, &failure) == 0;
   if (failed) throw task_error(failure);
   raise(code, text.empty() ? ::tarn_strerror(code) : text);
@@ -80,7 +81,8 @@ class future {
   }
 
   // Waits for the result and returns a copy of it; views come as std::string or std::vector. One that
-  // has left memory is read from the disk. Throws task_error if the task failed, timed_out if `timeout`
+  // has left memory is read from the disk. Throws task_error if the task failed, cancelled, or
+  // deadline_passed; timed_out if `timeout`
   // passed before it was done; store_full, over_limit or error (TARN_E_LOST) if the result cannot come
   // back. Since 0.1.
   detail::owner_t<R> get(nanoseconds timeout = forever) const {
@@ -104,6 +106,15 @@ class future {
     if (code < 0) detail::raise_failure(client(), handle_, code);
     return object(*session_, handle);
   }
+
+  // Cancels the task, as tarn_cancel does, and returns true; false if it is done already. What has
+  // not begun never does; what runs can see it (this_task::is_cancelled). get() then throws
+  // `cancelled`, unless the task has a result all the same. Since 0.1.
+  bool cancel() const { return cancel(0); }
+
+  // The same, and ends the process that runs it: the task has no result then. Throws daemon_gone.
+  // Since 0.1.
+  bool kill() const { return cancel(TARN_CANCEL_KILL); }
 
   // For calls of the C interface; the future stays this one's. Since 0.1.
   [[nodiscard]] tarn_future handle() const noexcept { return handle_; }
@@ -130,6 +141,13 @@ class future {
 
   [[nodiscard]] tarn_client* open_client() const {
     return detail::open_client_of(session_, "future", TARN_E_NO_FUTURE);
+  }
+
+  bool cancel(std::uint32_t flags) const {
+    const int result = ::tarn_cancel(open_client(), handle_, flags);
+    if (result == TARN_E_STATE) return false;
+    detail::check(result);
+    return true;
   }
 
   tarn_bytes result(nanoseconds timeout) const {

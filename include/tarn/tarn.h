@@ -71,7 +71,8 @@ enum tarn_error {
   TARN_E_LIMIT = -27,             /* Too many of something at once | docs/limits.md names the bound; finish or release some first. */
   TARN_E_DEPENDENCY = -28,        /* A task this one depends on failed | tarn_future_error() has the first cause. */
   TARN_E_PROTOCOL = -29,          /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
-  TARN_E_LOST = -30               /* The copy of an object on disk cannot be read or is damaged | Make the object again; look for errors of the disk under `memory.spill_directory`. */
+  TARN_E_LOST = -30,              /* The copy of an object on disk cannot be read or is damaged | Make the object again; look for errors of the disk under `memory.spill_directory`. */
+  TARN_E_DEADLINE = -31           /* The task took longer than its time-out, or its deadline passed | Give it more time, or look why it is slow or waits: `tarn tasks`. */
 };
 
 /* Returns what `code` means, as a static string; never NULL. Thread-safe. Since 0.1. */
@@ -218,7 +219,9 @@ typedef struct tarn_submit_options {
   size_t size;          /* sizeof(tarn_submit_options) */
   uint32_t signature;   /* see tarn_task_define_typed; 0: not checked */
   int32_t retries;      /* after a crash of the worker; -1: never, 0: the default of 3, at most 200 */
-  uint64_t reserved[6]; /* zero */
+  int64_t timeout_ns;   /* for each run of the task, with its waiting for arguments; 0: none */
+  int64_t deadline_ns;  /* from the submission until the task is done, with its waiting for others and for a worker; 0: none */
+  uint64_t reserved[4]; /* zero */
 } tarn_submit_options;
 
 /* Submits one run of `task` with `count` arguments (at most 65 535) and sets `*future`, to be released
@@ -229,6 +232,9 @@ typedef struct tarn_submit_options {
  * An object that is not sealed yet is taken as an argument, and held. If it is not sealed by the time a
  * worker begins the task, the task fails with TARN_E_STATE (tarn_result: TARN_E_TASK_FAILED, the code in
  * tarn_future_error); the worker does not wait for the seal. tarn_object_wait does, before the call.
+ * A task that takes longer than its time-out or deadline fails with TARN_E_DEADLINE and is not run again. If it waits then, it
+ * does not begin: it fails when somebody waits for it, or when a worker comes to it. If it runs, it can see so
+ * (tarn_call_cancelled); after another 0.1 s its process is ended. A result that comes in that time does not count.
  * Objects that have left memory come back when a worker begins the task. While they find no room the
  * task tries again for up to 30 s (docs/limits.md), holding none of them meanwhile, but its worker; then
  * it fails with TARN_E_STORE_FULL or TARN_E_QUOTA, told in the same way.
@@ -252,8 +258,8 @@ TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t c
  * the future. `timeout_ns` is for the task: a result that has left memory is then read from the disk, which
  * may take longer and wait for room as tarn_get does. A task whose arguments find no room in memory
  * takes up to 30 s to fail (see tarn_submit).
- * Errors: TARN_E_TIMED_OUT (of this call, never of the task); from the task TARN_E_WORKER_CRASHED,
- * TARN_E_DEPENDENCY, TARN_E_TYPE, TARN_E_NO_TASK, TARN_E_FILE_CHANGED, and TARN_E_TASK_FAILED for everything
+ * Errors: TARN_E_TIMED_OUT (of this call, never of the task); from the task TARN_E_WORKER_CRASHED, TARN_E_CANCELLED,
+ * TARN_E_DEADLINE, TARN_E_DEPENDENCY, TARN_E_TYPE, TARN_E_NO_TASK, TARN_E_FILE_CHANGED, and TARN_E_TASK_FAILED for everything
  * else, with the task's own code in tarn_future_error; for a result that has to come back from the disk
  * TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it now: the future stays, and may be asked again),
  * TARN_E_LOST; TARN_E_DAEMON_GONE. Since 0.1. */
@@ -282,6 +288,20 @@ typedef struct tarn_task_error {
 /* Fills `*error` for a future that failed; strings live until the future is released. Does not block.
  * TARN_E_STATE if it is not done or did not fail. Since 0.1. */
 TARN_API int tarn_future_error(tarn_client *client, tarn_future future, tarn_task_error *error);
+
+enum {
+  TARN_CANCEL_KILL = 1u /* end the process that runs the task; another one takes its place */
+};
+
+/* Cancels the task behind `future`, which stays the caller's. A task that has not begun never does: it is done when this
+ * returns, with TARN_E_CANCELLED. One that runs is told (tarn_call_cancelled) and goes on until it returns; if it then reports
+ * TARN_E_CANCELLED so does tarn_result, and a result that it has all the same counts. With TARN_CANCEL_KILL in `flags` its process is ended, it has no result,
+ * and it fails with TARN_E_CANCELLED as soon as that is certain: wait for the future. It is never run again, not after a crash either. Tasks that depend on it fail with
+ * TARN_E_DEPENDENCY. To cancel twice does no harm. Thread-safe, does not block.
+ * WARNING: what a killed task was doing outside of Tarn is left half done.
+ * Errors: TARN_E_STATE (it is done already, whatever came of it), TARN_E_NO_FUTURE, TARN_E_ARGUMENT (unknown flags),
+ * TARN_E_DAEMON_GONE (with TARN_CANCEL_KILL: nobody is there to end the process). Since 0.1. */
+TARN_API int tarn_cancel(tarn_client *client, tarn_future future, uint32_t flags);
 
 /* Gives the future back; its result becomes invalid. A task that has not run yet still runs. Since 0.1. */
 TARN_API int tarn_future_release(tarn_client *client, tarn_future future);
@@ -321,6 +341,10 @@ TARN_API void *tarn_call_context(const tarn_call *call);
 
 /* Which attempt at this task this is, from 1. Since 0.1. */
 TARN_API uint32_t tarn_call_attempt(const tarn_call *call);
+
+/* Returns 1 if nobody wants the result any more: the task was cancelled, or its time is over. It should then return soon, with
+ * TARN_E_CANCELLED or whatever it has. Costs a load; call it as often as you like, from any thread of the task. Since 0.1. */
+TARN_API int tarn_call_cancelled(const tarn_call *call);
 
 /* Fills `*info` with the worker this call runs in. Since 0.1. */
 TARN_API int tarn_call_get_slot(const tarn_call *call, tarn_slot_info *info);

@@ -75,6 +75,8 @@ enum class file : std::uint32_t {
 // How a task is run.
 struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
+  nanoseconds timeout{0};    // for each run; 0: none
+  nanoseconds deadline{0};   // from the submission until it is done; 0: none
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -122,8 +124,13 @@ class client {
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
-    return {opened(), detail::submit(handle(), entry, options.retries,
-                                     detail::send<Ps>(std::forward<As>(arguments))...)};
+    tarn_submit_options how{};
+    how.size = sizeof how;
+    how.retries = options.retries;
+    how.timeout_ns = options.timeout.count();
+    how.deadline_ns = options.deadline.count();
+    return {opened(),
+            detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
   }
 
   // Chosen when the arguments do not fit the parameters of the task: wrong in type or in number.

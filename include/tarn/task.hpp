@@ -77,6 +77,17 @@ namespace this_task {
   return ::tarn_call_attempt(detail::require_call());
 }
 
+// Whether nobody wants its result any more: it was cancelled, or its time is over. Costs a load.
+// Since 0.1.
+[[nodiscard]] inline bool is_cancelled() {
+  return ::tarn_call_cancelled(detail::require_call()) != 0;
+}
+
+// Throws `cancelled`, which ends the task, if it is. Since 0.1.
+inline void end_if_cancelled() {
+  if (is_cancelled()) detail::raise(TARN_E_CANCELLED, "the task saw that it was cancelled");
+}
+
 }  // namespace this_task
 
 namespace detail {
@@ -347,13 +358,10 @@ auto send(A&& argument) {
 
 // Submits with arguments that live until this returns.
 template <class... Sent>
-tarn_future submit(tarn_client* client, const task_entry& task, std::int32_t retries,
+tarn_future submit(tarn_client* client, const task_entry& task, tarn_submit_options& options,
                    const Sent&... sent) {
   const std::array<tarn_arg, sizeof...(Sent)> args{sent.arg()...};
-  tarn_submit_options options{};
-  options.size = sizeof options;
   options.signature = task.signature;
-  options.retries = retries;
   tarn_future handle;
   check(::tarn_submit(client, task.id, args.data(), args.size(), &options, &handle));
   return handle;

@@ -76,4 +76,10 @@ bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry
   return entry.kind != TARN_ARG_VALUE || (entry.offset <= size && entry.size <= size - entry.offset);
 }
 
+bool block_limits(const std::byte* block, const BlockRef& ref, TaskLimits& limits) {
+  if (ref.size < sizeof limits || ref.limits > ref.size - sizeof limits) return false;
+  memcpy(&limits, block + ref.limits, sizeof limits);
+  return true;
+}
+
 }  // namespace tarn::task

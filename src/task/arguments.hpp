@@ -3,7 +3,7 @@
 // A few small values or one object go into the record itself. Anything else goes into a block: memory
 // of the submitter's slabs that only it can write, which is freed when the task is done.
 //
-//   block: BlockEntry[count], then the values, each aligned to 8
+//   block: BlockEntry[count], then the values, each aligned to 8, then perhaps a TaskLimits
 //
 // The reader is of the same tenant, but checks sizes all the same: a bug must not become a wild read.
 #pragma once
@@ -24,9 +24,17 @@ struct BlockRef {  // payload of kBlock
   uint32_t count;  // arguments
   uint64_t offset;
   uint64_t size;
-  uint64_t reserved;
+  uint64_t limits;  // where in it a TaskLimits is; 0: there are none
 };
 static_assert(sizeof(BlockRef) == kPayloadSize);
+
+// What a task may take. 0: no limit.
+struct TaskLimits {
+  int64_t timeout_ns;   // for a run
+  int64_t deadline_ns;  // os::now_ns time
+
+  [[nodiscard]] bool is_set() const { return timeout_ns != 0 || deadline_ns != 0; }
+};
 
 struct BlockEntry {
   uint32_t kind;  // tarn_arg_kind
@@ -52,6 +60,9 @@ static_assert(sizeof(BlockEntry) == 32);
 [[nodiscard]] uint64_t block_size(const tarn_arg* args, size_t count);
 
 // Looks at entry `index` of a block of `size` bytes; false if it does not lie inside.
+// The limits in a block; false if they do not lie inside.
+[[nodiscard]] bool block_limits(const std::byte* block, const BlockRef& ref, TaskLimits& limits);
+
 [[nodiscard]] bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry& entry);
 
 }  // namespace tarn::task

@@ -30,6 +30,7 @@ struct tarn_call {
   tarn::task::ObjectRef* pinned;
   tarn::task::ObjectRef inline_pinned[kCallArgsInline];
 
+  const tarn::task::TaskRecord* record;
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it
   unsigned

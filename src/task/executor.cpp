@@ -14,6 +14,7 @@
 #include "os/process.hpp"
 #include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
+#include "task/run_watch.hpp"
 #include "task/submitter.hpp"
 
 namespace tarn::task {
@@ -257,6 +258,7 @@ bool Executor::run(uint32_t id) {
   call.args = call.inline_args;
   call.pinned_count = 0;
   call.pinned = call.inline_pinned;
+  call.record = &record;
   call.attempt = record.attempts;
   call.made_for = id;
   call.forks = os::fork_count;
@@ -280,7 +282,8 @@ bool Executor::run(uint32_t id) {
                           "argument or result types of the caller (%08x) are not those of the task (%08x)",
                           record.signature, call.definition->signature);
   } else {
-    code = get_arguments(call, record, undo.payload, owner);
+    code = begin_limits(call, record, undo.payload, owner);
+    if (code == 0) code = get_arguments(call, record, undo.payload, owner);
     if (code == 0) code = call.definition->fn(&call);
     if (os::fork_count != call.forks) [[unlikely]]
       leave_forked_child(*call.definition);
@@ -291,9 +294,12 @@ bool Executor::run(uint32_t id) {
     if (__fpending(stdout) != 0) fflush(stdout);
     if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
+    if ((State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
+      code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   }
   drop_arguments(call);  // before the submitter can know, and let go of them
   finish_run(call, record, mine, owner, code);
+  run_watch::end();
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
   return true;
 }
@@ -305,6 +311,30 @@ int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
   bool is_pinned;
   if (int r = store_.resolve(ref, out, is_pinned); r < 0) return r;
   if (is_pinned) call.pinned[call.pinned_count++] = ref;  // one place for each argument
+  return 0;
+}
+
+// From here on the run is late once its time is over; one whose deadline has passed already does not begin.
+int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  if (record.arg_format != kBlock) [[likely]]
+    return 0;
+  BlockRef ref;
+  memcpy(&ref, payload, sizeof ref);
+  if (ref.limits == 0) [[likely]]
+    return 0;
+  const std::byte* block;
+  TaskLimits limits;
+  if (int r = store_.resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0)
+    return fail_call(call, r, nullptr, "arguments: %s", last_error());
+  if (!block_limits(block, ref, limits)) return fail_call(call, TARN_E_PROTOCOL, nullptr, "the limits lie outside their block");
+  int64_t now = os::now_ns();
+  if (limits.deadline_ns != 0 && now >= limits.deadline_ns)
+    return fail_call(call, TARN_E_DEADLINE, nullptr, "its deadline passed %.3g ms before it could begin",
+                     static_cast<double>(now - limits.deadline_ns) / 1e6);
+  int64_t end = os::kForever;
+  if (limits.timeout_ns > 0) end = os::deadline_after(limits.timeout_ns);
+  if (limits.deadline_ns != 0) end = std::min(end, limits.deadline_ns);
+  if (int r = run_watch::begin(record, static_cast<uint16_t>(view_.self), end); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
   return 0;
 }
 
@@ -473,7 +503,8 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
     outcome = kFailed;
   }
   forget_error(call);
-  finish(space, record, mine, outcome);
+  if (!finish(space, record, mine, outcome)) [[unlikely]]
+    run_watch::end_process();
 }
 
 // The payload of a failed task, with its words in an object when it had any and there is room.
@@ -514,10 +545,11 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   }
   shm::UndoLine* undo = view_.segments[dead] != nullptr ? view_.segments[dead]->undo : nullptr;
   uint32_t undo_count = undo != nullptr ? shm::kNestingMax : 0;
-  auto give_up = [&](TaskRecord& record, uint8_t& outcome) {
-    if (record.attempts < record.attempts_max) return false;
+  auto give_up = [&](TaskRecord& record, uint8_t flags, uint8_t& outcome) {
+    bool is_cancelled = (flags & kCancelled) != 0;
+    if (!is_cancelled && record.attempts < record.attempts_max) return false;
     TaskErrorPayload payload{};
-    payload.code = TARN_E_WORKER_CRASHED;
+    payload.code = is_cancelled ? code_of_cancelled(flags) : TARN_E_WORKER_CRASHED;
     payload.signal = static_cast<uint8_t>(signal);
     payload.exit_status = static_cast<uint8_t>(exit_status);
     memcpy(record.payload, &payload, sizeof payload);

@@ -42,6 +42,7 @@ class Executor {
   uint32_t run_batch(const Ids ids, size_t count);
   [[nodiscard]] bool run(uint32_t id);
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);
+  [[nodiscard]] int begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
   void drop_arguments(tarn_call& call);
   [[nodiscard]] int read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);

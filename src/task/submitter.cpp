@@ -101,7 +101,7 @@ int Submitter::allocate(uint32_t& index) {
     view_.own().records_used.store(records_used_, kRelease);
   }
   Private& mine = private_[index];
-  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0};
+  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0};
   if (mine.generation == 0) mine.generation = 1;
   return 0;
 }
@@ -181,8 +181,9 @@ int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
 
 // ---- Submission ------------------------------------------------------------------------------
 
-int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count) {
-  uint64_t size = block_size(args, count);
+int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits) {
+  uint64_t limits_at = limits.is_set() ? block_size(args, count) : 0;
+  uint64_t size = limits.is_set() ? std::max<uint64_t>(limits_at, 8) + sizeof limits : block_size(args, count);
   store::Block block;
   ErrorGuard guard;  // the store may be refused memory and find some
   if (int r = guard.end(store_.alloc_block(size, block)); r < 0) return r;
@@ -209,13 +210,17 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count) {
     }
     memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
   }
-  BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, 0};
+  if (limits.is_set()) {
+    limits_at = size - sizeof limits;  // not 0, which says that there are none
+    memcpy(block.data + limits_at, &limits, sizeof limits);
+  }
+  BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, limits_at};
   memcpy(record(index).payload, &ref, sizeof ref);
   return 0;
 }
 
 // Checks the arguments, holds what they refer to and writes them. Sets how many are futures.
-int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count, uint32_t& futures) {
+int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits, uint32_t& futures) {
   uint64_t values_size = 0;
   ObjectRef object{};
   for (size_t i = 0; i < count; ++i) {
@@ -249,8 +254,12 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
     }
   }
   TaskRecord& r = record(index);
-  r.arg_format = encode_inline(args, count, &object, r.payload);
-  return r.arg_format == kBlock ? fill_block(index, args, count) : 0;
+  if (limits.deadline_ns != 0) {
+    if (int e = hold(index, Held::Kind::kDeadline, static_cast<uint64_t>(limits.deadline_ns), 0, 0); e < 0) return e;
+    private_[index].has_deadline = 1;
+  }
+  r.arg_format = limits.is_set() ? uint8_t{kBlock} : encode_inline(args, count, &object, r.payload);
+  return r.arg_format == kBlock ? fill_block(index, args, count, limits) : 0;
 }
 
 // The record is kWaiting and has all its edges' bits missing; hangs the edges, and follows those
@@ -307,6 +316,7 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
                       tarn_future& out) {
   uint8_t attempts_max = kDefaultRetries + 1;
   uint32_t signature = 0;
+  TaskLimits limits{};
   if (options != nullptr) {
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
@@ -315,6 +325,11 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
     for (uint64_t value : options->reserved) reserved |= value;
     if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_submit_options: reserved must be zero");
     if (options->retries != 0) attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
+    if (options->timeout_ns < 0 || options->deadline_ns < 0)
+      return fail(TARN_E_ARGUMENT, "timeout_ns is %lld, deadline_ns %lld; nanoseconds are wanted, 0 for none",
+                  static_cast<long long>(options->timeout_ns), static_cast<long long>(options->deadline_ns));
+    limits.timeout_ns = options->timeout_ns;
+    if (options->deadline_ns != 0) limits.deadline_ns = os::deadline_after(options->deadline_ns);
     signature = options->signature;
   }
   if (find_task(task) == nullptr)
@@ -332,7 +347,7 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
   uint32_t index;
   if (int r = allocate(index); r < 0) return r;
   uint32_t futures = 0;
-  if (int r = fill_arguments(index, args, count, futures); r < 0) {
+  if (int r = fill_arguments(index, args, count, limits, futures); r < 0) {
     abandon(index);
     return r;
   }
@@ -419,8 +434,8 @@ void Submitter::give_back(const Held& held) {
       free_groups_[size_class] = static_cast<uint32_t>(held.a);
       return;
     }
-    case Held::Kind::kTask:
-      return;  // chained by release_held
+    case Held::Kind::kTask:  // chained by release_held
+    case Held::Kind::kDeadline: return;
   }
 }
 

@@ -28,6 +28,9 @@ struct ErrorText {
   int32_t cause;  // of TARN_E_DEPENDENCY: the code of the first task that failed; 0: there is no other
 };
 
+// The code of a task that did not finish because it was cancelled, by the record's flags.
+constexpr int code_of_cancelled(uint8_t flags) { return (flags & kLate) != 0 ? TARN_E_DEADLINE : TARN_E_CANCELLED; }
+
 class Submitter {
  public:
   Submitter(SessionView& view, store::Store& store) : view_(view), store_(store) {}
@@ -46,6 +49,7 @@ class Submitter {
   [[nodiscard]] int result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out);
   [[nodiscard]] int error(tarn_future future, tarn_task_error& out);
   [[nodiscard]] int release(tarn_future future);
+  [[nodiscard]] int cancel(tarn_future future, bool kill);
   // Frees what was released before it was done and is done by now; how many.
   uint32_t reap_all();
   [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
@@ -73,13 +77,14 @@ class Submitter {
     uint8_t adopted;      // the reference to its result object is counted
     uint8_t leftover;     // released before it was done
     uint8_t dropped;      // the reference to its result object is given up
+    uint8_t has_deadline; // among what is held
   };
 
   struct Held {
-    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup };
+    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline };
     uint32_t next;
     Kind kind;
-    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index
+    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time
     uint64_t b;  // block: offset; group: words
     uint64_t c;  // block: size
   };
@@ -101,8 +106,10 @@ class Submitter {
 
   [[nodiscard]] int allocate(uint32_t& index);
   [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
-  [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, uint32_t& futures);
-  [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count);
+  [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits, uint32_t& futures);
+  [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits);
+  [[nodiscard]] Cancelled cancel_record(uint32_t index, uint8_t flags, uint16_t& claimant);
+  [[nodiscard]] int64_t end_overdue(const tarn_future* futures, size_t count);
   [[nodiscard]] int hang_dependencies(uint32_t index, const tarn_arg* args, size_t count, uint32_t futures);
   [[nodiscard]] int allocate_edge(uint32_t& edge);
   [[nodiscard]] int allocate_group(uint32_t leaves, uint32_t& group);

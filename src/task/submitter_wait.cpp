@@ -37,8 +37,10 @@ int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // What tarn_result says of a task that failed with `code`. A task may return any number, and most codes would then speak
 // of this call (timed out, not initialised) rather than of the task.
-int code_of_failure(int code) {
+int code_of_failure(int code, uint8_t flags) {
   switch (code) {
+    case TARN_E_CANCELLED:
+    case TARN_E_DEADLINE: return (flags & kCancelled) != 0 || code == TARN_E_DEADLINE ? code : TARN_E_TASK_FAILED;
     case TARN_E_WORKER_CRASHED:
     case TARN_E_DEPENDENCY:
     case TARN_E_TYPE:
@@ -139,13 +141,16 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
     return fail(TARN_E_ARGUMENT, "timeout_ns is %lld; 0 does not wait, and -1 waits for ever",
                 static_cast<long long>(timeout_ns));
   if (want > count) return fail(TARN_E_ARGUMENT, "cannot wait for %zu of %zu futures", want, count);
+  bool any_deadline = false;
   {
     Gate::Pass pass(gate_);
     for (size_t i = 0; i < count; ++i) {
       uint32_t index;
       if (int r = check(futures[i], index); r < 0) return r;
+      any_deadline |= private_[index].has_deadline != 0;
     }
   }
+  if (any_deadline) (void)end_overdue(futures, count);  // also for who only looks
   int64_t deadline_ns = timeout_ns == 0 ? 0 : os::deadline_after(timeout_ns);
   int outcome = 0;
   size_t unfinished;
@@ -168,7 +173,8 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
     uint32_t events = view_.own().waiters.events();
     finished = count_finished(futures, count, true, unfinished);
     if (finished >= want) break;
-    if (int r = sleep_for_events(events, want - finished, earlier(deadline_ns, os::now_ns() + kDaemonCheckNs)); r < 0)
+    int64_t next = earlier(deadline_ns, earlier(any_deadline ? end_overdue(futures, count) : os::kForever, os::now_ns() + kDaemonCheckNs));
+    if (int r = sleep_for_events(events, want - finished, next); r < 0)
       return r;
     ErrorGuard guard;
     int gone = check_daemon();
@@ -248,13 +254,16 @@ int Submitter::task_error(uint32_t index) {
     if (message[text->message_size] != '\0' || definition == nullptr)
       task = message + text->message_size;
   }
-  int code = code_of_failure(payload.code);
+  uint8_t flags = state_of(index).flags;
+  int code = code_of_failure(payload.code, flags);
   if (payload.signal != 0)
     return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d", task, payload.signal,
                 strsignal(payload.signal), record(index).attempts, record(index).attempts_max);
   if (payload.code == TARN_E_WORKER_CRASHED)
     return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d", task, payload.exit_status,
                 record(index).attempts, record(index).attempts_max);
+  if (*message == '\0' && (flags & kLate) != 0) return fail(code, "task '%s' was not done in the time that it had", task);
+  if (*message == '\0' && code == TARN_E_CANCELLED) return fail(code, "task '%s' was cancelled", task);
   if (*message == '\0') return fail(code, "task '%s' failed with code %d", task, payload.code);
   return fail(code, "task '%s': %s", task, message);
 }

@@ -145,19 +145,63 @@ void tell(Space& space, TaskRecord& record, State mine) {
   }
 }
 
-// Ends a claimed run whose result is in the payload. `outcome` is a set of kFailed and kObject.
+// Ends a claimed run whose result is in the payload. `outcome` is a set of kFailed and kObject. False if the run was doomed
+// meanwhile: then its process must end, and recovery settles the record, as if it had died before it came here. (Who claims a
+// record to cancel it has the flag in `mine`.)
 template <class Space>
-void finish(Space& space, TaskRecord& record, State mine, uint8_t outcome) {
+[[nodiscard]] bool finish(Space& space, TaskRecord& record, State mine, uint8_t outcome) {
   uint64_t word = mine.pack();
   for (;;) {
     // While a record is claimed, others only add flags.
     State state = State::unpack(word);
+    if ((state.flags & ~mine.flags & kDoomed) != 0) return false;
     bool quiet = (state.flags & (kNotify | kEdges)) == 0;
     State next = {mine.generation, mine.claimant, quiet ? Phase::kDone : Phase::kFinished,
                   static_cast<uint8_t>(state.flags | outcome)};
     if (!record.state.compare_exchange(word, next.pack())) continue;
     if (!quiet) tell(space, record, next);
-    return;
+    return true;
+  }
+}
+
+// ---- Cancelling ------------------------------------------------------------------------------
+
+// Adds `flags` to a record that `claimant` still runs. False if it does not any more.
+[[nodiscard]] inline bool flag_run(TaskRecord& record, uint32_t generation, uint16_t claimant, uint8_t flags) {
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.generation != generation || state.claimant != claimant || state.phase != Phase::kRunning) return false;
+    state.flags |= flags;
+    if (record.state.compare_exchange(word, state.pack())) return true;
+  }
+}
+
+// kNow: it had not begun and never will; it has failed. kRunning: it runs, and its `claimant` can see that it is cancelled.
+enum class Cancelled { kTooLate, kNow, kRunning };
+
+// By the owner, `me`. A task that has not begun is claimed and fails: `write_error(record)` writes a TaskErrorPayload. One that
+// runs is told, and with kDoomed in `flags` its process ends itself. `flags` has kCancelled.
+template <class Space, class WriteError>
+Cancelled cancel(Space& space, TaskRecord& record, uint16_t me, uint8_t flags, uint16_t& claimant, WriteError write_error) {
+  uint64_t word = record.state.load(kAcquire);
+  for (;;) {
+    State state = State::unpack(word);
+    if (state.finished()) return Cancelled::kTooLate;
+    bool runs = state.phase == Phase::kRunning;
+    State next = state;
+    next.flags |= flags;
+    if (!runs) {
+      next.phase = Phase::kRunning;
+      next.claimant = me;
+      next.flags |= kDoomed;  // should we die in this, the record fails all the same
+    }
+    if (!record.state.compare_exchange(word, next.pack())) continue;
+    claimant = next.claimant;
+    if (runs) return Cancelled::kRunning;
+    write_error(record);
+    (void)finish(space, record, next, kFailed);
+    return Cancelled::kNow;
   }
 }
 
@@ -195,8 +239,8 @@ void finish(Space& space, TaskRecord& record, State mine, uint8_t outcome) {
 enum class Recovered { kNothing, kAgain, kGivenUp, kTold };
 
 // Settles one record after the certain death of `dead`, on behalf of `me`. `undo` are the dead
-// member's lines. A run is repeated (kAgain: the record is ready, and published) until it was started
-// `attempts_max` times; then `give_up(record)` writes a TaskErrorPayload and the record fails.
+// member's lines. A run is repeated (kAgain: the record is ready, and published) unless it was cancelled or started
+// `attempts_max` times: `give_up(record, flags, outcome)` then writes a TaskErrorPayload, says kFailed, and the record fails.
 // Idempotent: if `me` dies in here, the next one settles what bears its mark.
 template <class Space, class GiveUp>
 Recovered recover(Space& space, uint32_t index, uint16_t dead, uint16_t me, shm::UndoLine* undo,
@@ -205,19 +249,22 @@ Recovered recover(Space& space, uint32_t index, uint16_t dead, uint16_t me, shm:
   uint64_t word = record.state.load(kAcquire);
   State state = State::unpack(word);
   if (state.claimant != dead) return Recovered::kNothing;
-  if (state.phase == Phase::kRunning) {
+  // Again from the start when a flag has come: it may say that the task shall not run again.
+  for (; state.phase == Phase::kRunning; state = State::unpack(word)) {
     for (uint32_t i = 0; i < undo_count; ++i)
       if (undo[i].stamp.load(kAcquire) == undo_stamp(state.generation, space.id(index)))
         memcpy(record.payload, undo[i].payload, kPayloadSize);
     uint8_t outcome = 0;
-    bool again = !give_up(record, outcome);
+    bool again = !give_up(record, state.flags, outcome);
     State next = {state.generation, again ? uint16_t{0} : me, again ? Phase::kReady : Phase::kRunning, state.flags};
-    while (!record.state.compare_exchange(word, next.pack())) next.flags = State::unpack(word).flags;
+    // Ours now, and no run any more that could be doomed.
+    if (!again) next.flags |= kDoomed;
+    if (!record.state.compare_exchange(word, next.pack())) continue;
     if (again) {
       space.publish(space.id(index));
       return Recovered::kAgain;
     }
-    finish(space, record, next, outcome);
+    (void)finish(space, record, next, outcome);
     return Recovered::kGivenUp;
   }
   if (state.phase == Phase::kFinished) {

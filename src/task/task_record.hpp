@@ -8,6 +8,7 @@
 //   kWaiting   some dependency bits are missing                   whoever fills `dependencies`: kReady
 //   kReady     may be claimed                                     a worker's claim: kRunning
 //   kRunning   claimed by `claimant`                              its finish: kFinished or kDone; recovery: kReady
+//              (or, of kWaiting and kReady, by its owner, who cancels it)
 //   kFinished  the result is valid, others are yet to be told     its claimant, or recovery: kDone
 //   kDone      result valid, everybody told; the owner may free   owner: kFree
 //
@@ -33,7 +34,11 @@ enum Flags : uint8_t {
   kNotify = 1,  // count it in the owner's Waiters when finished
   kEdges = 2,   // others depend on it: walk the edges when finished
   kFailed = 4,  // the payload is a TaskErrorPayload
-  kObject = 8   // the payload is an ObjectRef to the result
+  kObject = 8,  // the payload is an ObjectRef to the result
+  // Set by the owner, or by the claimant's watchdog when its time is over; then it does not run again.
+  kCancelled = 16,  // nobody wants it any more: the task may look, and end
+  kDoomed = 32,     // and the process that runs it ends itself; the run cannot finish any more
+  kLate = 64        // it was not the owner, but the time
 };
 
 // The state word: generation 32 | claimant 16 | phase 8 | flags 8.

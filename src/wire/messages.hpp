@@ -43,6 +43,7 @@ enum class Type : uint16_t {
   kRestore = 12,    // an object that is away shall come back; whoever asks has pinned it
   kCopyDrop = 13,   // owner: an object that is away was freed
   kSubscribe = 14,  // client: which events it wants to be sent
+  kEndRun = 15,     // client: the process that runs a doomed task shall end
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -139,6 +140,13 @@ struct SlabRequest {
 struct SlabId {       // kSlabReady, kSlabDrop, kSlabDropped
   uint32_t member;    // owner
   uint32_t slab;      // number among the owner's slabs and files
+};
+
+struct EndRun {
+  uint32_t member;      // the worker
+  uint32_t record;      // index in the client's segment
+  uint32_t generation;  // of the record
+  uint32_t reserved;
 };
 
 struct Extent {       // kRestore, kCopyDrop: where an object lies that may be away

@@ -14,7 +14,7 @@ static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offseto
 static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
-static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8);
+static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16);
 static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
 static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
@@ -197,6 +197,12 @@ void check_body(Candidate& c) {
     case Type::kSlabGranted:
     case Type::kSlabAdded:
       return check_slab_info(c, false);
+    case Type::kEndRun: {
+      const auto& m = p.as<EndRun>();
+      c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
     case Type::kSlabWarm: {
       uint64_t bytes = p.as<SlabWarm>().bytes;
       c.check(bytes > 0 && bytes <= kSizeMax, "bytes");
@@ -336,6 +342,7 @@ constexpr Shape kShapes[] = {
     {Type::kRestore, From::kMember, sizeof(Extent), false, "RESTORE"},
     {Type::kCopyDrop, From::kMember, sizeof(Extent), false, "COPY_DROP"},
     {Type::kSubscribe, From::kMember, sizeof(Subscribe), false, "SUBSCRIBE"},
+    {Type::kEndRun, From::kMember, sizeof(EndRun), false, "END_RUN"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},

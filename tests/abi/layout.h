@@ -59,7 +59,9 @@ SIZE(tarn_submit_options, 64);
 AT(tarn_submit_options, size, 0);
 AT(tarn_submit_options, signature, 8);
 AT(tarn_submit_options, retries, 12);
-AT(tarn_submit_options, reserved, 16);
+AT(tarn_submit_options, timeout_ns, 16);
+AT(tarn_submit_options, deadline_ns, 24);
+AT(tarn_submit_options, reserved, 32);
 
 SIZE(tarn_task_error, 80);
 AT(tarn_task_error, size, 0);

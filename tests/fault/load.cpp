@@ -95,7 +95,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.sleeps + mix_.crashes;
+                 mix_.sleeps + mix_.cancels + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -117,6 +117,8 @@ void Load::submit_one() {
   } else if (is(mix_.sleeps)) {
     order.size = 50 + roll(3000);
     submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
+  } else if (is(mix_.cancels)) {
+    submit_cancelled();
   } else {
     submit(kCrash, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
   }
@@ -124,9 +126,23 @@ void Load::submit_one() {
   if (!gone_ && !items_.empty() && roll(20) == 0) {
     Item item = items_.back();
     items_.pop_back();
-    if (item.kind != Kind::kAfterError) unwatched_.push_back(item.id);
+    if (item.kind != Kind::kAfterError && item.wish == Item::Wish::kResult) unwatched_.push_back(item.id);
     drop(item);
   }
+}
+
+// A task that may be cancelled before it begins, while it runs, or too late.
+void Load::submit_cancelled() {
+  using Wish = Item::Wish;
+  Order order{next_id_++, 50 + roll(3000), 0};
+  std::vector<tarn_arg> none;
+  if (!submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0})) return;
+  if (roll(2) == 0) take_front();
+  if (gone_ || items_.empty() || items_.back().id != order.id) return;
+  Wish wish = roll(4) == 0 ? Wish::kKilled : Wish::kCancelled;
+  int code = tarn_cancel(client_, items_.back().future, wish == Wish::kKilled ? TARN_CANCEL_KILL : 0);
+  if (code == TARN_E_STATE) return;  // it is done
+  if (ok(code, "cancel")) items_.back().wish = wish;
 }
 
 void Load::submit_digest_of_objects() {
@@ -171,6 +187,7 @@ void Load::submit_digest_of_futures() {
   std::vector<tarn_arg> more;
   for (uint32_t i = 0; i < count; ++i) {
     const Item& item = items_[roll(static_cast<uint32_t>(items_.size()))];
+    if (item.wish != Item::Wish::kResult) continue;
     bool is_error = item.kind == Kind::kError || item.kind == Kind::kAfterError;
     // Most trees are without errors, or hardly anything but errors would be left.
     if (is_error && (count > 4 || roll(4) != 0)) continue;
@@ -269,7 +286,13 @@ void Load::check(Item& item) {
     return;
   }
   bool should_fail = item.kind == Kind::kError || item.kind == Kind::kAfterError;
-  if (should_fail && code < 0) {
+  bool was_cancelled = item.wish != Item::Wish::kResult && code == TARN_E_CANCELLED;
+  if (was_cancelled) {
+    // As it was wished.
+  } else if (item.wish == Item::Wish::kKilled) {
+    complain("it was to be killed", item, code);
+    ++verdict_.lost;
+  } else if (should_fail && code < 0) {
     check_error(item, code);
   } else if (should_fail || code < 0) {
     complain(should_fail ? "a result instead of an error" : "an error instead of a result", item, code);
@@ -287,7 +310,7 @@ void Load::check(Item& item) {
   }
   if (gone_) return;
   ++verdict_.tasks;
-  if (item.kind != Kind::kAfterError) taken_.push_back(item.id);  // the others never run
+  if (item.kind != Kind::kAfterError && !was_cancelled) taken_.push_back(item.id);  // the others may never have run
   drop(item);
 }
 

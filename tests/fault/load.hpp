@@ -35,6 +35,7 @@ struct Mix {  // what to submit, as weights
   uint32_t errors = 1;
   uint32_t sleeps = 2;
   uint32_t crashes = 0;
+  uint32_t cancels = 1;
   size_t large_size_max = 200'000;
 };
 
@@ -68,6 +69,7 @@ class Load {
     uint64_t expected;  // a number; the digest of bytes; for kAfterError the id of the task that failed
     uint32_t size;
     uint32_t calls;  // of the callback
+    enum class Wish : uint8_t { kResult, kCancelled, kKilled } wish = Wish::kResult;
   };
 
   struct Datum {
@@ -86,6 +88,7 @@ class Load {
   bool submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item);
   void submit_digest_of_objects();
   void submit_digest_of_futures();
+  void submit_cancelled();
   void make_datum();
   void drop_datum();
   void take_front();

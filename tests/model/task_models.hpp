@@ -31,6 +31,7 @@ struct TaskState {
   uint32_t runs[kRecords];
   uint32_t finished[kRecords];
   uint32_t returned;
+  uint32_t ended;   // the member whose process ended itself because its run was doomed
 };
 
 struct TaskSpace {
@@ -83,20 +84,21 @@ inline void submit_ready(TaskState& s, uint32_t index, uint8_t attempts_max = 4,
   (void)s.hints.fetch_or(1u << index);
 }
 
-// As Executor::run.
-inline void run_task(TaskState& s, uint32_t me, uint32_t index, bool (*may_run)(const TaskState&, uint32_t)) {
+// As Executor::run. False if the process has to end.
+inline bool run_task(TaskState& s, uint32_t me, uint32_t index, bool (*may_run)(const TaskState&, uint32_t)) {
   TaskSpace space{s};
   task::TaskRecord& record = s.records[index];
   State mine;
-  if (!task::claim(record, static_cast<uint16_t>(me), mine)) return;
+  if (!task::claim(record, static_cast<uint16_t>(me), mine)) return true;
   task::save_arguments(s.undo[me], record, mine.generation, index);
   ++record.attempts;
   check(is_filled(s.undo[me].payload, argument_byte(index)), "a run does not see its arguments");
   check(may_run == nullptr || may_run(s, index), "a task runs before what it depends on");
   ++s.runs[index];
   fill(record.payload, result_byte(index));
-  task::finish(space, record, mine, 0);
+  if (!task::finish(space, record, mine, 0)) return false;
   ++s.finished[index];
+  return true;
 }
 
 inline void serve_tasks(TaskState& s, uint32_t me, bool (*may_run)(const TaskState&, uint32_t) = nullptr) {
@@ -107,7 +109,11 @@ inline void serve_tasks(TaskState& s, uint32_t me, bool (*may_run)(const TaskSta
       auto index = static_cast<uint32_t>(std::countr_zero(hints));
       if ((s.hints.fetch_and(~(1u << index)) >> index & 1) != 0) {
         s.holding[me] = 1u << index;
-        run_task(s, me, index, may_run);
+        if (!run_task(s, me, index, may_run)) {
+          step();
+          s.ended = me;
+          return;
+        }
         s.holding[me] = 0;
       }
     }
@@ -118,8 +124,8 @@ inline void serve_tasks(TaskState& s, uint32_t me, bool (*may_run)(const TaskSta
 // As Executor::recover.
 inline void recover_member(TaskState& s, uint32_t dead, uint32_t me) {
   TaskSpace space{s};
-  auto give_up = [](task::TaskRecord& record, uint8_t& outcome) {
-    if (record.attempts < record.attempts_max) return false;
+  auto give_up = [](task::TaskRecord& record, uint8_t flags, uint8_t& outcome) {
+    if ((flags & task::kCancelled) == 0 && record.attempts < record.attempts_max) return false;
     fill(record.payload, kErrorByte);
     outcome = task::kFailed;
     return true;
@@ -176,6 +182,68 @@ inline Report claim_finish_redo(unsigned crashes, uint8_t attempts_max, bool sec
     if (s.returned == 0) return "the client still waits";
     if (s.runs[0] > attempts_max) return "a task ran more often than allowed";
     return settled(s, 0, s.records[0].attempts >= attempts_max);
+  });
+  return model.run();
+}
+
+// ---- Cancelling ------------------------------------------------------------------------------
+
+// The client cancels a task that waits for another (`waits`) or is ready, while workers take it, run it, die in it. With `doom` the
+// process that runs it ends.
+inline Report cancelling(bool doom, bool waits, unsigned crashes) {
+  Model<TaskState> model({.name = std::string("cancelling: ") + (doom ? "with its process, " : "") +
+                                  (waits ? "waiting, " : "") + std::to_string(crashes) + " crashes",
+                          .crashes_max = crashes});
+  model.setup([waits](TaskState& s) {
+    name_tasks(s);
+    if (!waits) return submit_ready(s, 0);
+    // Record 1 runs first, and tells record 0.
+    submit_ready(s, 1);
+    fill(s.records[0].payload, argument_byte(0));
+    s.records[0].attempts_max = 4;
+    s.records[0].dependencies.store(task::initial_dependencies(1, 1), kRelaxed);
+    s.records[0].state.store(State{1, 0, Phase::kWaiting, 0}.pack(), kRelaxed);
+    s.edges[1] = {task::kNoEdge, 0, 1, 0};
+    (void)task::hang_edge(s.records[1], s.edges[1], 1);
+    TaskSpace space{s};
+    task::satisfy(space, 0, 1, task::kSubmittedBit);
+  });
+  model.process("client", Kill::kNever, [doom](TaskState& s) {
+    TaskSpace space{s};
+    task::TaskRecord& record = s.records[0];
+    uint16_t claimant = 0;
+    step();
+    auto flags = static_cast<uint8_t>(task::kCancelled | (doom ? task::kDoomed : 0));
+    task::Cancelled outcome =
+        task::cancel(space, record, 1, flags, claimant, [](task::TaskRecord& r) { fill(r.payload, kErrorByte); });
+    while (task::mark_notify(record)) {
+      await(s.notified.futex_address());
+      forget(static_cast<uint64_t>(outcome));
+    }
+    bool failed = (State::unpack(record.state.load(kAcquire)).flags & task::kFailed) != 0;
+    check(is_filled(record.payload, failed ? kErrorByte : result_byte(0)), "the client reads a torn result");
+    if (outcome == task::Cancelled::kNow) check(failed, "a task that was cancelled before it began has a result");
+    if (outcome == task::Cancelled::kTooLate) check(!failed, "a task failed that was cancelled too late");
+    if (outcome == task::Cancelled::kRunning && doom) check(failed, "a task has a result although its process had to end");
+    s.returned = 1;
+  });
+  model.process("mortal2", Kill::kAllowed, [](TaskState& s) { serve_tasks(s, 2); });
+  if (crashes > 0)
+    model.replacement("replace4", Kill::kNever, 1, [](TaskState& s) {
+      recover_member(s, 2, 4);
+      serve_tasks(s, 4);
+    });
+  model.process("replace5", Kill::kNever, [](TaskState& s) {
+    await(&s.ended);
+    recover_member(s, s.ended, 5);
+    serve_tasks(s, 5);
+  });
+  model.finally([waits, crashes](const TaskState& s) -> const char* {
+    if (s.returned == 0) return "the client still waits";
+    if (s.runs[0] > 1 + crashes) return "a task ran twice although nobody died in it";
+    if (waits && s.runs[1] == 0) return "what it depended on did not run";
+    State state = State::unpack(s.records[0].state.load(kRelaxed));
+    return state.phase == Phase::kDone ? nullptr : "a task is not done, and nobody will ever do it";
   });
   return model.run();
 }
@@ -281,7 +349,7 @@ inline Report reuse(Reuse kind, bool waits_until_told) {
       State mine;
       if (task::claim(s.records[2], 3, mine)) {
         check(s.finished[1] != 0, "a task runs before what it depends on");
-        task::finish(space, s.records[2], mine, 0);
+        (void)task::finish(space, s.records[2], mine, 0);
         s.finished[2] = 1;
         break;
       }
@@ -299,7 +367,7 @@ inline Report reuse(Reuse kind, bool waits_until_told) {
     if (!task::claim(s.records[0], 2, mine)) return;
     s.finished[1] = 1;  // its result would be valid from here on
     TaskSpace space{s};
-    task::finish(space, s.records[0], mine, 0);
+    (void)task::finish(space, s.records[0], mine, 0);
   });
   model.invariant([](const TaskState& s) -> const char* {
     State state = State::unpack(s.records[2].state.load(kRelaxed));

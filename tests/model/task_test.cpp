@@ -16,6 +16,11 @@ TEST(ClaimFinishRedo, AttemptsAreUsedUp) {
   EXPECT_HOLDS(claim_finish_redo(2, 1, false));
 }
 
+TEST(Cancelling, WhatIsReady) { EXPECT_HOLDS(cancelling(false, false, 1)); }
+TEST(Cancelling, WhatIsReadyWithItsProcess) { EXPECT_HOLDS(cancelling(true, false, 1)); }
+TEST(Cancelling, WhatWaits) { EXPECT_HOLDS(cancelling(false, true, 0)); }
+TEST(Cancelling, WhatWaitsWithItsProcess) { EXPECT_HOLDS(cancelling(true, true, 1)); }
+
 TEST(Dependencies, OneIsAwaited) {
   EXPECT_HOLDS(dependencies(1, 0, 2));
   EXPECT_HOLDS(dependencies(1, 1, 1));

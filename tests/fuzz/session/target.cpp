@@ -299,7 +299,7 @@ class World {
                                      wire::Type::kReady,       wire::Type::kQuery,
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
-                                     wire::Type::kSubscribe};
+                                     wire::Type::kSubscribe,   wire::Type::kEndRun};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -318,6 +318,9 @@ class World {
         message.body<wire::Extent>() = {member == 0 ? peer.member : member, input.byte(), input.number() * 4096};
         return transmit(peer.socket, message);
       }
+      case wire::Type::kEndRun:
+        message.body<wire::EndRun>() = {1u + input.byte(), static_cast<uint32_t>(input.number()), input.byte(), 0};
+        return transmit(peer.socket, message);
       case wire::Type::kSubscribe:
         message.body<wire::Subscribe>().mask = input.byte() & 0x1e;  // others are garbage
         return transmit(peer.socket, message);

@@ -202,6 +202,23 @@ TEST_F(ClientTest, waits_no_longer_than_asked) {
   EXPECT_TRUE(sleeps.back().is_done());
 }
 
+TEST_F(ClientTest, cancels_what_waits_what_runs_and_what_does_not_listen) {
+  future<void> one = tarn.submit(sleep_until_cancelled);
+  future<void> other = tarn.submit(sleep_until_cancelled);
+  future<int> waits = tarn.submit(add, 1, 1);  // there are two workers
+  EXPECT_TRUE(waits.cancel());
+  EXPECT_THROW(static_cast<void>(waits.get(0ns)), cancelled);
+  EXPECT_FALSE(waits.cancel());
+  EXPECT_TRUE(one.cancel());
+  EXPECT_THROW(one.get(), cancelled);
+  EXPECT_TRUE(other.kill());
+  EXPECT_THROW(other.get(), cancelled);
+  EXPECT_THROW(tarn.submit({.timeout = 20ms}, sleep_until_cancelled).get(), deadline_passed);
+  EXPECT_THROW(tarn.submit({.deadline = 20ms}, sleep_ms, 5000).get(), deadline_passed);
+  EXPECT_EQ(tarn.submit({.timeout = 20s, .deadline = 20s}, add, 2, 3).get(), 5);
+  EXPECT_THROW(static_cast<void>(this_task::is_cancelled()), error);
+}
+
 TEST_F(ClientTest, passes_on_the_first_failure_of_all) {
   std::vector<future<int>> results;
   results.push_back(tarn.submit(add, 1, 1));

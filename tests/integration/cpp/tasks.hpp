@@ -67,6 +67,7 @@ void throw_words(bool as_string);
 int throw_number(int number);
 void throw_library_error();
 void sleep_ms(int ms);
+void sleep_until_cancelled();
 int die(int signal);                             // by a signal, or without one by exit(3)
 int die_once(std::string_view marker, int value);  // by SIGKILL, if it makes the file `marker`
 std::uint32_t attempt();

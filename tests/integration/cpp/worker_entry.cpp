@@ -132,6 +132,14 @@ void sleep_ms(int ms) {
 }
 TARN_TASK(sleep_ms);
 
+void sleep_until_cancelled() {
+  for (;;) {
+    this_task::end_if_cancelled();
+    sleep_ms(1);
+  }
+}
+TARN_TASK(sleep_until_cancelled);
+
 int die(int signal) {
   if (signal == 0) _exit(3);
   return raise(signal);

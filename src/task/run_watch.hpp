@@ -1,0 +1,28 @@
+// RunWatch: ends the process of a worker whose run takes longer than it may.
+//
+// By a timer's signal, so that it works whatever the task does, and costs a run nothing that has no limit: a thread would make
+// every lock of the process a real one. The handler looks at the record of the present run and at nothing else, and dooms it: a
+// doomed run cannot finish (task_protocol.hpp), so no other run of this process is ended in its place. A task that blocks
+// the signal has no limit.
+//
+// One per process, as signals are. The functions are called by the executor's thread; the handler may run in any.
+#pragma once
+
+#include <cstdint>
+
+#include "task/task_record.hpp"
+
+namespace tarn::task::run_watch {
+
+// What a run that is late has to end by itself (tarn_call_cancelled) before its process is ended; docs/limits.md.
+inline constexpr int64_t kGraceNs = 100'000'000;
+
+// The run of `record`, which `self` has claimed, is late from `end_ns` on (os::now_ns time).
+[[nodiscard]] int begin(TaskRecord& record, uint16_t self, int64_t end_ns);
+// After the finish. Also of a run without a limit.
+void end();
+
+// Ends this process as a crash would.
+[[noreturn]] void end_process();
+
+}  // namespace tarn::task::run_watch

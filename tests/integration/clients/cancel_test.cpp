@@ -1,0 +1,306 @@
+// Tasks that nobody wants any more, and tasks whose time is over.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "support/self_worker.hpp"
+
+namespace {
+
+using tarn::test::PrivateClient;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kLong = 20'000'000'000;
+constexpr int64_t kMs = 1'000'000;
+
+int nap(tarn_call* call) {
+  uint32_t ms = 0;
+  memcpy(&ms, tarn_call_arg(call, 0).data, sizeof ms);
+  usleep(ms * 1000);
+  return 0;
+}
+
+// Leaves the file whose name it gets.
+int leave_file(tarn_call* call) {
+  tarn_bytes name = tarn_call_arg(call, 0);
+  close(open(std::string(static_cast<const char*>(name.data), name.size).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  return 0;
+}
+
+int take_future(tarn_call*) { return 0; }
+
+int poll_until_cancelled(tarn_call* call) {
+  while (tarn_call_cancelled(call) == 0) usleep(1000);
+  return TARN_E_CANCELLED;
+}
+
+int poll_and_return(tarn_call* call) {
+  while (tarn_call_cancelled(call) == 0) usleep(1000);
+  return tarn_call_return(call, "all the same", 12);
+}
+
+int say_cancelled(tarn_call*) { return TARN_E_CANCELLED; }
+
+int loop_for_ever(tarn_call*) {
+  volatile bool is_over = false;
+  while (!is_over) {
+  }
+  return 0;
+}
+
+// The task has a signal mask of its own: nothing that can be blocked ends it.
+int loop_deaf(tarn_call*) {
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  for (;;) pause();
+}
+
+int process(tarn_call* call) {
+  int pid = getpid();
+  return tarn_call_return(call, &pid, sizeof pid);
+}
+
+const tarn::test::SelfWorker self_worker([] {
+  tarn_task_define("nap", nap);
+  tarn_task_define("leave_file", leave_file);
+  tarn_task_define("take_future", take_future);
+  tarn_task_define("poll_until_cancelled", poll_until_cancelled);
+  tarn_task_define("poll_and_return", poll_and_return);
+  tarn_task_define("say_cancelled", say_cancelled);
+  tarn_task_define("loop_for_ever", loop_for_ever);
+  tarn_task_define("loop_deaf", loop_deaf);
+  tarn_task_define("process", process);
+});
+
+class Cancel : public testing::Test {
+ protected:
+  void SetUp() override {
+    char path[] = "/tmp/tarn_cancel_XXXXXX";
+    directory_ = mkdtemp(path);
+  }
+  void TearDown() override {
+    unlink(file().c_str());
+    rmdir(directory_.c_str());
+  }
+
+  [[nodiscard]] std::string file() const { return directory_ + "/ran"; }
+  [[nodiscard]] bool file_was_left() const { return access(file().c_str(), F_OK) == 0; }
+
+  tarn_future submit(const char* task, const std::vector<tarn_arg>& args = {}, tarn_submit_options options = {}) {
+    tarn_future future{};
+    options.size = sizeof options;
+    EXPECT_EQ(0, tarn_submit(client_, tarn_task_id(task), args.data(), args.size(), &options, &future)) << tarn_last_error();
+    return future;
+  }
+
+  tarn_future start_nap(const uint32_t& ms) { return submit("nap", {tarn_arg_value(&ms, sizeof ms)}); }
+
+  tarn_future leave(const std::string& name) { return submit("leave_file", {tarn_arg_value(name.data(), name.size())}); }
+
+  int result(tarn_future future, tarn_bytes* bytes = nullptr, int64_t timeout_ns = kLong) {
+    return tarn_result(client_, future, timeout_ns, bytes);
+  }
+
+  int pid_of_worker() {
+    tarn_bytes bytes{};
+    tarn_future future = submit("process");
+    EXPECT_EQ(0, result(future, &bytes)) << tarn_last_error();
+    int pid = 0;
+    if (bytes.size == sizeof pid) memcpy(&pid, bytes.data, sizeof pid);
+    tarn_future_release(client_, future);
+    return pid;
+  }
+
+  // Until a task runs, not only is submitted: the one worker has begun the one behind which nothing waits.
+  void wait_until_running() { usleep(100'000); }
+
+  PrivateClient client_;
+  std::string directory_;
+};
+
+TEST_F(Cancel, WhatHasNotBegunNeverDoes) {
+  tarn_future first = start_nap(300);
+  tarn_future second = leave(file());
+  EXPECT_EQ(0, tarn_cancel(client_, second, 0)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_CANCELLED, result(second, nullptr, 0));
+  EXPECT_STREQ("task 'leave_file' was cancelled", tarn_last_error());
+  EXPECT_EQ(TARN_E_TIMED_OUT, result(first, nullptr, 0)) << "it was said before the worker came to it";
+  EXPECT_EQ(0, result(first));
+  tarn_future last = start_nap(1);
+  EXPECT_EQ(0, result(last));
+  EXPECT_FALSE(file_was_left());
+  EXPECT_EQ(TARN_E_STATE, tarn_cancel(client_, second, 0));
+  EXPECT_EQ(TARN_E_CANCELLED, result(second));
+}
+
+TEST_F(Cancel, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) {
+  tarn_future first = start_nap(200);
+  tarn_future second = submit("take_future", {tarn_arg_future(first)});
+  tarn_future third = submit("take_future", {tarn_arg_future(second)});
+  EXPECT_EQ(0, tarn_cancel(client_, second, TARN_CANCEL_KILL)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_CANCELLED, result(second, nullptr, 0));
+  EXPECT_EQ(TARN_E_DEPENDENCY, result(third));
+  tarn_task_error error{};
+  error.size = sizeof error;
+  EXPECT_EQ(0, tarn_future_error(client_, third, &error));
+  EXPECT_EQ(TARN_E_CANCELLED, error.cause);
+  EXPECT_STREQ("take_future", error.task);
+  EXPECT_EQ(0, result(first)) << "nobody cancelled that";
+}
+
+TEST_F(Cancel, WhatRunsIsToldAndDecides) {
+  tarn_future first = submit("poll_until_cancelled");
+  wait_until_running();
+  EXPECT_EQ(0, tarn_cancel(client_, first, 0)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_CANCELLED, result(first));
+  tarn_future second = submit("poll_and_return");
+  wait_until_running();
+  EXPECT_EQ(0, tarn_cancel(client_, second, 0));
+  tarn_bytes bytes{};
+  EXPECT_EQ(0, result(second, &bytes)) << tarn_last_error();
+  EXPECT_EQ(12u, bytes.size);
+}
+
+TEST_F(Cancel, ATaskThatSaysSoByItselfHasFailed) {
+  tarn_future future = submit("say_cancelled");
+  EXPECT_EQ(TARN_E_TASK_FAILED, result(future));
+}
+
+TEST_F(Cancel, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
+  for (const char* task : {"loop_for_ever", "loop_deaf"}) {
+    int before = pid_of_worker();
+    tarn_future future = submit(task);
+    wait_until_running();
+    EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << "twice does no harm";
+    EXPECT_EQ(TARN_E_CANCELLED, result(future)) << task;
+    tarn_task_error error{};
+    error.size = sizeof error;
+    EXPECT_EQ(0, tarn_future_error(client_, future, &error));
+    EXPECT_EQ(1u, error.attempts) << "it was not run again";
+    EXPECT_NE(before, pid_of_worker());
+  }
+}
+
+TEST_F(Cancel, WhatIsDoneIsDone) {
+  tarn_future future = start_nap(0);
+  EXPECT_EQ(0, result(future));
+  EXPECT_EQ(TARN_E_STATE, tarn_cancel(client_, future, TARN_CANCEL_KILL));
+  EXPECT_EQ(0, result(future));
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_cancel(client_, future, 2));
+  tarn_future_release(client_, future);
+  EXPECT_EQ(TARN_E_NO_FUTURE, tarn_cancel(client_, future, 0));
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_cancel(nullptr, future, 0));
+}
+
+// However the cancelling falls, the task has one outcome, and the worker goes on with the next.
+TEST_F(Cancel, AtAnyMoment) {
+  int kinds[3] = {};
+  for (int i = 0; i < 300; ++i) {
+    uint64_t value = 7;
+    tarn_future future = submit("nap", {tarn_arg_value(&value, sizeof value)});
+    if (i % 3 == 0) usleep(static_cast<useconds_t>(i % 50));
+    bool kill = i % 50 == 49;
+    int cancelled = tarn_cancel(client_, future, kill ? TARN_CANCEL_KILL : 0);
+    int r = result(future);
+    if (cancelled == TARN_E_STATE) {
+      EXPECT_EQ(0, r) << tarn_last_error();
+    } else if (kill) {
+      EXPECT_EQ(TARN_E_CANCELLED, r) << tarn_last_error();
+    } else {
+      EXPECT_TRUE(r == 0 || r == TARN_E_CANCELLED) << tarn_last_error();
+    }
+    ++kinds[r == 0];
+    tarn_future_release(client_, future);
+  }
+  EXPECT_EQ(300, kinds[0] + kinds[1]);
+}
+
+TEST_F(Cancel, ATimeOutEndsARunForGood) {
+  tarn_submit_options options{};
+  options.timeout_ns = 50 * kMs;
+  for (const char* task : {"loop_for_ever", "poll_until_cancelled", "poll_and_return"}) {
+    tarn_future future = submit(task, {}, options);
+    auto begin = Clock::now();
+    EXPECT_EQ(TARN_E_DEADLINE, result(future)) << task << ": " << tarn_last_error();
+    EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(50)) << task;
+    tarn_task_error error{};
+    error.size = sizeof error;
+    EXPECT_EQ(0, tarn_future_error(client_, future, &error));
+    EXPECT_EQ(TARN_E_DEADLINE, error.code);
+    EXPECT_EQ(1u, error.attempts);
+  }
+  options.timeout_ns = kLong;
+  tarn_future future = submit("process", {}, options);
+  EXPECT_EQ(0, result(future)) << tarn_last_error();
+}
+
+// The timer of one run is nothing to the next.
+TEST_F(Cancel, ATimeOutIsOfOneRunAlone) {
+  tarn_submit_options options{};
+  options.timeout_ns = 60 * kMs;
+  int before = pid_of_worker();
+  for (uint32_t i = 0; i < 5; ++i) {
+    uint32_t ms = 20;
+    EXPECT_EQ(0, result(submit("nap", {tarn_arg_value(&ms, sizeof ms)}, options))) << tarn_last_error();
+  }
+  EXPECT_EQ(0, result(start_nap(300))) << tarn_last_error();
+  EXPECT_EQ(before, pid_of_worker());
+}
+
+TEST_F(Cancel, ADeadlineCountsFromTheSubmission) {
+  tarn_future first = start_nap(600);
+  tarn_submit_options options{};
+  options.deadline_ns = 100 * kMs;
+  std::string name = file();
+  tarn_future second = submit("leave_file", {tarn_arg_value(name.data(), name.size())}, options);
+  EXPECT_EQ(TARN_E_DEADLINE, result(second));
+  EXPECT_STREQ("task 'leave_file' was not done in the time that it had", tarn_last_error());
+  EXPECT_EQ(TARN_E_TIMED_OUT, result(first, nullptr, 0)) << "it was told when the time was over";
+  // To look is enough.
+  tarn_future looked_at = submit("leave_file", {tarn_arg_value(name.data(), name.size())}, options);
+  EXPECT_EQ(TARN_E_TIMED_OUT, result(looked_at, nullptr, 0));
+  usleep(120'000);
+  EXPECT_EQ(TARN_E_DEADLINE, result(looked_at, nullptr, 0));
+  // Nobody waits for this one: the worker sees to it.
+  tarn_future third = submit("leave_file", {tarn_arg_value(name.data(), name.size())}, options);
+  EXPECT_EQ(0, result(first));
+  EXPECT_EQ(TARN_E_DEADLINE, result(third));
+  EXPECT_FALSE(file_was_left());
+  tarn_future fourth = submit("loop_for_ever", {}, options);
+  EXPECT_EQ(TARN_E_DEADLINE, result(fourth));
+}
+
+TEST_F(Cancel, LimitsAreChecked) {
+  tarn_future future{};
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.timeout_ns = -1;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options, &future));
+  options.timeout_ns = 0;
+  options.deadline_ns = -5;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options, &future));
+  options.deadline_ns = INT64_MAX;
+  EXPECT_EQ(0, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options, &future));
+  EXPECT_EQ(0, result(future)) << tarn_last_error();
+}
+
+// A run with a limit, of a task with one inline argument, has all its arguments in a block.
+TEST_F(Cancel, ArgumentsArriveBesideLimits) {
+  tarn_submit_options options{};
+  options.timeout_ns = kLong;
+  std::string name = file();
+  EXPECT_EQ(0, result(submit("leave_file", {tarn_arg_value(name.data(), name.size())}, options))) << tarn_last_error();
+  EXPECT_TRUE(file_was_left());
+  EXPECT_EQ(0, result(submit("process", {}, options))) << tarn_last_error();
+}
+
+}  // namespace
