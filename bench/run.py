@@ -112,6 +112,8 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         *[Case(f"objects.1m.{of}", better,
                (tarn(f"objects.1m.{of}", "--objects", str(args.objects), command="objects.1m"),))
           for of, better in (("rate", "higher"), ("overhead", "lower"))],
+        *[Case(f"queue.1m.{of}", "lower", (tarn(f"queue.1m.{of}", "--tasks", str(args.objects), command="queue.1m"),))
+          for of in ("time", "bytes", "wakes")],
         Case("release.same", "lower", (tarn("release.same"),)),
         Case("release.other", "lower", (tarn("release.other"),)),
         *[Case(f"store.churn.{of}", better,

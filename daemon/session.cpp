@@ -244,7 +244,7 @@ void Session::handle_end_run(Member& from, const wire::EndRun& wish) {
   if (!from.is_client()) return reject(from, "END_RUN of a worker");
   if (wish.record >= from.backed.records) return reject(from, "END_RUN of a record that there is not");
   Member* worker = find(wish.member);
-  if (worker == nullptr || worker->is_client() || worker->phase != Member::Phase::kServing) return;
+  if (worker == nullptr || worker->is_client() || !worker->is_reachable()) return;  // READY may still be on its way
   uint64_t word = 0;
   auto at = static_cast<off_t>(offsetof(shm::MemberSegment, task_records) + uint64_t{wish.record} * sizeof(task::TaskRecord) +
                                offsetof(task::TaskRecord, state));

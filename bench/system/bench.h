@@ -55,6 +55,7 @@ tarn_object bench_make(tarn_client *client, size_t size);
 /* The tasks of the cases, as tarn_task_fn. */
 int bench_make_result(tarn_call *call);
 int bench_remake_result(tarn_call *call);
+int bench_hold(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);
@@ -65,6 +66,7 @@ void bench_get_spread(Bench *bench);
 void bench_release_same(Bench *bench);
 void bench_release_other(Bench *bench);
 void bench_many(Bench *bench);
+void bench_queue(Bench *bench);
 void bench_churn(Bench *bench);
 void bench_spill(Bench *bench);
 void bench_overcommit(Bench *bench);

@@ -17,6 +17,7 @@
  *   release.same           release of --size bytes (1 MiB), until this process has the memory again
  *   release.other          the same when the owner of the memory is the worker
  *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
+ *   queue.1m               .time, .bytes and .wakes: --tasks (1 000 000) wait at a time, and one wait for all of them
  *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
  *   spill                  spill.bw and restore.bw: out of a full store of --size bytes (1 GiB), and back
  *   overcommit             the most memory, by the limit, while four times --size bytes (2 GiB) go through it
@@ -154,6 +155,7 @@ int main(int argc, char **argv)
     {"release.same", bench_release_same},
     {"release.other", bench_release_other},
     {"objects.1m", bench_many},
+    {"queue.1m", bench_queue},
     {"store.churn", bench_churn},
     {"spill", bench_spill},
     {"overcommit", bench_overcommit},
@@ -166,6 +168,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.add_one", add_one), "tarn_task_define");
   bench_check(tarn_task_define("bench.make", bench_make_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
+  bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
   if (getenv("TARN_WORKER_FD") != NULL) bench_open(&bench, 1); /* serves, and does not return */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {

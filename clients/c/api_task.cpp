@@ -26,6 +26,15 @@ int tarn_submit(tarn_client* client, tarn_task task, const tarn_arg* args, size_
   return client->submitter.submit(task, args, count, options, *future);
 }
 
+int tarn_submit_batch(tarn_client* client, tarn_task task, const tarn_arg* args, size_t args_each, size_t count,
+                      const tarn_submit_options* options, tarn_future* futures, size_t* done) {
+  size_t ignored;
+  if (done != nullptr) *done = 0;
+  if (int r = client::check_client(client); r < 0) return r;
+  if (count != 0 && futures == nullptr) return fail(TARN_E_ARGUMENT, "futures is NULL, but count is %zu", count);
+  return client->submitter.submit_batch(task, args, args_each, count, options, futures, done == nullptr ? ignored : *done);
+}
+
 int tarn_wait(tarn_client* client, const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns,
               uint8_t* done, size_t* done_count) {
   if (int r = client::check_client(client); r < 0) return r;

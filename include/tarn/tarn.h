@@ -185,7 +185,7 @@ typedef int (*tarn_task_fn)(tarn_call *call);
 TARN_API int tarn_task_define(const char *name, tarn_task_fn fn);
 
 /* The same for language bindings: `signature` is a number made from the argument and result types;
- * a submission with another non-zero signature fails with TARN_E_TYPE. `context` comes back from
+ * a submission with another non-zero signature fails with TARN_E_TYPE (29 bits of it are compared: use a hash). `context` comes back from
  * tarn_call_context. Since 0.1. */
 TARN_API int tarn_task_define_typed(const char *name, tarn_task_fn fn, uint32_t signature, void *context);
 
@@ -221,8 +221,12 @@ typedef struct tarn_submit_options {
   int32_t retries;      /* after a crash of the worker; -1: never, 0: the default of 3, at most 200 */
   int64_t timeout_ns;   /* for each run of the task, with its waiting for arguments; 0: none */
   int64_t deadline_ns;  /* from the submission until the task is done, with its waiting for others and for a worker; 0: none */
-  uint64_t reserved[4]; /* zero */
+  int32_t priority;     /* TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent; 0: the usual */
+  uint32_t reserved2;   /* zero */
+  uint64_t reserved[3]; /* zero */
 } tarn_submit_options;
+
+enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
 
 /* Submits one run of `task` with `count` arguments (at most 65 535) and sets `*future`, to be released
  * with tarn_future_release. `options` may be NULL. Does not block. Tasks are started in about the order
@@ -232,9 +236,12 @@ typedef struct tarn_submit_options {
  * An object that is not sealed yet is taken as an argument, and held. If it is not sealed by the time a
  * worker begins the task, the task fails with TARN_E_STATE (tarn_result: TARN_E_TASK_FAILED, the code in
  * tarn_future_error); the worker does not wait for the seal. tarn_object_wait does, before the call.
+ * A worker begins what is most urgent among the ready tasks of its session, and of those that are equally urgent about the oldest. It interrupts
+ * nothing, and has up to 16 short ones in hand: at a time when all of them last no longer than some tens of microseconds.
  * A task that takes longer than its time-out or deadline fails with TARN_E_DEADLINE and is not run again. If it waits then, it
  * does not begin: it fails when somebody waits for it, or when a worker comes to it. If it runs, it can see so
- * (tarn_call_cancelled); after another 0.1 s its process is ended. A result that comes in that time does not count.
+ * (tarn_call_cancelled); after another 0.1 s its process is ended. A result that comes in that time does not count. (A task that blocks the signal
+ * SIGRTMAX - 1 is not ended. Callbacks, tarn_future_then, do not count as waiting.)
  * Objects that have left memory come back when a worker begins the task. While they find no room the
  * task tries again for up to 30 s (docs/limits.md), holding none of them meanwhile, but its worker; then
  * it fails with TARN_E_STORE_FULL or TARN_E_QUOTA, told in the same way.
@@ -242,6 +249,13 @@ typedef struct tarn_submit_options {
  * TARN_E_LIMIT (too many in flight), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK. Since 0.1. */
 TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *args, size_t count,
                          const tarn_submit_options *options, tarn_future *future);
+
+/* Submits `count` runs of `task`, of `args_each` arguments each: those of run i are args[i * args_each] and the ones behind it. Sets
+ * futures[i]. `options`, which may be NULL, hold for each, and a deadline counts from this call. As tarn_submit for each in turn, and a
+ * little faster. Stops at the first error: `*done` (may be NULL) is set in any case, futures[0] to futures[*done - 1] are submitted and
+ * the others are not. Errors as tarn_submit. Since 0.1. */
+TARN_API int tarn_submit_batch(tarn_client *client, tarn_task task, const tarn_arg *args, size_t args_each, size_t count,
+                               const tarn_submit_options *options, tarn_future *futures, size_t *done);
 
 /* Waits until at least `want` of the `count` futures are done (succeeded or failed) or the time passes.
  * Sets done[i] to 1 or 0 for each future (`done` may be NULL) and `*done_count` (may be NULL) to how
@@ -297,7 +311,8 @@ enum {
  * returns, with TARN_E_CANCELLED. One that runs is told (tarn_call_cancelled) and goes on until it returns; if it then reports
  * TARN_E_CANCELLED so does tarn_result, and a result that it has all the same counts. With TARN_CANCEL_KILL in `flags` its process is ended, it has no result,
  * and it fails with TARN_E_CANCELLED as soon as that is certain: wait for the future. It is never run again, not after a crash either. Tasks that depend on it fail with
- * TARN_E_DEPENDENCY. To cancel twice does no harm. Thread-safe, does not block.
+ * TARN_E_DEPENDENCY. To cancel twice does no harm. Thread-safe.
+ * It waits only while tarnd does not take messages, for a minute at most (TARN_CANCEL_KILL, TARN_E_TIMED_OUT: the task is cancelled, but its process goes on).
  * WARNING: what a killed task was doing outside of Tarn is left half done.
  * Errors: TARN_E_STATE (it is done already, whatever came of it), TARN_E_NO_FUTURE, TARN_E_ARGUMENT (unknown flags),
  * TARN_E_DAEMON_GONE (with TARN_CANCEL_KILL: nobody is there to end the process). Since 0.1. */

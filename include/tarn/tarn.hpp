@@ -77,6 +77,7 @@ struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
   nanoseconds timeout{0};    // for each run; 0: none
   nanoseconds deadline{0};   // from the submission until it is done; 0: none
+  std::int32_t priority = 0; // TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -129,6 +130,7 @@ class client {
     how.retries = options.retries;
     how.timeout_ns = options.timeout.count();
     how.deadline_ns = options.deadline.count();
+    how.priority = options.priority;
     return {opened(),
             detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
   }

@@ -43,6 +43,10 @@ struct Board {
   // Where the client's waiting thread spins: CPU + 1, 0 nowhere. A worker of that CPU does not spin.
   Word<uint32_t> client_cpu;
 
+  // The levels of priority, a bit each, that somebody has used so far beside the usual one. Set before the first hint of such;
+  // never cleared. A worker that looks for hints, also before it sleeps, does so in these lanes.
+  alignas(64) Word<uint32_t> levels;
+
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
 };

@@ -25,6 +25,9 @@ inline constexpr uint32_t kObjectRecordsMax = 1u << 21; // live objects a member
 inline constexpr uint32_t kEdgesMax = 1u << 21;         // dependencies between tasks in flight
 inline constexpr uint32_t kGroupWordsMax = 1u << 18;    // words of fan-in trees
 inline constexpr uint32_t kHintRingSlots = 2048;
+inline constexpr uint32_t kUnusualRingSlots = 1024;     // of each level but the usual one
+inline constexpr uint32_t kLevels = 8;                  // of priority, the most urgent last
+inline constexpr uint32_t kUsualLevel = 4;              // priority 0
 inline constexpr uint32_t kNestingMax = 64;             // tasks that one worker may have claimed at once
 inline constexpr size_t kRecordSize = 64;
 inline constexpr size_t kEdgeSize = 16;
@@ -35,6 +38,16 @@ struct alignas(64) UndoLine {
   Word<uint64_t> stamp;  // generation 32 | record id 32; 0: none
   uint64_t reserved[3];
   std::byte payload[32];
+};
+
+// Where the ready records of one level of priority may be found.
+template <uint32_t kSlots>
+struct Lane {
+  HintRing<kSlots> ring;
+  // Not 0: ready records exist that no hint tells of; workers then look through the records.
+  // Raised by the member when the ring is full, and by recovery. `scan_cursor` is where to go on.
+  alignas(64) Word<uint32_t> unhinted;
+  Word<uint32_t> scan_cursor;
 };
 
 struct MemberSegment {
@@ -48,16 +61,13 @@ struct MemberSegment {
   // Written by the member.
   alignas(64) Word<uint32_t> records_used;  // records below this index have been in use
   Word<uint32_t> objects_used;
-  // Not 0: ready records exist that no hint tells of; workers then look through the records.
-  // Raised by the member when the ring is full, and by recovery. `scan_cursor` is where to go on.
-  alignas(64) Word<uint32_t> unhinted;
-  Word<uint32_t> scan_cursor;
   // Objects of this member that others were the last to hold: index + 1 of the first, linked through
   // their records. Others push, the member takes all.
   alignas(64) Word<uint32_t> returned_objects;
 
   Waiters waiters;
-  HintRing<kHintRingSlots> ring;
+  Lane<kHintRingSlots> usual;
+  Lane<kUnusualRingSlots> unusual[kLevels];  // that of kUsualLevel is not used
   UndoLine undo[kNestingMax];
 
   alignas(4096) Word<uint64_t> group_words[kGroupWordsMax];
@@ -65,6 +75,12 @@ struct MemberSegment {
   alignas(4096) std::byte task_records[kTaskRecordsMax * kRecordSize];
   alignas(4096) std::byte object_records[kObjectRecordsMax * kRecordSize];
 };
+
+// Calls `f` with the lane of a level.
+template <class Segment, class F>
+decltype(auto) with_lane(Segment& segment, uint32_t level, F f) {
+  return level == kUsualLevel ? f(segment.usual) : f(segment.unusual[level % kLevels]);
+}
 
 // The areas that grow, and how far the rest reaches: always backed in whole.
 inline constexpr uint64_t kSegmentFixedSize = offsetof(MemberSegment, group_words);

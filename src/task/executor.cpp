@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -59,12 +60,15 @@ void Executor::stop() {
 // ---- Finding work ----------------------------------------------------------------------------
 
 // Own hints first (they are warm here), then everybody's in turn.
-size_t Executor::take_hints(Ids ids) {
-  size_t count = view_.own().ring.take(ids, batch_limit_);
+size_t Executor::take_hints(uint32_t level, Ids ids) {
+  auto take = [&](uint32_t member) {
+    return shm::with_lane(*view_.segments[member], level, [&](auto& lane) { return lane.ring.take(ids, batch_limit_); });
+  };
+  size_t count = take(view_.self);
   for (uint32_t i = 0; count == 0 && i < view_.members_end; ++i) {
     if (++next_ring_ >= view_.members_end) next_ring_ = 0;
     if (next_ring_ == view_.self || view_.segments[next_ring_] == nullptr) continue;
-    count = view_.segments[next_ring_]->ring.take(ids, batch_limit_);
+    count = take(next_ring_);
     // Stay with a ring that had something.
     if (count != 0) --next_ring_;
   }
@@ -72,29 +76,34 @@ size_t Executor::take_hints(Ids ids) {
 }
 
 // Ready records without hints: the ring was full, or a worker died with hints in its hands.
-size_t Executor::look_through_records(Ids ids) {
-  for (uint32_t member = 0; member < view_.members_end; ++member) {
-    shm::MemberSegment* segment = view_.segments[member];
-    if (segment == nullptr) continue;
-    uint32_t unhinted = segment->unhinted.load(shm::kAcquire);
-    if (unhinted == 0) continue;
-    SegmentSpace space(view_, member);
-    uint32_t used = std::min(segment->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
-    uint32_t at = segment->scan_cursor.load(shm::kRelaxed);
-    size_t count = 0;
-    for (uint32_t looked = 0; looked < used && count < shm::kBatchMax; ++looked) {
-      if (at >= used) at = 0;
-      if (State::unpack(space.record(at).state.load(shm::kAcquire)).phase == Phase::kReady)
-        ids[count++] = space.id(at);
-      ++at;
-    }
-    segment->scan_cursor.store(at, shm::kRelaxed);
-    if (count != 0) return count;
-    // All records were looked at and none was ready: done, unless more were left without a hint
-    // meanwhile.
-    (void)segment->unhinted.compare_exchange(unhinted, 0);
+template <class Lane>
+size_t Executor::look_through_records(Lane& lane, uint32_t member, uint32_t level, Ids ids) {
+  uint32_t unhinted = lane.unhinted.load(shm::kAcquire);
+  if (unhinted == 0) return 0;
+  SegmentSpace space(view_, member);
+  uint32_t used = std::min(view_.segments[member]->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
+  uint32_t at = lane.scan_cursor.load(shm::kRelaxed);
+  size_t count = 0;
+  for (uint32_t looked = 0; looked < used && count < shm::kBatchMax; ++looked) {
+    if (at >= used) at = 0;
+    TaskRecord& record = space.record(at);
+    if (State::unpack(record.state.load(shm::kAcquire)).phase == Phase::kReady &&
+        level_of(record.kind.load(shm::kRelaxed)) == level)
+      ids[count++] = space.id(at);
+    ++at;
   }
-  return 0;
+  lane.scan_cursor.store(at, shm::kRelaxed);
+  // All records were looked at and none was ready: done, unless more were left without a hint meanwhile.
+  if (count == 0) (void)lane.unhinted.compare_exchange(unhinted, 0);
+  return count;
+}
+
+size_t Executor::look_through_records(uint32_t level, Ids ids) {
+  size_t count = 0;
+  for (uint32_t member = 0; member < view_.members_end && count == 0; ++member)
+    if (shm::MemberSegment* segment = view_.segments[member]; segment != nullptr)
+      count = shm::with_lane(*segment, level, [&](auto& lane) { return look_through_records(lane, member, level, ids); });
+  return count;
 }
 
 // What other workers took and have not come to.
@@ -117,9 +126,17 @@ size_t Executor::steal(Ids ids) {
   return 0;
 }
 
+// The levels in use, a bit each.
+uint32_t Executor::levels() const { return view_.board->levels.load(shm::kAcquire) % (1u << shm::kLevels) | 1u << shm::kUsualLevel; }
+
+// What is most urgent first.
 size_t Executor::find(Ids ids) {
-  if (size_t count = take_hints(ids); count != 0) return count;
-  if (size_t count = look_through_records(ids); count != 0) return count;
+  for (uint32_t left = levels(); left != 0;) {
+    auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
+    if (size_t count = take_hints(level, ids); count != 0) return count;
+    if (size_t count = look_through_records(level, ids); count != 0) return count;
+    left ^= 1u << level;
+  }
   return 0;
 }
 
@@ -129,9 +146,13 @@ bool Executor::anything_to_do() const {
 }
 
 bool Executor::hints_left() const {
-  for (uint32_t member = 0; member < view_.members_end; ++member) {
-    const shm::MemberSegment* segment = view_.segments[member];
-    if (segment != nullptr && (segment->unhinted.load(shm::kAcquire) != 0 || !segment->ring.empty())) return true;
+  auto has_some = [](auto& lane) { return lane.unhinted.load(shm::kAcquire) != 0 || !lane.ring.empty(); };
+  for (uint32_t left = levels(); left != 0; left &= left - 1) {
+    auto level = static_cast<uint32_t>(std::countr_zero(left));
+    for (uint32_t member = 0; member < view_.members_end; ++member) {
+      const shm::MemberSegment* segment = view_.segments[member];
+      if (segment != nullptr && shm::with_lane(*segment, level, has_some)) return true;
+    }
   }
   return false;
 }
@@ -206,6 +227,20 @@ void Executor::wake_another() {
   if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
 }
 
+// Whether somebody sleeps who could come to what this worker has in hand, or something more urgent may be there.
+bool Executor::is_needed_elsewhere() const {
+  return view_.board->levels.load(shm::kRelaxed) != 0 || view_.board->doorbell.anyone_parked();
+}
+
+// These were taken because those before them were short, and one was not. As hints may be doubled and lost, nothing else is to be done.
+void Executor::hand_back(const uint32_t* ids, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t owner = shm::id_member(ids[i]);
+    if (owner >= shm::kMembersMax || shm::id_index(ids[i]) >= shm::kTaskRecordsMax || view_.segments[owner] == nullptr) continue;
+    SegmentSpace(view_, owner).publish(ids[i]);
+  }
+}
+
 uint32_t Executor::run_batch(const Ids ids, size_t count) {
   uint64_t begin = os::ticks();
   // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
@@ -221,16 +256,21 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
     }
   }
   uint32_t ran = 0;
+  size_t taken = count;
   for (size_t i = 0; i < count; ++i) {
     ran += run(ids[i]);
+    if (i + 1 < count && is_needed_elsewhere() && os::ticks() - begin > short_batch_ticks_) {
+      hand_back(ids + i + 1, count - i - 1);
+      count = i + 1;
+    }
     if (view_.published > 0) {
       // This worker comes to one of them next; others may take the rest.
       if (view_.published > 1 || i + 1 < count) wake_another();
       view_.published = 0;
     }
   }
-  if (count > 1)
-    for (size_t i = 0; i < count; ++i) line_.batch[i].store(0, shm::kRelaxed);
+  if (taken > 1)
+    for (size_t i = 0; i < taken; ++i) line_.batch[i].store(0, shm::kRelaxed);
   bool is_short = os::ticks() - begin < short_batch_ticks_;
   batch_limit_ = is_short ? std::min(batch_limit_ * 2, shm::kBatchMax) : std::max(batch_limit_ / 2, 1u);
   return ran;
@@ -276,11 +316,11 @@ bool Executor::run(uint32_t id) {
                      "it is not defined in the worker (number %08x); define it before tarn_init, "
                      "in every process",
                      record.task);
-  } else if (record.signature != 0 && call.definition->signature != 0 &&
-             record.signature != call.definition->signature) {
+  } else if (uint32_t signature = record.kind.load(kRelaxed) & kSignatureMask;
+             signature != 0 && call.definition->signature != 0 && signature != fold_signature(call.definition->signature)) {
     code = fail_call(call, TARN_E_TYPE, nullptr,
                           "argument or result types of the caller (%08x) are not those of the task (%08x)",
-                          record.signature, call.definition->signature);
+                          signature, fold_signature(call.definition->signature));
   } else {
     code = begin_limits(call, record, undo.payload, owner);
     if (code == 0) code = get_arguments(call, record, undo.payload, owner);
@@ -294,7 +334,7 @@ bool Executor::run(uint32_t id) {
     if (__fpending(stdout) != 0) fflush(stdout);
     if (store_.take_file_fault())
       code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
-    if ((State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
+    if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
       code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   }
   drop_arguments(call);  // before the submitter can know, and let go of them
@@ -328,9 +368,11 @@ int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte*
     return fail_call(call, r, nullptr, "arguments: %s", last_error());
   if (!block_limits(block, ref, limits)) return fail_call(call, TARN_E_PROTOCOL, nullptr, "the limits lie outside their block");
   int64_t now = os::now_ns();
-  if (limits.deadline_ns != 0 && now >= limits.deadline_ns)
+  if (limits.deadline_ns != 0 && now >= limits.deadline_ns) {
+    (void)flag_run(record, State::unpack(record.state.load(kAcquire)).generation, static_cast<uint16_t>(view_.self), kCancelled | kLate);
     return fail_call(call, TARN_E_DEADLINE, nullptr, "its deadline passed %.3g ms before it could begin",
                      static_cast<double>(now - limits.deadline_ns) / 1e6);
+  }
   int64_t end = os::kForever;
   if (limits.timeout_ns > 0) end = os::deadline_after(limits.timeout_ns);
   if (limits.deadline_ns != 0) end = std::min(end, limits.deadline_ns);
@@ -567,7 +609,8 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     for (uint32_t i = 0; i < used; ++i)
       (void)recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), undo, undo_count, give_up);
     // The dead worker may have taken hints that it never came to.
-    segment->unhinted.fetch_add(1);
+    for (uint32_t left = levels(); left != 0; left &= left - 1)
+      shm::with_lane(*segment, static_cast<uint32_t>(std::countr_zero(left)), [](auto& lane) { lane.unhinted.fetch_add(1); });
     // ... and it may have finished a record without counting it: whoever sleeps looks again.
     space.notify_all();
   }

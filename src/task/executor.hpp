@@ -31,14 +31,19 @@ class Executor {
   using Ids = uint32_t[shm::kBatchMax];
 
   [[nodiscard]] size_t find(Ids ids);
-  [[nodiscard]] size_t take_hints(Ids ids);
-  [[nodiscard]] size_t look_through_records(Ids ids);
+  [[nodiscard]] uint32_t levels() const;
+  [[nodiscard]] size_t take_hints(uint32_t level, Ids ids);
+  template <class Lane>
+  [[nodiscard]] size_t look_through_records(Lane& lane, uint32_t member, uint32_t level, Ids ids);
+  [[nodiscard]] size_t look_through_records(uint32_t level, Ids ids);
   [[nodiscard]] size_t steal(Ids ids);
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] int idle();
   [[nodiscard]] bool spin();
 
+  [[nodiscard]] bool is_needed_elsewhere() const;
+  void hand_back(const uint32_t* ids, size_t count);
   uint32_t run_batch(const Ids ids, size_t count);
   [[nodiscard]] bool run(uint32_t id);
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);

@@ -24,7 +24,7 @@ constinit std::atomic<TaskRecord*> current{nullptr};  // nullptr: no run that ha
 constinit std::atomic<uint16_t> member{0};
 constinit std::atomic<int64_t> limit_ns{0};
 timer_t timer;
-pid_t timer_of = 0;  // the process that made it: a forked child has none
+pid_t timer_of = 0;  // the thread that made it: a forked child has none
 
 void arm(int64_t end_ns) {
   itimerspec when{};
@@ -63,23 +63,29 @@ int install() {
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigevent event{};
-  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event._sigev_un._tid = gettid();
   event.sigev_signo = signal_number();
   if (sigaction(signal_number(), &action, nullptr) < 0 || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
     return fail_errno(code_of_errno(errno), "cannot make a timer for a task's time-out");
-  timer_of = getpid();
+  timer_of = gettid();
   return 0;
 }
 
 }  // namespace
 
 int begin(TaskRecord& record, uint16_t self, int64_t end_ns) {
-  if (timer_of != getpid()) {
+  if (timer_of != gettid()) {
     if (int r = install(); r < 0) return r;
   }
   member.store(self, std::memory_order_relaxed);
   limit_ns.store(end_ns, std::memory_order_relaxed);
   current.store(&record, std::memory_order_relaxed);
+  // The program may have blocked it before it came to tarn_init, with all others.
+  sigset_t ours;
+  sigemptyset(&ours);
+  sigaddset(&ours, signal_number());
+  pthread_sigmask(SIG_UNBLOCK, &ours, nullptr);
   arm(end_ns);
   return 0;
 }

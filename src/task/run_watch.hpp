@@ -5,7 +5,8 @@
 // doomed run cannot finish (task_protocol.hpp), so no other run of this process is ended in its place. A task that blocks
 // the signal has no limit.
 //
-// One per process, as signals are. The functions are called by the executor's thread; the handler may run in any.
+// One per process, as signals are. All of it, the handler too, runs in the executor's thread: in another one the run that it has
+// seen to be late could be over, and the same record run again, before it says so.
 #pragma once
 
 #include <cstdint>

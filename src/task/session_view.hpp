@@ -38,6 +38,7 @@ struct SessionView {
   shm::MemberSegment* segments[shm::kMembersMax] = {};   // nullptr: not known
   int event_fds[shm::kMembersMax] = {};                  // written when the member's poll waiter is woken; 0: none
   shm::HintRing<shm::kHintRingSlots>::Producer producer; // of the own ring
+  shm::HintRing<shm::kUnusualRingSlots>::Producer unusual[shm::kLevels];
   uint32_t published = 0;                                // hints pushed since the caller last rang
 
   [[nodiscard]] shm::MemberSegment& own() const { return *segments[self]; }
@@ -48,8 +49,14 @@ struct SessionView {
   }
 
   // Tells where a ready record is. The caller rings the doorbell when it has published all it has.
-  void publish(uint32_t id) {
-    if (!own().ring.push(producer, id)) segments[shm::id_member(id)]->unhinted.fetch_add(1);
+  void publish(uint32_t id, uint32_t level) {
+    if (level == shm::kUsualLevel) [[likely]] {
+      if (!own().usual.ring.push(producer, id)) segments[shm::id_member(id)]->usual.unhinted.fetch_add(1);
+    } else {
+      uint32_t bit = 1u << level;
+      if ((board->levels.load(shm::kRelaxed) & bit) == 0) board->levels.fetch_or(bit);
+      if (!own().unusual[level].ring.push(unusual[level], id)) segments[shm::id_member(id)]->unusual[level].unhinted.fetch_add(1);
+    }
     ++published;
   }
 };
@@ -64,7 +71,8 @@ class SegmentSpace {
   Edge& edge(uint32_t index) { return reinterpret_cast<Edge*>(segment_.edges)[index]; }
   Group& group(uint32_t index) { return *reinterpret_cast<Group*>(&segment_.group_words[index]); }
   [[nodiscard]] uint32_t id(uint32_t index) const { return shm::make_id(member_, index); }
-  void publish(uint32_t id) { view_.publish(id); }
+  // The record may be done and used again by now: a hint in the wrong lane is still a hint.
+  void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
 
   void notify() { wake_set(segment_.waiters.count_event()); }
 

@@ -312,25 +312,26 @@ int Submitter::hang_dependencies(uint32_t index, const tarn_arg* args, size_t co
   return 0;
 }
 
-int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
-                      tarn_future& out) {
-  uint8_t attempts_max = kDefaultRetries + 1;
-  uint32_t signature = 0;
-  TaskLimits limits{};
+// What holds for each task of a submission.
+int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                                Submission& out) {
+  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0), {}};
   if (options != nullptr) {
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
       return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options->retries, kRetriesMax);
-    uint64_t reserved = 0;
+    uint64_t reserved = options->reserved2;
     for (uint64_t value : options->reserved) reserved |= value;
     if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_submit_options: reserved must be zero");
-    if (options->retries != 0) attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
+    if (options->retries != 0) out.attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
     if (options->timeout_ns < 0 || options->deadline_ns < 0)
       return fail(TARN_E_ARGUMENT, "timeout_ns is %lld, deadline_ns %lld; nanoseconds are wanted, 0 for none",
                   static_cast<long long>(options->timeout_ns), static_cast<long long>(options->deadline_ns));
-    limits.timeout_ns = options->timeout_ns;
-    if (options->deadline_ns != 0) limits.deadline_ns = os::deadline_after(options->deadline_ns);
-    signature = options->signature;
+    out.limits.timeout_ns = options->timeout_ns;
+    if (options->deadline_ns != 0) out.limits.deadline_ns = os::deadline_after(options->deadline_ns);
+    if (options->priority < TARN_PRIORITY_MIN || options->priority > TARN_PRIORITY_MAX)
+      return fail(TARN_E_ARGUMENT, "priority is %d; allowed are %d to %d", options->priority, TARN_PRIORITY_MIN, TARN_PRIORITY_MAX);
+    out.kind = pack_kind(static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN), options->signature);
   }
   if (find_task(task) == nullptr)
     return fail(TARN_E_NO_TASK,
@@ -341,27 +342,30 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
     return fail(TARN_E_TOO_LARGE, "%zu arguments; a task may have %zu, put the rest into an object", count,
                 kArgumentsMax);
   if (count != 0 && args == nullptr) return fail(TARN_E_ARGUMENT, "args is NULL, but count is %zu", count);
+  return 0;
+}
 
-  Gate::Pass pass(gate_);
+// Inside the gate. The caller rings.
+int Submitter::submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out) {
   if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
   uint32_t index;
   if (int r = allocate(index); r < 0) return r;
   uint32_t futures = 0;
-  if (int r = fill_arguments(index, args, count, limits, futures); r < 0) {
+  if (int r = fill_arguments(index, args, count, submission.limits, futures); r < 0) {
     abandon(index);
     return r;
   }
   Private& mine = private_[index];
   TaskRecord& r = record(index);
-  r.task = task;
-  r.signature = signature;
+  r.task = submission.task;
+  r.kind.store(submission.kind, kRelaxed);
   r.edges.store(kNoEdge, kRelaxed);
   r.result_size = 0;
   r.attempts = 0;
-  r.attempts_max = attempts_max;
+  r.attempts_max = submission.attempts_max;
   if (futures == 0) {
     r.state.store(State{mine.generation, 0, Phase::kReady, 0}.pack(), kRelease);
-    view_.publish(shm::make_id(view_.self, index));
+    view_.publish(shm::make_id(view_.self, index), level_of(submission.kind));
   } else {
     r.dependencies.store(
         initial_dependencies(mine.generation, futures > kDirectDependenciesMax ? 1 : futures), kRelaxed);
@@ -373,8 +377,34 @@ int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const 
     }
   }
   ++outstanding_;
-  ring();
   out = handle_of(index);
+  return 0;
+}
+
+int Submitter::submit(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                      tarn_future& out) {
+  Submission submission;
+  if (int r = check_submission(task, args, count, options, submission); r < 0) return r;
+  Gate::Pass pass(gate_);
+  if (int r = submit_one(submission, args, count, out); r < 0) return r;
+  ring();
+  return 0;
+}
+
+int Submitter::submit_batch(tarn_task task, const tarn_arg* args, size_t args_each, size_t count,
+                            const tarn_submit_options* options, tarn_future* out, size_t& done) {
+  constexpr size_t kInsideMax = 64;  // other threads have their turn
+  done = 0;
+  Submission submission;
+  if (int r = check_submission(task, args, args_each, options, submission); r < 0) return r;
+  while (done < count) {
+    Gate::Pass pass(gate_);
+    for (size_t end = std::min(count, done + kInsideMax); done < end; ++done) {
+      const tarn_arg* own = args_each == 0 ? nullptr : args + done * args_each;
+      if (int r = submit_one(submission, own, args_each, out[done]); r < 0) return r;
+      ring();  // each: whoever is woken may take all that is there, and the next may have to wait for memory
+    }
+  }
   return 0;
 }
 

@@ -43,6 +43,8 @@ class Submitter {
   // See tarn.h for what these promise.
   [[nodiscard]] int submit(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
                            tarn_future& out);
+  [[nodiscard]] int submit_batch(tarn_task task, const tarn_arg* args, size_t args_each, size_t count,
+                                 const tarn_submit_options* options, tarn_future* out, size_t& done);
   [[nodiscard]] int wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
                          size_t* done_count);
   [[nodiscard]] int result(tarn_future future, int64_t timeout_ns, tarn_bytes& out);
@@ -89,6 +91,13 @@ class Submitter {
     uint64_t c;  // block: size
   };
 
+  struct Submission {
+    tarn_task task;
+    uint8_t attempts_max;
+    uint32_t kind;  // as in the record
+    TaskLimits limits;
+  };
+
   struct Callback {
     tarn_future_fn fn;
     void* context;
@@ -104,6 +113,9 @@ class Submitter {
   [[nodiscard]] int check(tarn_future future, uint32_t& index);
   [[nodiscard]] State state_of(uint32_t index, std::memory_order order = shm::kAcquire);
 
+  [[nodiscard]] int check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                                     Submission& out);
+  [[nodiscard]] int submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out);
   [[nodiscard]] int allocate(uint32_t& index);
   [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
   [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits, uint32_t& futures);

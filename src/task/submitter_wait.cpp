@@ -40,7 +40,7 @@ int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 int code_of_failure(int code, uint8_t flags) {
   switch (code) {
     case TARN_E_CANCELLED:
-    case TARN_E_DEADLINE: return (flags & kCancelled) != 0 || code == TARN_E_DEADLINE ? code : TARN_E_TASK_FAILED;
+    case TARN_E_DEADLINE: return (flags & kCancelled) != 0 ? code : TARN_E_TASK_FAILED;
     case TARN_E_WORKER_CRASHED:
     case TARN_E_DEPENDENCY:
     case TARN_E_TYPE:

@@ -177,7 +177,8 @@ template <class Space>
   }
 }
 
-// kNow: it had not begun and never will; it has failed. kRunning: it runs, and its `claimant` can see that it is cancelled.
+// kNow: it had not begun and never will; it has failed. kRunning: it runs, and its `claimant` can see that it is cancelled, and if
+// it was doomed by this call must end; 0: there is nobody to be ended.
 enum class Cancelled { kTooLate, kNow, kRunning };
 
 // By the owner, `me`. A task that has not begun is claimed and fails: `write_error(record)` writes a TaskErrorPayload. One that
@@ -189,6 +190,12 @@ Cancelled cancel(Space& space, TaskRecord& record, uint16_t me, uint8_t flags, u
     State state = State::unpack(word);
     if (state.finished()) return Cancelled::kTooLate;
     bool runs = state.phase == Phase::kRunning;
+    if (runs && (state.flags & kDoomed) != 0) {
+      // Doomed before, and its process is being ended for that; or recovery has just given it up, which looks the same, and is
+      // a process that goes on with something else.
+      claimant = 0;
+      return (state.flags & kCancelled) != 0 ? Cancelled::kRunning : Cancelled::kTooLate;
+    }
     State next = state;
     next.flags |= flags;
     if (!runs) {

@@ -61,7 +61,9 @@ AT(tarn_submit_options, signature, 8);
 AT(tarn_submit_options, retries, 12);
 AT(tarn_submit_options, timeout_ns, 16);
 AT(tarn_submit_options, deadline_ns, 24);
-AT(tarn_submit_options, reserved, 32);
+AT(tarn_submit_options, priority, 32);
+AT(tarn_submit_options, reserved2, 36);
+AT(tarn_submit_options, reserved, 40);
 
 SIZE(tarn_task_error, 80);
 AT(tarn_task_error, size, 0);

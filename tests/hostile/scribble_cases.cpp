@@ -119,6 +119,7 @@ void write_tasks(Ground& ground, std::mt19937_64& random) {
   for (uint32_t i = 0; i < kRecords; ++i) {
     task::TaskRecord& record = tasks[i];
     record.task = static_cast<uint32_t>(random());
+    record.kind.store(static_cast<uint32_t>(random()), shm::kRelease);
     record.attempts = static_cast<uint8_t>(random());
     record.edges.store(static_cast<uint32_t>(random()), shm::kRelease);
     record.state.store(task::State{static_cast<uint32_t>(random()), static_cast<uint16_t>(random()),
@@ -127,8 +128,12 @@ void write_tasks(Ground& ground, std::mt19937_64& random) {
                        shm::kRelease);
   }
   ground.words().records_used.store(random() % 2 == 0 ? UINT32_MAX : kRecords, shm::kRelease);
-  ground.words().unhinted.store(UINT32_MAX, shm::kRelease);
-  ground.words().scan_cursor.store(UINT32_MAX, shm::kRelease);
+  ground.words().usual.unhinted.store(UINT32_MAX, shm::kRelease);
+  ground.words().usual.scan_cursor.store(UINT32_MAX, shm::kRelease);
+  for (auto& lane : ground.words().unusual) {
+    lane.unhinted.store(UINT32_MAX, shm::kRelease);
+    lane.scan_cursor.store(UINT32_MAX, shm::kRelease);
+  }
 }
 
 // Other sessions' numbers, strangers' pids, everybody asleep, everybody serving.

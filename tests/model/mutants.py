@@ -106,6 +106,9 @@ MUTANTS = [
            "    if (!record.state.compare_exchange(word, next.pack())) continue;\n    if (again) {",
            "    while (!record.state.compare_exchange(word, next.pack())) next.flags = State::unpack(word).flags;\n"
            "    if (again) {", "cancelling(true, false, 1)"),
+    mutant("what recovery gives up is taken for a run that is to be ended", TASK,
+           "    if (runs && (state.flags & kDoomed) != 0) {", "    if (runs && state.phase == Phase::kFree) {",
+           "cancelling(true, false, 1, 1)"),
     mutant("the error of a cancelled task is written before it is claimed", TASK,
            "    if (!record.state.compare_exchange(word, next.pack())) continue;\n    claimant",
            "    if (!runs) write_error(record);\n"

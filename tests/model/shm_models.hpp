@@ -81,6 +81,7 @@ struct DoorbellState {
   static constexpr uint32_t kCapacity = 4;
   shm::Doorbell bell;
   shm::HintRing<kCapacity> ring[2];
+  Word<uint32_t> levels;    // not 0: ring 1 is in use, a lane of another priority
   Word<uint32_t> futex[4];  // of workers 2 and 3
   uint32_t ran[4];
 };
@@ -164,6 +165,49 @@ inline Report doorbell(unsigned producers, unsigned hints_each, unsigned workers
     for (uint32_t id = 0; id < producers * hints_each; ++id)
       if (s.ran[id] != 1) return "everybody sleeps although there is a hint";
     return nullptr;
+  });
+  return model.run();
+}
+
+// As SessionView::publish and Executor::find: a lane is looked at once somebody has said that he uses it, before his first hint.
+inline Report doorbell_levels(bool symmetric, unsigned workers, unsigned preemptions = kUnbounded) {
+  Options options{.name = "doorbell, a lane that is new, " + std::to_string(workers) + " workers" + (symmetric ? ", symmetric" : "")};
+  options.symmetric_fences = symmetric;
+  options.preemptions_max = preemptions;
+  Model<DoorbellState> model(options);
+  model.setup([](DoorbellState& s) {
+    name_doorbell(s);
+    name_words(&s.levels, 4, "levels");
+  });
+  model.process("producer", Kill::kNever, [](DoorbellState& s) {
+    shm::HintRing<DoorbellState::kCapacity>::Producer producers[2];
+    for (uint32_t lane : {0u, 1u}) {
+      if (lane == 1 && s.levels.load(kRelaxed) == 0) (void)s.levels.fetch_or(1);
+      (void)s.ring[lane].push(producers[lane], lane);
+      ring(s);
+    }
+  });
+  for (uint32_t me = 2; me < 2 + workers; ++me)
+    model.process("worker", Kill::kNever, [me](DoorbellState& s) {
+      for (;;) {
+        uint32_t id = 0;
+        size_t count = s.levels.load(kAcquire) != 0 ? s.ring[1].take(&id, 1) : 0;
+        if (count == 0) count = s.ring[0].take(&id, 1);
+        if (count != 0) {
+          check(++s.ran[id] == 1, "a hint came out twice");
+          forget();
+          continue;
+        }
+        uint32_t ticket = s.futex[me].load(kAcquire);
+        s.bell.announce(me);
+        bool is_empty = s.ring[0].empty() && (s.levels.load(kAcquire) == 0 || s.ring[1].empty());
+        if (is_empty) futex_wait(s.futex[me].futex_address(), ticket);
+        s.bell.withdraw(me);
+        forget();
+      }
+    });
+  model.finally([](const DoorbellState& s) -> const char* {
+    return s.ran[0] == 1 && s.ran[1] == 1 ? nullptr : "everybody sleeps although there is a hint";
   });
   return model.run();
 }

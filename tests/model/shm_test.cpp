@@ -19,6 +19,8 @@ TEST(Doorbell, NoHintIsLeftToSleepers) {
     EXPECT_HOLDS(doorbell(1, 1, 1, symmetric));
     EXPECT_HOLDS(doorbell(1, 2, 1, symmetric));
     EXPECT_HOLDS(doorbell(2, 1, 1, symmetric));
+    EXPECT_HOLDS(doorbell_levels(symmetric, 1));
+    EXPECT_HOLDS(doorbell_levels(symmetric, 2, preemptions() - 1));
     EXPECT_HOLDS(doorbell(1, 2, 2, symmetric, preemptions()));
     EXPECT_HOLDS(doorbell(2, 1, 2, symmetric, symmetric ? 1 : preemptions() - 1));
   }

@@ -190,13 +190,14 @@ inline Report claim_finish_redo(unsigned crashes, uint8_t attempts_max, bool sec
 
 // The client cancels a task that waits for another (`waits`) or is ready, while workers take it, run it, die in it. With `doom` the
 // process that runs it ends.
-inline Report cancelling(bool doom, bool waits, unsigned crashes) {
+inline Report cancelling(bool doom, bool waits, unsigned crashes, uint8_t attempts_max = 4) {
   Model<TaskState> model({.name = std::string("cancelling: ") + (doom ? "with its process, " : "") +
-                                  (waits ? "waiting, " : "") + std::to_string(crashes) + " crashes",
+                                  (waits ? "waiting, " : "") + std::to_string(crashes) + " crashes, " +
+                                  std::to_string(attempts_max) + " attempts",
                           .crashes_max = crashes});
-  model.setup([waits](TaskState& s) {
+  model.setup([waits, attempts_max](TaskState& s) {
     name_tasks(s);
-    if (!waits) return submit_ready(s, 0);
+    if (!waits) return submit_ready(s, 0, attempts_max);
     // Record 1 runs first, and tells record 0.
     submit_ready(s, 1);
     fill(s.records[0].payload, argument_byte(0));
@@ -216,6 +217,18 @@ inline Report cancelling(bool doom, bool waits, unsigned crashes) {
     auto flags = static_cast<uint8_t>(task::kCancelled | (doom ? task::kDoomed : 0));
     task::Cancelled outcome =
         task::cancel(space, record, 1, flags, claimant, [](task::TaskRecord& r) { fill(r.payload, kErrorByte); });
+    if (outcome == task::Cancelled::kRunning && doom && claimant != 0) {
+      // As Session::handle_end_run: between the look and the kill.
+      auto is_doomed = [&] {
+        State state = State::unpack(record.state.load(kAcquire));
+        return state.phase == Phase::kRunning && state.claimant == claimant && (state.flags & task::kDoomed) != 0;
+      };
+      bool was_doomed = is_doomed();
+      step();
+      bool is_doomed_still = is_doomed();
+      bool is_gone = s.ended == claimant || (claimant == 2 && is_dead(1));  // for ever: looked at last
+      check(!was_doomed || is_doomed_still || is_gone, "a process is ended that does something else by now");
+    }
     while (task::mark_notify(record)) {
       await(s.notified.futex_address());
       forget(static_cast<uint64_t>(outcome));
@@ -223,7 +236,8 @@ inline Report cancelling(bool doom, bool waits, unsigned crashes) {
     bool failed = (State::unpack(record.state.load(kAcquire)).flags & task::kFailed) != 0;
     check(is_filled(record.payload, failed ? kErrorByte : result_byte(0)), "the client reads a torn result");
     if (outcome == task::Cancelled::kNow) check(failed, "a task that was cancelled before it began has a result");
-    if (outcome == task::Cancelled::kTooLate) check(!failed, "a task failed that was cancelled too late");
+    if (outcome == task::Cancelled::kTooLate)
+      check(!failed || record.attempts >= record.attempts_max, "a task failed that was cancelled too late");
     if (outcome == task::Cancelled::kRunning && doom) check(failed, "a task has a result although its process had to end");
     s.returned = 1;
   });

@@ -18,6 +18,7 @@ TEST(ClaimFinishRedo, AttemptsAreUsedUp) {
 
 TEST(Cancelling, WhatIsReady) { EXPECT_HOLDS(cancelling(false, false, 1)); }
 TEST(Cancelling, WhatIsReadyWithItsProcess) { EXPECT_HOLDS(cancelling(true, false, 1)); }
+TEST(Cancelling, WhatRecoveryGivesUp) { EXPECT_HOLDS(cancelling(true, false, 1, 1)); }
 TEST(Cancelling, WhatWaits) { EXPECT_HOLDS(cancelling(false, true, 0)); }
 TEST(Cancelling, WhatWaitsWithItsProcess) { EXPECT_HOLDS(cancelling(true, true, 1)); }
 

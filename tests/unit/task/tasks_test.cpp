@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -67,16 +69,38 @@ int wait_for_gate(tarn_call* call) {
   return add(call);
 }
 
+std::vector<int64_t> noted;  // by workers that are driven step by step
+
+int note(tarn_call* call) {
+  noted.push_back(number(call->args[0]));
+  return 0;
+}
+
 class Tasks : public testing::Test {
  protected:
   static void SetUpTestSuite() {
+    EXPECT_EQ(task::define_task("test.note", note, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.add", add, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.concatenate", concatenate, 7, nullptr), 0);
     EXPECT_EQ(task::define_task("test.fail", fail_always, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.wait_for_gate", wait_for_gate, 0, nullptr), 0);
   }
 
-  void SetUp() override { gate_open = false; }
+  void SetUp() override {
+    gate_open = false;
+    noted.clear();
+  }
+
+  static tarn_future submit_note(InProcessHost& host, int64_t value, int32_t priority, const tarn_future* after = nullptr) {
+    tarn_submit_options options{};
+    options.size = sizeof options;
+    options.priority = priority;
+    std::vector<tarn_arg> args{tarn_arg_value(&value, sizeof value)};
+    if (after != nullptr) args.push_back(tarn_arg_future(*after));
+    tarn_future future{};
+    EXPECT_EQ(host.client().submit(task::task_number("test.note"), args.data(), args.size(), &options, future), 0) << last_error();
+    return future;
+  }
 
   tarn_future submit(Submitter& client, const char* task, const std::vector<tarn_arg>& args,
                      const tarn_submit_options* options = nullptr) {
@@ -225,7 +249,7 @@ TEST_F(Tasks, MoreTasksThanHintsAllRun) {
   // Nobody serves yet: the ring overflows.
   std::vector<tarn_future> futures;
   for (int64_t i = 0; i < 4000; ++i) futures.push_back(submit_add(host.client(), i));
-  EXPECT_NE(host.client_segment().unhinted.load(shm::kRelaxed), 0u);
+  EXPECT_NE(host.client_segment().usual.unhinted.load(shm::kRelaxed), 0u);
   host.start();
   size_t done_count = 0;
   ASSERT_EQ(host.client().wait(futures.data(), futures.size(), futures.size(), kTimeoutNs, nullptr, &done_count), 0)
@@ -234,6 +258,58 @@ TEST_F(Tasks, MoreTasksThanHintsAllRun) {
   for (size_t i = 0; i < futures.size(); ++i) {
     EXPECT_EQ(result_of(host.client(), futures[i]), static_cast<int64_t>(i));
     EXPECT_EQ(host.client().release(futures[i]), 0);
+  }
+}
+
+TEST_F(Tasks, WhatIsMostUrgentBeginsFirst) {
+  InProcessHost host(1);
+  std::vector<int64_t> expected;
+  for (int64_t i = 0; i < 3; ++i)
+    for (int32_t priority = TARN_PRIORITY_MIN; priority <= TARN_PRIORITY_MAX; ++priority) submit_note(host, priority * 10 + i, priority);
+  for (int32_t priority = TARN_PRIORITY_MAX; priority >= TARN_PRIORITY_MIN; --priority)
+    for (int64_t i = 0; i < 3; ++i) expected.push_back(priority * 10 + i);
+  while (host.executor(0).run_available() != 0) {
+  }
+  EXPECT_EQ(noted, expected);
+}
+
+// More than a lane has room for: those without a hint are found as well, and before what is less urgent.
+TEST_F(Tasks, UrgentOnesWithoutAHintBeginBeforeOthers) {
+  constexpr int64_t kEach = 3000;
+  InProcessHost host(1);
+  for (int64_t i = 0; i < kEach; ++i) {
+    submit_note(host, 0, 0);
+    submit_note(host, 1, TARN_PRIORITY_MAX);
+    submit_note(host, -1, TARN_PRIORITY_MIN);
+  }
+  while (host.executor(0).run_available() != 0) {
+  }
+  ASSERT_EQ(noted.size(), static_cast<size_t>(3 * kEach));
+  EXPECT_TRUE(std::is_sorted(noted.begin(), noted.end(), std::greater<>()));
+}
+
+TEST_F(Tasks, ADependentHasItsOwnUrgency) {
+  InProcessHost host(1);
+  tarn_future first = submit_note(host, 1, 1);
+  submit_note(host, 2, 3, &first);
+  for (int i = 0; i < 20; ++i) submit_note(host, 3, 0);
+  while (host.executor(0).run_available() != 0) {
+  }
+  ASSERT_EQ(noted.size(), 22u);
+  EXPECT_EQ(noted[0], 1);
+  EXPECT_EQ(noted[1], 2);
+}
+
+TEST_F(Tasks, PrioritiesHaveBounds) {
+  InProcessHost host(1);
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  tarn_future future{};
+  int64_t value = 1;
+  tarn_arg arg = tarn_arg_value(&value, sizeof value);
+  for (int32_t priority : {TARN_PRIORITY_MIN - 1, TARN_PRIORITY_MAX + 1, INT32_MIN, INT32_MAX}) {
+    options.priority = priority;
+    EXPECT_EQ(host.client().submit(task::task_number("test.note"), &arg, 1, &options, future), TARN_E_ARGUMENT);
   }
 }
 
@@ -439,7 +515,7 @@ TEST_F(Tasks, HintsThatDiedWithTheirWorkerAreFoundAgain) {
   std::vector<tarn_future> futures;
   for (int64_t i = 0; i < 20; ++i) futures.push_back(submit_add(host.client(), i));
   uint32_t ids[16];
-  ASSERT_EQ(host.client_segment().ring.take(ids, 16), 16u);  // and its taker is gone
+  ASSERT_EQ(host.client_segment().usual.ring.take(ids, 16), 16u);  // and its taker is gone
   ASSERT_EQ(host.executor(1).recover_member(host.member_of(0), 9, 0), 0);
   while (host.executor(1).run_available() != 0) {
   }

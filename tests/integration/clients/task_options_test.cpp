@@ -1,4 +1,4 @@
-// Tasks that nobody wants any more, and tasks whose time is over.
+// Tasks that nobody wants any more, tasks whose time is over, and tasks that are more urgent than others.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -63,6 +63,13 @@ int loop_deaf(tarn_call*) {
   for (;;) pause();
 }
 
+int sum(tarn_call* call) {
+  uint64_t numbers[2];
+  for (size_t i = 0; i < 2; ++i) memcpy(&numbers[i], tarn_call_arg(call, i).data, sizeof numbers[i]);
+  numbers[0] += numbers[1];
+  return tarn_call_return(call, numbers, sizeof numbers[0]);
+}
+
 int process(tarn_call* call) {
   int pid = getpid();
   return tarn_call_return(call, &pid, sizeof pid);
@@ -78,9 +85,10 @@ const tarn::test::SelfWorker self_worker([] {
   tarn_task_define("loop_for_ever", loop_for_ever);
   tarn_task_define("loop_deaf", loop_deaf);
   tarn_task_define("process", process);
+  tarn_task_define("sum", sum);
 });
 
-class Cancel : public testing::Test {
+class TaskOptions : public testing::Test {
  protected:
   void SetUp() override {
     char path[] = "/tmp/tarn_cancel_XXXXXX";
@@ -126,7 +134,7 @@ class Cancel : public testing::Test {
   std::string directory_;
 };
 
-TEST_F(Cancel, WhatHasNotBegunNeverDoes) {
+TEST_F(TaskOptions, WhatHasNotBegunNeverDoes) {
   tarn_future first = start_nap(300);
   tarn_future second = leave(file());
   EXPECT_EQ(0, tarn_cancel(client_, second, 0)) << tarn_last_error();
@@ -141,7 +149,7 @@ TEST_F(Cancel, WhatHasNotBegunNeverDoes) {
   EXPECT_EQ(TARN_E_CANCELLED, result(second));
 }
 
-TEST_F(Cancel, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) {
+TEST_F(TaskOptions, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) {
   tarn_future first = start_nap(200);
   tarn_future second = submit("take_future", {tarn_arg_future(first)});
   tarn_future third = submit("take_future", {tarn_arg_future(second)});
@@ -156,7 +164,7 @@ TEST_F(Cancel, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) {
   EXPECT_EQ(0, result(first)) << "nobody cancelled that";
 }
 
-TEST_F(Cancel, WhatRunsIsToldAndDecides) {
+TEST_F(TaskOptions, WhatRunsIsToldAndDecides) {
   tarn_future first = submit("poll_until_cancelled");
   wait_until_running();
   EXPECT_EQ(0, tarn_cancel(client_, first, 0)) << tarn_last_error();
@@ -169,12 +177,12 @@ TEST_F(Cancel, WhatRunsIsToldAndDecides) {
   EXPECT_EQ(12u, bytes.size);
 }
 
-TEST_F(Cancel, ATaskThatSaysSoByItselfHasFailed) {
+TEST_F(TaskOptions, ATaskThatSaysSoByItselfHasFailed) {
   tarn_future future = submit("say_cancelled");
   EXPECT_EQ(TARN_E_TASK_FAILED, result(future));
 }
 
-TEST_F(Cancel, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
+TEST_F(TaskOptions, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
   for (const char* task : {"loop_for_ever", "loop_deaf"}) {
     int before = pid_of_worker();
     tarn_future future = submit(task);
@@ -190,7 +198,7 @@ TEST_F(Cancel, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
   }
 }
 
-TEST_F(Cancel, WhatIsDoneIsDone) {
+TEST_F(TaskOptions, WhatIsDoneIsDone) {
   tarn_future future = start_nap(0);
   EXPECT_EQ(0, result(future));
   EXPECT_EQ(TARN_E_STATE, tarn_cancel(client_, future, TARN_CANCEL_KILL));
@@ -202,7 +210,7 @@ TEST_F(Cancel, WhatIsDoneIsDone) {
 }
 
 // However the cancelling falls, the task has one outcome, and the worker goes on with the next.
-TEST_F(Cancel, AtAnyMoment) {
+TEST_F(TaskOptions, AtAnyMoment) {
   int kinds[3] = {};
   for (int i = 0; i < 300; ++i) {
     uint64_t value = 7;
@@ -224,7 +232,7 @@ TEST_F(Cancel, AtAnyMoment) {
   EXPECT_EQ(300, kinds[0] + kinds[1]);
 }
 
-TEST_F(Cancel, ATimeOutEndsARunForGood) {
+TEST_F(TaskOptions, ATimeOutEndsARunForGood) {
   tarn_submit_options options{};
   options.timeout_ns = 50 * kMs;
   for (const char* task : {"loop_for_ever", "poll_until_cancelled", "poll_and_return"}) {
@@ -244,7 +252,7 @@ TEST_F(Cancel, ATimeOutEndsARunForGood) {
 }
 
 // The timer of one run is nothing to the next.
-TEST_F(Cancel, ATimeOutIsOfOneRunAlone) {
+TEST_F(TaskOptions, ATimeOutIsOfOneRunAlone) {
   tarn_submit_options options{};
   options.timeout_ns = 60 * kMs;
   int before = pid_of_worker();
@@ -256,7 +264,7 @@ TEST_F(Cancel, ATimeOutIsOfOneRunAlone) {
   EXPECT_EQ(before, pid_of_worker());
 }
 
-TEST_F(Cancel, ADeadlineCountsFromTheSubmission) {
+TEST_F(TaskOptions, ADeadlineCountsFromTheSubmission) {
   tarn_future first = start_nap(600);
   tarn_submit_options options{};
   options.deadline_ns = 100 * kMs;
@@ -279,7 +287,66 @@ TEST_F(Cancel, ADeadlineCountsFromTheSubmission) {
   EXPECT_EQ(TARN_E_DEADLINE, result(fourth));
 }
 
-TEST_F(Cancel, LimitsAreChecked) {
+// Also by a worker that sleeps, and has looked at the usual lane alone so far.
+TEST_F(TaskOptions, UrgentTasksWakeAWorkerAndGoFirst) {
+  EXPECT_EQ(0, result(start_nap(1)));
+  usleep(50'000);
+  tarn_submit_options urgent{};
+  urgent.priority = TARN_PRIORITY_MAX;
+  tarn_future future = submit("process", {}, urgent);
+  EXPECT_EQ(0, result(future)) << tarn_last_error();
+  usleep(50'000);
+  tarn_submit_options idle{};
+  idle.priority = TARN_PRIORITY_MIN;
+  EXPECT_EQ(0, result(submit("process", {}, idle))) << tarn_last_error();
+  tarn_future busy = start_nap(100);
+  usleep(20'000);
+  std::vector<tarn_future> usual;
+  uint32_t ms = 30;
+  for (int i = 0; i < 10; ++i) usual.push_back(start_nap(ms));
+  tarn_future late = submit("process", {}, urgent);
+  EXPECT_EQ(0, result(late));
+  EXPECT_EQ(0, result(busy, nullptr, 0));
+  EXPECT_EQ(TARN_E_TIMED_OUT, result(usual.back(), nullptr, 0)) << "the urgent one was behind ten others";
+  EXPECT_EQ(0, result(usual.back()));
+}
+
+TEST_F(TaskOptions, ABatchIsAsManyTasks) {
+  constexpr size_t kCount = 1000;
+  std::vector<uint64_t> numbers(2 * kCount);
+  std::vector<tarn_arg> args;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = i;
+    args.push_back(tarn_arg_value(&numbers[i], sizeof numbers[i]));
+  }
+  std::vector<tarn_future> futures(kCount);
+  size_t done = 7;
+  ASSERT_EQ(0, tarn_submit_batch(client_, tarn_task_id("sum"), args.data(), 2, kCount, nullptr, futures.data(), &done));
+  EXPECT_EQ(kCount, done);
+  for (size_t i = 0; i < kCount; ++i) {
+    tarn_bytes bytes{};
+    uint64_t sum = 0;
+    ASSERT_EQ(0, result(futures[i], &bytes)) << tarn_last_error();
+    ASSERT_EQ(sizeof sum, bytes.size);
+    memcpy(&sum, bytes.data, sizeof sum);
+    EXPECT_EQ(4 * i + 1, sum);
+    EXPECT_EQ(0, tarn_future_release(client_, futures[i]));
+  }
+  // The first error ends it, and what came before is submitted.
+  args[2 * 500].kind = 99;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("sum"), args.data(), 2, kCount, nullptr, futures.data(), &done));
+  EXPECT_EQ(500u, done);
+  for (size_t i = 0; i < done; ++i) EXPECT_EQ(0, result(futures[i])) << i;
+  EXPECT_EQ(0, tarn_submit_batch(client_, tarn_task_id("process"), nullptr, 0, 3, nullptr, futures.data(), nullptr));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(0, result(futures[i])) << i;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("sum"), nullptr, 2, 0, nullptr, nullptr, &done)) << "no arguments";
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("process"), nullptr, 0, 1, nullptr, nullptr, &done));
+  EXPECT_EQ(TARN_E_NO_TASK, tarn_submit_batch(client_, tarn_task_id("nobody"), nullptr, 0, 1, nullptr, futures.data(), &done));
+  EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_submit_batch(nullptr, tarn_task_id("sum"), nullptr, 0, 1, nullptr, futures.data(), &done));
+  EXPECT_EQ(0u, done);
+}
+
+TEST_F(TaskOptions, LimitsAreChecked) {
   tarn_future future{};
   tarn_submit_options options{};
   options.size = sizeof options;
@@ -294,7 +361,7 @@ TEST_F(Cancel, LimitsAreChecked) {
 }
 
 // A run with a limit, of a task with one inline argument, has all its arguments in a block.
-TEST_F(Cancel, ArgumentsArriveBesideLimits) {
+TEST_F(TaskOptions, ArgumentsArriveBesideLimits) {
   tarn_submit_options options{};
   options.timeout_ns = kLong;
   std::string name = file();
