@@ -2,7 +2,9 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 CASES: list[Callable] = []
 
@@ -40,5 +42,7 @@ def run_case(number: int, function: Callable, *subjects: object) -> None:
         print(f"ok {number} - {function.__name__} # SKIP {reason}")
     except Exception as error:  # reported as what it is: a failed test
         print(f"not ok {number} - {function.__name__}")
-        print("\n".join(f"# {line}" for line in f"{type(error).__name__}: {error}".splitlines()))
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{Path(where.filename).name}:{where.lineno}: {where.line}\n{type(error).__name__}: {error}"
+        print("\n".join(f"# {line}" for line in text.splitlines()))
     sys.stdout.flush()

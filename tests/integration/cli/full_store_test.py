@@ -152,9 +152,10 @@ def what_is_on_the_disk_is_no_memory_and_found() -> None:
 def a_store_full_of_pinned_objects_says_so() -> None:
     need_disk()
     with Host("/var/tmp") as host:
-        assert host.do("put 4") == "ok" and host.do("hold") == "ok" and host.do("pin 4") == "ok"
+        for wish in ("put 4", "hold", "pin 4"):
+            assert (said := host.do(wish)) == "ok", f"{wish}: {said}"
         # A worker's task reads one as well, by the client's reference. Expect: both are named as those who pin it.
-        assert eventually(lambda: sorted(len(row["pinned_by"]) for row in host.parts()) == [1, 1, 1, 2])
+        assert eventually(lambda: sorted(len(row["pinned_by"]) for row in host.parts()) == [1, 1, 1, 2]), host.parts()
         both = max(host.parts(), key=lambda row: len(row["pinned_by"]))
         # They are in use, so nobody counts since when they are not.
         assert all(row["unused_s"] is None for row in host.parts()), host.parts()
@@ -165,7 +166,7 @@ def a_store_full_of_pinned_objects_says_so() -> None:
             refused = host.do("put 1")
             if refused != "ok":
                 break
-            assert host.do("pin 1") == "ok"
+            assert (said := host.do("pin 1")) == "ok", said
         assert refused.startswith("error -12 "), refused
         answer = host.ask("memory")
         assert answer["pinned"] == sum_of(answer, "pinned") >= LIMIT // 2, answer
@@ -174,15 +175,18 @@ def a_store_full_of_pinned_objects_says_so() -> None:
         (label,) = [row for row in host.ask("memory", "--by", "label")["memory"] if row["label"] == "part"]
         assert label["pinned"] == answer["pinned"] and label["label_read"] is True, label
         for by in ("label", "type"):
-            assert host.ask("memory", "--by", by)["sessions"][0]["pinned"] == answer["pinned"]
+            assert (said := host.ask("memory", "--by", by)["sessions"][0])["pinned"] == answer["pinned"], (said, answer)
             table = host.run("memory", "--by", by)
             assert "PINNED" in table and "may have no more" in table and "are pinned and cannot leave memory" in table, table
         table = host.run("memory")
         assert "PINNED" in table and "pinned by your programs" in table and "cannot leave memory" in table, table
         # Unpinned they go. Expect: there is room again, and the time starts anew.
-        assert host.do("unpin") == "ok" and host.do("put 8") == "ok"
-        assert host.ask("memory")["pinned"] <= SIZE and sum_of(host.ask("memory"), "on_disk") >= SIZE
-        assert "cannot leave memory" not in host.run("memory")
+        for wish in ("unpin", "put 8"):
+            assert (said := host.do(wish)) == "ok", f"{wish}: {said}"
+        answer = host.ask("memory")
+        assert answer["pinned"] <= SIZE and sum_of(answer, "on_disk") >= SIZE, answer
+        # While they are still going it is full, and the worker's one is pinned.
+        assert eventually(lambda: "cannot leave memory" not in host.run("memory")), host.run("memory")
 
 
 @test
