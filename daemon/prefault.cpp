@@ -168,7 +168,7 @@ bool Prefaulter::make_huge(const os::Mapping& piece, uint64_t page_size) {
     return false;
   }
   int64_t begin = os::now_ns();
-  bool is_made = os::populate_huge(piece, page_size) == piece.size() / page_size * page_size;
+  bool is_made = os::populate_huge(piece, page_size);
   next_rest_ = !is_made || os::now_ns() - begin > kSlowStepNs * steps ? std::clamp(next_rest_ * 2, kRestMin, kRestMax) : 0;
   rest_ = next_rest_;
   return is_made;
@@ -176,13 +176,14 @@ bool Prefaulter::make_huge(const os::Mapping& piece, uint64_t page_size) {
 
 void Prefaulter::make_piece_warm(Job& job) {
   const Range& range = job.range;
-  uint64_t size = std::min(job.progress != nullptr ? kStep : kPiece, range.size - job.warm);
+  uint64_t huge = huge_page_for(range);
+  bool tries_huge = huge != 0 && rest_ == 0;  // which is best done at once, and fast
+  uint64_t size = std::min(job.progress != nullptr && !tries_huge ? kStep : kPiece, range.size - job.warm);
   uint64_t begin = range.begin + job.warm;
   os::Mapping piece;
   job.result.code = os::Mapping::map_range(*range.file, begin, size, os::Access::kReadWrite, piece);
   if (job.result.code == 0) {
     bind(piece, range.node);  // before there are pages
-    uint64_t huge = huge_page_for(range);
     job.result.is_huge = huge != 0 && make_huge(piece, huge) && job.result.is_huge;
     job.result.code = os::memfd_reserve(*range.file, begin, size);
   }

@@ -264,7 +264,21 @@ int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budge
   return 0;
 }
 
+// Into huge pages, where they can be had: all of them first, since the kernel makes many at once as fast as few.
 void Spill::load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done) {
+  if (!range.is_huge) return read_back(user, std::move(wanted), std::move(copy), std::move(range), std::move(done));
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kMake;
+  job->user = user;
+  job->wanted = wanted;
+  job->range = range;
+  job->done = [this, user, wanted, copy = std::move(copy), range, done = std::move(done)](int, const std::string&) {
+    read_back(user, wanted, copy, range, done);
+  };
+  submit(std::move(job));
+}
+
+void Spill::read_back(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done) {
   auto job = std::make_shared<Job>();
   job->kind = Kind::kLoad;
   job->user = user;
@@ -405,17 +419,11 @@ void Spill::work() {
 // Of small pages a request would be a thousand bits of memory.
 class Spill::InPlace {
  public:
-  // Invalid where it is not all in huge pages, or cannot be. `make`: its pages are missing, and are made.
-  InPlace(const Range& range, uint64_t at, uint64_t size, bool make) {
+  // Invalid where it is not in huge pages. Those of an end that fills none are small; so may others be, which costs time and nothing else.
+  InPlace(const Range& range, uint64_t at, uint64_t size, os::Access access) {
     if (!range.is_huge) return;
-    uint64_t begin = range.begin + at;
     ErrorGuard guard;  // there is another way
-    uint64_t page_size = os::huge_page_size();
-    bool is_whole = page_size != 0 && begin % page_size == 0 && size % page_size == 0;
-    os::Access access = make ? os::Access::kReadWrite : os::Access::kRead;
-    if (is_whole && os::Mapping::map_range(*range.file, begin, size, access, mapping_) == 0 && make &&
-        os::populate_huge(mapping_, page_size) != size)
-      mapping_.reset();
+    (void)os::Mapping::map_range(*range.file, range.begin + at, size, access, mapping_);
     (void)guard.end(0);
   }
   [[nodiscard]] bool valid() const { return mapping_.valid(); }
@@ -424,6 +432,18 @@ class Spill::InPlace {
  private:
   os::Mapping mapping_;
 };
+
+// Best effort: what is missing then comes with what is read into it. Nothing before or behind the range is touched: it is not paid for.
+int Spill::make_pages(const Range& range, uint64_t at, uint64_t size) {
+  uint64_t page_size = os::huge_page_size();
+  if (page_size == 0) return 0;
+  uint64_t begin = os::round_up(range.begin + at, page_size);
+  uint64_t end = (range.begin + at + size) / page_size * page_size;
+  ErrorGuard guard;
+  if (os::Mapping pages; begin < end && os::Mapping::map_range(*range.file, begin, end - begin, os::Access::kReadWrite, pages) == 0)
+    (void)os::populate_huge(pages, page_size);
+  return guard.end(0);
+}
 
 // The copy is of what was there at one time or another: who writes into a sealed object may find it lost.
 int Spill::save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes) {
@@ -452,7 +472,8 @@ int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
   auto slab_at = static_cast<off_t>(job.range.begin + at);
   if (job.kind == Kind::kDiscard) return punch(slab, static_cast<uint64_t>(slab_at), size);
   bool is_load = job.kind == Kind::kLoad;
-  if (InPlace found(job.range, at, size, is_load); found.valid())
+  if (job.kind == Kind::kMake) return make_pages(job.range, at, size);
+  if (InPlace found(job.range, at, size, is_load ? os::Access::kReadWrite : os::Access::kRead); found.valid())
     return is_load ? load_piece(job, at, found.bytes()) : save_piece(job, at, found.bytes());
   if (buffer.data == nullptr) return fail(TARN_E_NO_MEMORY, "no memory to copy an object");
   std::span bytes(buffer.data, size);

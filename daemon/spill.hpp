@@ -7,7 +7,7 @@
 // What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
 // first, while the disk's room is getting short for others.
 //
-// Users have turns, a piece each; reading back, writing, giving up pages and giving up room of the disk have turns as well, so none
+// Users have turns, a piece each; reading back, writing, giving up pages, making them and giving up room of the disk have turns as well, so none
 // waits for all of another: what a user frees at once is much. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
 #pragma once
@@ -111,7 +111,7 @@ class Spill {
   [[nodiscard]] bool idle();
 
  private:
-  enum class Kind : uint8_t { kLoad, kSave, kDiscard, kErase };
+  enum class Kind : uint8_t { kLoad, kSave, kDiscard, kErase, kMake };
   struct Job {
     Kind kind;
     uid_t user;
@@ -148,6 +148,8 @@ class Spill {
   [[nodiscard]] bool has_work() const;
   [[nodiscard]] std::shared_ptr<Job> take_piece(uint64_t& at, uint64_t& size);
   static int do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer);
+  static int make_pages(const Range& range, uint64_t at, uint64_t size);
+  void read_back(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done);
   static int save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes);
   static int load_piece(Job& job, uint64_t at, std::span<std::byte> bytes);
   void deliver();
@@ -167,8 +169,8 @@ class Spill {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  static constexpr uint32_t kLines = 4;
-  Line lines_[kLines];  // reading back; writing; giving up pages, for which memory waits; giving up room of the disk
+  static constexpr uint32_t kLines = 5;
+  Line lines_[kLines];  // one of each kind
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;
   uint32_t waiting_threads_ = 0;

@@ -76,7 +76,7 @@ void bench_queue(Bench *bench)
     }
   }
   snprintf(note, sizeof note, "%zu tasks: submitted in %.3g s, drained in %.3g s, %s", count, submit_s, drain_s, place);
-  measure_print("queue.1m.time", submit_s + drain_s, "s", note);
+  measure_print("queue.1m.time", (submit_s + drain_s) * 1e9, "ns", note);
   snprintf(note, sizeof note, "of client, worker and tarnd, a queued task");
   measure_print("queue.1m.bytes", bytes, "B", note);
   snprintf(note, sizeof note, "that the client woke in one wait for all: it looks for the daemon each 0.1 s");

@@ -212,17 +212,15 @@ uint64_t huge_page_size() {
   return 0;
 }
 
-uint64_t populate_huge(const Mapping& part, uint64_t page_size) {
+bool populate_huge(const Mapping& part, uint64_t page_size) {
   // Linux 6.1 gives a whole huge page to the end of a file, too, where it reaches beyond it.
   uint64_t whole = part.size() / page_size * page_size;
-  if (whole == 0) return 0;
+  if (whole == 0) return true;
   (void)madvise(part.data(), whole, MADV_HUGEPAGE);
-  for (uint64_t at = 0; at < whole; at += page_size) {
-    // With `advise` the first touch makes a huge page, else one that is replaced: a range without any is not looked at.
-    if (madvise(part.data() + at, kPageSize, MADV_POPULATE_WRITE) < 0) return at;
-    if (madvise(part.data() + at, page_size, MADV_COLLAPSE) < 0) return at;
-  }
-  return whole;
+  // With `advise` the first touch makes a huge page, else one that is replaced: a range without any is not looked at.
+  for (uint64_t at = 0; at < whole; at += page_size)
+    if (madvise(part.data() + at, kPageSize, MADV_POPULATE_WRITE) < 0) return false;
+  return madvise(part.data(), whole, MADV_COLLAPSE) == 0;
 }
 
 int file_status(const Fd& fd, FileStatus& out) {

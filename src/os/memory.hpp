@@ -78,12 +78,13 @@ void prefault(std::byte* data, uint64_t size, Access access);
 [[nodiscard]] uint64_t huge_page_size();
 
 // Makes the pages of `part` of a memory file, which begins at a multiple of `page_size` (huge_page_size()) in the file: huge
-// ones where the kernel has them, and none at the end that does not fill one. Returns how many bytes from the beginning have
-// them: what it cannot make is missing afterwards, but for a small page. The kernel gives huge pages to a mapping that asks, so
+// ones where the kernel has them, and none at the end that does not fill one. Returns whether it is so: some may be huge, small or
+// missing afterwards if not. As much as possible in one call: each has all processors empty their lists of fresh pages first, which
+// takes a millisecond when they are busy. The kernel gives huge pages to a mapping that asks, so
 // memfd_reserve gets none; and once `part` is unmapped nobody asks any more: what is written into a hole later has no more
 // pages than it needs. With MADV_COLLAPSE (Linux 6.1), which `never` in shmem_enabled does not forbid: 64 MiB in 3.3 ms, where
 // small pages take 14 to make and 18 to zero and map.
-uint64_t populate_huge(const Mapping& part, uint64_t page_size);
+bool populate_huge(const Mapping& part, uint64_t page_size);
 
 struct FileStatus {
   uint32_t mode;  // as in stat

@@ -199,6 +199,7 @@ TEST(Prefaulter, TellsWhatWentWrong) {
   EXPECT_LT(code, 0);
 }
 
+// Of small pages: those that are zeroed here are.
 TEST(Prefaulter, TellsWhoFollowsHowFarItIsUntilItIsDone) {
   constexpr uint64_t kSize = uint64_t{40} << 20;
   Loop loop;
@@ -214,7 +215,7 @@ TEST(Prefaulter, TellsWhoFollowsHowFarItIsUntilItIsDone) {
     return static_cast<uint64_t>(status.st_blocks) * 512;
   };
   prefaulter.prepare(
-      0, wanted, {shared, 0, kSize, -1, false},
+      0, wanted, {shared, 0, kSize, -1, true},
       [&](const Prefaulter::Result& result) {
         EXPECT_EQ(result.code, 0);
         EXPECT_EQ(backed(), kSize);
@@ -240,7 +241,7 @@ TEST(Prefaulter, TellsNobodyWhoDoesNotWantItAnyMore) {
   ASSERT_EQ(os::memfd_create("test", uint64_t{8} << 20, last), 0);
   int told = 0;
   prefaulter.prepare(
-      0, wanted, {share(std::move(file)), 0, uint64_t{64} << 20, -1, false}, [](const Prefaulter::Result&) { FAIL(); },
+      0, wanted, {share(std::move(file)), 0, uint64_t{64} << 20, -1, true}, [](const Prefaulter::Result&) { FAIL(); },
       [&](uint64_t) {
         ++told;
         wanted.reset();
