@@ -32,6 +32,8 @@ constexpr uint32_t kTriesMax = 4096;  // of candidates for that: what was one ma
 constexpr uint32_t kKeptPerLook = 4096;
 constexpr int64_t kLookAtKeptNs = 1'000'000'000;
 constexpr uint64_t kNoteSize = 640;  // what tarnd itself remembers of one: 100 000 took 57 MB
+constexpr uint32_t kAheadMax = 64;            // objects that are brought back before they are asked for
+constexpr uint32_t kLooksAhead = 256;         // for the next one that is away
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
@@ -329,7 +331,49 @@ void Mover::handle_restore(Member& from, const wire::Extent& place, uint32_t ser
   if (object->askers.size() >= kAskersMax)
     return session_.refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for one object at once");
   object->askers.push_back({from.self, serial});
-  if (object->phase == Phase::kAway) ask_for_room(*object);
+  if (object->phase != Phase::kAway) return;
+  ask_for_room(*object);
+  read_ahead(*object);
+}
+
+// The next one that is away, in the order in which they lie, which as a rule is that in which they were made.
+MovedObject* Mover::next_away(const MovedObject& of) {
+  auto& slabs = of.owner.slabs;
+  auto slab = slabs.find(of.slab);
+  auto next = slab->second.moved.upper_bound(of.offset);
+  for (uint32_t looks = 0; looks < kLooksAhead; ++looks) {
+    if (next == slab->second.moved.end()) {
+      if (++slab == slabs.end()) return nullptr;
+      next = slab->second.moved.begin();
+    } else if (next->second->phase == Phase::kAway) {
+      return next->second.get();
+    } else {
+      ++next;
+    }
+  }
+  return nullptr;
+}
+
+// Who asks for one object after the other finds some there already: the disk reads while he does what he does with the last. Only
+// into memory that nobody else wants, half of it at most.
+void Mover::read_ahead(MovedObject& object) {
+  Place here{object.owner.index(), object.slab, object.offset};
+  ahead_ = here == expected_ ? std::clamp(2 * ahead_, 2u, kAheadMax) : 0;
+  uint64_t left = services_.memory.room() / 2;
+  MovedObject* last = &object;
+  MovedObject* next = next_away(*last);
+  for (uint32_t n = 0; n < ahead_ && next != nullptr; ++n) {
+    if (next->size > left || services_.queue.waits().requests != 0) break;
+    left -= next->size;
+    next->enter(Phase::kWaiting);
+    if (try_to_return(*next) < 0) {
+      next->enter(Phase::kAway);
+      break;
+    }
+    last = next;
+    next = next_away(*last);
+  }
+  expected_ = next == nullptr ? Place{} : Place{next->owner.index(), next->slab, next->offset};
 }
 
 void Mover::ask_for_room(MovedObject& object) {

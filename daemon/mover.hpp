@@ -138,6 +138,8 @@ class Mover {
   void take_pages(MovedObject& object);
   void finish_leaving(MovedObject& object, int code, const std::string& text);
   void ask_for_room(MovedObject& object);
+  [[nodiscard]] static MovedObject* next_away(const MovedObject& of);
+  void read_ahead(MovedObject& object);
   [[nodiscard]] int try_to_return(MovedObject& object);
   void finish_returning(MovedObject& object, int code, const std::string& text);
   void answer(MovedObject& object, int code, const std::string& text);
@@ -169,6 +171,15 @@ class Mover {
   int64_t checked_ns_ = 0;
   std::pair<uint32_t, uint32_t> check_next_;  // the member and slab with which the next check goes on
   Loop::Timer check_timer_;
+  // Where who reads in order would ask next, and how many are brought back ahead of him then.
+  struct Place {
+    uint32_t member = 0;
+    uint32_t slab = 0;
+    uint64_t offset = 0;
+    bool operator==(const Place&) const = default;
+  };
+  Place expected_;
+  uint32_t ahead_ = 0;
   std::vector<MovedObject*> kept_;
   size_t kept_left_ = 0;  // of those, not looked at yet
   Loop::Timer kept_timer_;

@@ -533,6 +533,43 @@ TEST_F(SpillClient, WhatIsWrittenWherePagesHaveGoneGoesThoughNobodyWantsMemory) 
   EXPECT_LE(memory_of_slabs(daemon_of(client)), 260 * kMiB) << "more than it may have, and pays for";
 }
 
+// Who reads one after the other finds the next ones there already; who reads here and there has nothing brought back that he did
+// not ask for.
+TEST_F(SpillClient, WhatIsReadInOrderComesBackAheadOfTheReader) {
+  tarn_client* client = connect(0);
+  std::vector<tarn_object> objects(60);
+  std::vector<char> bytes(8 * kMiB);
+  for (size_t i = 0; i < objects.size(); ++i) {
+    memset(bytes.data(), static_cast<int>(i), bytes.size());
+    ASSERT_EQ(0, tarn_put(client, bytes.data(), bytes.size(), &objects[i])) << tarn_last_error();
+  }
+  auto is_on_disk = [&](size_t i) {
+    tarn_object_details details{};
+    details.size = sizeof details;
+    EXPECT_EQ(0, tarn_object_info(client, objects[i], &details));
+    return details.is_on_disk != 0;
+  };
+  for (size_t i = 25; i < objects.size(); ++i) EXPECT_EQ(0, tarn_release(client, objects[i]));
+  usleep(200'000);
+  auto read = [&](size_t i) {
+    tarn_bytes got{};
+    ASSERT_EQ(0, tarn_get(client, objects[i], &got)) << tarn_last_error();
+    EXPECT_EQ(static_cast<char>(i), static_cast<const char*>(got.data)[got.size - 1]);
+    EXPECT_EQ(0, tarn_object_unpin(client, objects[i]));
+  };
+  ASSERT_TRUE(is_on_disk(0) && is_on_disk(10));
+  read(10);
+  usleep(200'000);
+  EXPECT_TRUE(is_on_disk(11)) << "one read is no order";
+  read(2);
+  read(3);
+  for (int i = 0; i < 500 && (is_on_disk(4) || is_on_disk(5)); ++i) usleep(10'000);
+  EXPECT_FALSE(is_on_disk(4) || is_on_disk(5));
+  usleep(100'000);
+  EXPECT_TRUE(is_on_disk(6)) << "two at first";
+  for (size_t i = 4; i < 25; ++i) read(i);
+}
+
 // A host that is full of what nobody reads has room for the next session.
 TEST(SpillHost, TakesANewSessionThoughItIsFull) {
   tarn::test::OwnDaemon daemon("[memory]\nlimit = \"64MiB\"");
