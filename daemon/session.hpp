@@ -83,6 +83,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   void on_failed(int error, const std::string& text) override;
   void on_exited(int signal, int exit_status) override;
   void on_stopped(bool stopped) override;
+  void on_service_gone() override { service_gone = true; }
 
   [[nodiscard]] uint32_t index() const { return index_; }
   [[nodiscard]] bool is_client() const { return index_ == shm::kClientMember; }
@@ -98,6 +99,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   bool ended_by_us = false;
   int no_room = 0;           // of a worker for whose records there was none: the code,
   std::string no_room_text;  // and the numbers
+  bool service_gone = false;  // that had started it
   bool run_ended = false;   // it was killed because its client wanted that
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet

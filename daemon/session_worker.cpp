@@ -192,7 +192,8 @@ void Session::handle_start_failed(Member& worker, int error, const std::string& 
 }
 
 void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
-  bool was_ready = worker.phase == Member::Phase::kServing;
+  // One that went with the spawn service might have begun to serve.
+  bool was_ready = worker.phase == Member::Phase::kServing || worker.service_gone;
   bool was_known = worker.is_known();
   uint32_t lane = worker.lane;
   int no_room = worker.no_room;

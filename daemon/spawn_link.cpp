@@ -128,6 +128,7 @@ void SpawnLink::on_closed(Connection&, const std::string& reason) {
   std::vector<uint64_t> unborn;
   for (auto& [ticket, entry] : tickets_) {
     entry.phase = Ticket::Phase::kAnswered;  // not by the next service
+    entry.process->on_service_gone();
     if (!entry.pidfd.valid()) {
       unborn.push_back(ticket);
       continue;

@@ -33,6 +33,8 @@ class SpawnedProcess {
   virtual void on_failed(int error, const std::string& text) = 0;
   virtual void on_exited(int signal, int exit_status) = 0;
   virtual void on_stopped(bool stopped) = 0;
+  // The service has gone, and it with that: on_exited follows, and says nothing about the program.
+  virtual void on_service_gone() = 0;
 
  protected:
   ~SpawnedProcess() = default;

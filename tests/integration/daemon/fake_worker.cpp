@@ -130,6 +130,7 @@ struct Worker {
 
   [[noreturn]] void run() {
     if (is("exit-first")) exit(3);
+    while (is("asleep")) pause();
     if (is("check"))
       if (int line = check_surroundings(); line != 0) exit(line & 0xff);
     if (is("child") && fork() == 0) {

@@ -146,6 +146,26 @@ TEST(Host, ServesManySessionsAtOnceAndEndsInOrder) {
   EXPECT_FALSE(std::filesystem::exists(host.socket_path()));
 }
 
+// A worker that goes with the spawn service before it has begun to serve says nothing about the program. A storm that killed the
+// service often enough had tarnd give up a session.
+TEST(Host, ASpawnServiceThatDiesAgainAndAgainBreaksNoSession) {
+  Host host;
+  host.start_service();
+  host.start_daemon();
+  FakeClient client(host.socket_path());
+  client.say_hello(host.options({"asleep"}));
+  ASSERT_FALSE(client.expect(Type::kWelcome).body.empty());
+  for (int i = 0; i < 7; ++i) {
+    usleep(300'000);  // tarnd finds the service, and that starts a worker
+    EXPECT_EQ(host.stop_service(SIGKILL), 128 + SIGKILL);
+    host.start_service();
+  }
+  usleep(300'000);
+  while (std::optional<Message> message = client.next(200'000'000)) EXPECT_NE(message->type, Type::kSessionBroken);
+  client.hang_up();
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
 // One that cannot start says why and fails, also by way of the tarn-spawn that it brings along. Many times, because both
 // ends of it end at the same moment.
 TEST(Host, FailsAloudWhenItCannotStart) {
