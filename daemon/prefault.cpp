@@ -70,7 +70,7 @@ Prefaulter::~Prefaulter() {
 void Prefaulter::prepare(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done, Progress progress) {
   auto follower = progress ? std::make_shared<const Progress>(std::move(progress)) : nullptr;
   Job job{user, std::move(wanted), std::move(range), std::move(done), std::move(follower), 0, {}};
-  job.result.is_huge = true;
+  job.result.is_huge = true;  // until a piece is not
   if (job.range.size <= kAtOnceMax) {
     make_piece_warm(job);
     job.done(job.result);

@@ -253,7 +253,7 @@ void Session::handle_end_run(Member& from, const wire::EndRun& wish) {
   if (state.phase != task::Phase::kRunning || state.generation != wish.generation || state.claimant != wish.member ||
       (state.flags & task::kDoomed) == 0)
     return;  // it is dead already
-  if (!std::exchange(worker->run_ended, true)) services_.spawn.kill(worker->ticket, SIGKILL);
+  kill_worker(*worker);
 }
 
 void Session::handle_subscribe(Member& from, const wire::Subscribe& wish) {

@@ -100,7 +100,6 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   int no_room = 0;           // of a worker for whose records there was none: the code,
   std::string no_room_text;  // and the numbers
   bool service_gone = false;  // that had started it
-  bool run_ended = false;   // it was killed because its client wanted that
   Loop::Timer last_moment;  // for a worker that has closed its connection to be gone
   std::optional<wire::Hello> hello;  // of a worker whose pid is not known yet
   uint32_t hello_serial = 0;

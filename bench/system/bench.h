@@ -27,6 +27,9 @@ void bench_open(Bench *bench, uint32_t workers);
 /* The same with the daemon at `address`. */
 void bench_open_at(Bench *bench, const char *address, uint32_t workers);
 
+/* The processes of the daemon and of the first worker. */
+void bench_pids(const Bench *bench, int *daemon_pid, int *worker_pid);
+
 /* The size of what the case is about: `--size`, or the end of its name (64, 4k, 100m, 1g). */
 size_t bench_size(const Bench *bench);
 

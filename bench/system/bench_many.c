@@ -31,14 +31,10 @@ void bench_many(Bench *bench)
   memset(bench->measure->batches, 1, sizeof bench->measure->batches);
   bench_open(bench, 1);
   bench_place(bench, 0, place, sizeof place);
-  tarn_client_info info;
-  tarn_slot_info slot;
-  info.size = sizeof info;
-  slot.size = sizeof slot;
-  bench_check(tarn_client_get_info(bench->client, &info), "tarn_client_get_info");
-  bench_check(tarn_client_get_slot(bench->client, 0, &slot), "tarn_client_get_slot");
+  int daemon_pid, worker_pid;
+  bench_pids(bench, &daemon_pid, &worker_pid);
 
-  Memory before = memory_now(info.daemon_pid, slot.pid);
+  Memory before = memory_now(daemon_pid, worker_pid);
   measure_start(bench->measure, bench->argc, bench->argv);
   int64_t begin_ns = measure_now_ns();
   for (size_t at = 0; at < count;) {
@@ -48,7 +44,7 @@ void bench_many(Bench *bench)
     measure_end(bench->measure, kBatch);
   }
   double seconds = (double)(measure_now_ns() - begin_ns) / 1e9;
-  Memory after = memory_now(info.daemon_pid, slot.pid);
+  Memory after = memory_now(daemon_pid, worker_pid);
 
   double own = (double)(after.own - before.own) / (double)count;
   double shared = (double)(after.shared - before.shared) / (double)count;

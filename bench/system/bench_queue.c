@@ -37,13 +37,9 @@ void bench_queue(Bench *bench)
   memset(futures, 1, count * sizeof *futures);
   bench_open(bench, 1);
   bench_place(bench, 0, place, sizeof place);
-  tarn_client_info info;
-  tarn_slot_info slot;
-  info.size = sizeof info;
-  slot.size = sizeof slot;
-  bench_check(tarn_client_get_info(bench->client, &info), "tarn_client_get_info");
-  bench_check(tarn_client_get_slot(bench->client, 0, &slot), "tarn_client_get_slot");
-  int64_t before = memory_of(info.daemon_pid, slot.pid);
+  int daemon_pid, worker_pid;
+  bench_pids(bench, &daemon_pid, &worker_pid);
+  int64_t before = memory_of(daemon_pid, worker_pid);
 
   uint32_t forever_ms = 60000;
   tarn_arg argument = tarn_arg_value(&forever_ms, sizeof forever_ms);
@@ -58,7 +54,7 @@ void bench_queue(Bench *bench)
     bench_check(tarn_submit(bench->client, task, &argument, 1, NULL, &futures[i]), "tarn_submit");
   }
   double submit_s = (double)(measure_now_ns() - begin_ns) / 1e9;
-  double bytes = (double)(memory_of(info.daemon_pid, slot.pid) - before) / (double)count;
+  double bytes = (double)(memory_of(daemon_pid, worker_pid) - before) / (double)count;
 
   bench_check(tarn_cancel(bench->client, holder, 0), "tarn_cancel");
   long switches_before = switches();

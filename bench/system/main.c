@@ -96,6 +96,18 @@ void bench_place(const Bench *bench, int same_core, char *note, size_t size)
   snprintf(note, size, "client on core %d, worker on core %d", core, bench->worker_core);
 }
 
+void bench_pids(const Bench *bench, int *daemon_pid, int *worker_pid)
+{
+  tarn_client_info info;
+  tarn_slot_info slot;
+  info.size = sizeof info;
+  slot.size = sizeof slot;
+  bench_check(tarn_client_get_info(bench->client, &info), "tarn_client_get_info");
+  bench_check(tarn_client_get_slot(bench->client, 0, &slot), "tarn_client_get_slot");
+  *daemon_pid = info.daemon_pid;
+  *worker_pid = slot.pid;
+}
+
 size_t bench_size(const Bench *bench)
 {
   const char *dot = strrchr(bench->name, '.');

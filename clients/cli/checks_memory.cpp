@@ -68,15 +68,14 @@ Finding check_shmem_huge(const Host& host, const std::string& meminfo) {
   uint64_t size = strtoull(host.read(folder + "hpage_pmd_size").c_str(), nullptr, 10);
   std::string file = folder + "hugepages-" + std::to_string(size / 1024) + "kB/shmem_enabled";
   std::string chosen = chosen_in(host.read(file));
-  bool is_never = chosen == "never";
-  if (chosen.empty() || chosen == "inherit") {
+  bool is_of_size = !chosen.empty() && chosen != "inherit";
+  if (!is_of_size) {
     file = folder + "shmem_enabled";
     chosen = chosen_in(host.read(file));
   }
   if (chosen.empty()) return {"shmem_huge", Verdict::kOk, "not in this kernel", "", ""};
   std::string advice = "echo advise > " + file + " at each start of the host; slabs made from then on have them";
-  is_never = is_never || chosen == "deny" || (chosen == "never" && !can_collapse(host));
-  if (is_never)
+  if (chosen == "deny" || (chosen == "never" && (is_of_size || !can_collapse(host))))
     return {"shmem_huge", Verdict::kWarn, chosen,
             "objects lie in pages of 4 KiB: reads here and there in large ones take half as long again, and memory is given and "
             "taken back more slowly",

@@ -59,10 +59,10 @@ static_assert(sizeof(BlockEntry) == 32);
 // Size of the block for `args`.
 [[nodiscard]] uint64_t block_size(const tarn_arg* args, size_t count);
 
-// Looks at entry `index` of a block of `size` bytes; false if it does not lie inside.
 // The limits in a block; false if they do not lie inside.
 [[nodiscard]] bool block_limits(const std::byte* block, const BlockRef& ref, TaskLimits& limits);
 
+// Looks at entry `index` of a block of `size` bytes; false if it does not lie inside.
 [[nodiscard]] bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry& entry);
 
 }  // namespace tarn::task

@@ -23,7 +23,8 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int poll() = 0;
   // Has tarnd back more of the own segment with memory: at least this many of each.
   [[nodiscard]] virtual int grow(uint32_t records, uint32_t edges) = 0;
-  // Has tarnd end the process of `member`, which runs the doomed task in record `index`. Does not block. Fails when tarnd is gone.
+  // Has tarnd end the process of `member`, which runs the doomed task in record `index`. Waits only while tarnd does not read.
+  // Fails when tarnd is gone.
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t index, uint32_t generation) = 0;
 
  protected:

@@ -182,8 +182,12 @@ int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
 // ---- Submission ------------------------------------------------------------------------------
 
 int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits) {
-  uint64_t limits_at = limits.is_set() ? block_size(args, count) : 0;
-  uint64_t size = limits.is_set() ? std::max<uint64_t>(limits_at, 8) + sizeof limits : block_size(args, count);
+  uint64_t size = block_size(args, count);
+  uint64_t limits_at = 0;
+  if (limits.is_set()) {
+    limits_at = std::max<uint64_t>(size, 8);  // not 0, which says that there are none
+    size = limits_at + sizeof limits;
+  }
   store::Block block;
   ErrorGuard guard;  // the store may be refused memory and find some
   if (int r = guard.end(store_.alloc_block(size, block)); r < 0) return r;
@@ -210,10 +214,7 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, co
     }
     memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
   }
-  if (limits.is_set()) {
-    limits_at = size - sizeof limits;  // not 0, which says that there are none
-    memcpy(block.data + limits_at, &limits, sizeof limits);
-  }
+  if (limits_at != 0) memcpy(block.data + limits_at, &limits, sizeof limits);
   BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, limits_at};
   memcpy(record(index).payload, &ref, sizeof ref);
   return 0;
