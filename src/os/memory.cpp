@@ -67,6 +67,9 @@ std::byte* reserve_aligned(uint64_t size, uint64_t offset) {
   return data;
 }
 
+// Of no bytes, it says whether the kernel knows it.
+bool has_collapse() { return madvise(nullptr, 0, MADV_COLLAPSE) == 0; }
+
 bool is_chosen(const char* line, const char* choice) {
   const char* at = strchr(line, '[');
   size_t length = strlen(choice);
@@ -207,7 +210,8 @@ uint64_t huge_page_size() {
     read_line(path, line);
   }
   // `never` as the switch for all is where kernels begin: to who asks for them by name they give huge pages all the same.
-  for (const char* yes : {"never", "advise", "within_size", "always", "force"})
+  if (is_chosen(line, "never")) return has_collapse() ? size : 0;
+  for (const char* yes : {"advise", "within_size", "always", "force"})
     if (is_chosen(line, yes)) return size;
   return 0;
 }
@@ -217,6 +221,7 @@ bool populate_huge(const Mapping& part, uint64_t page_size) {
   uint64_t whole = part.size() / page_size * page_size;
   if (whole == 0) return true;
   (void)madvise(part.data(), whole, MADV_HUGEPAGE);
+  if (!has_collapse()) return madvise(part.data(), whole, MADV_POPULATE_WRITE) == 0;  // at each touch, if it is `advise`
   // With `advise` the first touch makes a huge page, else one that is replaced: a range without any is not looked at.
   for (uint64_t at = 0; at < whole; at += page_size)
     if (madvise(part.data() + at, kPageSize, MADV_POPULATE_WRITE) < 0) return false;

@@ -389,6 +389,11 @@ int Executor::get_arguments(tarn_call& call, const TaskRecord& record, const std
     int code = read_arguments(call, record, payload, owner);
     if (code != TARN_E_STORE_FULL && code != TARN_E_QUOTA) [[likely]]
       return code;
+    // It has not begun: the task itself cannot look.
+    if (uint8_t flags = State::unpack(record.state.load(kAcquire)).flags; (flags & kCancelled) != 0) {
+      forget_error(call);
+      return code_of_cancelled(flags);
+    }
     int64_t now = os::now_ns();
     if (begin == 0) begin = now;
     // The text so far is that of the last request alone.

@@ -256,14 +256,15 @@ int Submitter::task_error(uint32_t index) {
   }
   uint8_t flags = state_of(index).flags;
   int code = code_of_failure(payload.code, flags);
+  // Before how its process ended, which was for that.
+  if (*message == '\0' && code == TARN_E_DEADLINE) return fail(code, "task '%s' was not done in the time that it had", task);
+  if (*message == '\0' && code == TARN_E_CANCELLED) return fail(code, "task '%s' was cancelled", task);
   if (payload.signal != 0)
     return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d", task, payload.signal,
                 strsignal(payload.signal), record(index).attempts, record(index).attempts_max);
   if (payload.code == TARN_E_WORKER_CRASHED)
     return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d", task, payload.exit_status,
                 record(index).attempts, record(index).attempts_max);
-  if (*message == '\0' && (flags & kLate) != 0) return fail(code, "task '%s' was not done in the time that it had", task);
-  if (*message == '\0' && code == TARN_E_CANCELLED) return fail(code, "task '%s' was cancelled", task);
   if (*message == '\0') return fail(code, "task '%s' failed with code %d", task, payload.code);
   return fail(code, "task '%s': %s", task, message);
 }

@@ -385,6 +385,26 @@ TEST_F(SpillClient, ATaskWhoseArgumentsNeverFitSaysHowLongItTried) {
   EXPECT_EQ(0, tarn_future_release(client, future));
 }
 
+// It has not begun, so nothing but Tarn could look whether it was cancelled.
+TEST_F(SpillClient, ATaskThatWaitsForItsArgumentsCanBeCancelled) {
+  tarn_client* client = connect(1);
+  tarn_object away = put(client, 96 * kMiB, 0);
+  tarn_bytes bytes{};
+  for (int i = 0; i < 2; ++i) {
+    tarn_object pinned = put(client, 96 * kMiB, 1);
+    ASSERT_EQ(0, tarn_get(client, pinned, &bytes)) << tarn_last_error();
+  }
+  tarn_future future = submit_check(client, 0, tarn_arg_object(away));
+  EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client, future, kLong / 40, &bytes));
+  EXPECT_EQ(0, tarn_cancel(client, future, 0)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_CANCELLED, tarn_result(client, future, kLong, &bytes)) << tarn_last_error();
+  tarn_task_error error{};
+  error.size = sizeof error;
+  ASSERT_EQ(0, tarn_future_error(client, future, &error)) << tarn_last_error();
+  EXPECT_EQ(1u, error.attempts);
+  EXPECT_EQ(0, tarn_future_release(client, future));
+}
+
 // As the interface says of each: a result is pinned by tarn_result alone, and until its future goes.
 TEST_F(SpillClient, AResultIsPinnedFromTheFirstReadToTheReleaseOfItsFuture) {
   tarn_client* client = connect(1);

@@ -27,7 +27,7 @@ int nap(tarn_call* call) {
   return 0;
 }
 
-// Leaves the file whose name it gets.
+// Leaves the file whose name it gets: other tasks say so that they run.
 int leave_file(tarn_call* call) {
   tarn_bytes name = tarn_call_arg(call, 0);
   close(open(std::string(static_cast<const char*>(name.data), name.size).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
@@ -37,18 +37,21 @@ int leave_file(tarn_call* call) {
 int take_future(tarn_call*) { return 0; }
 
 int poll_until_cancelled(tarn_call* call) {
+  leave_file(call);
   while (tarn_call_cancelled(call) == 0) usleep(1000);
   return TARN_E_CANCELLED;
 }
 
 int poll_and_return(tarn_call* call) {
+  leave_file(call);
   while (tarn_call_cancelled(call) == 0) usleep(1000);
   return tarn_call_return(call, "all the same", 12);
 }
 
 int say_cancelled(tarn_call*) { return TARN_E_CANCELLED; }
 
-int loop_for_ever(tarn_call*) {
+int loop_for_ever(tarn_call* call) {
+  leave_file(call);
   volatile bool is_over = false;
   while (!is_over) {
   }
@@ -56,7 +59,8 @@ int loop_for_ever(tarn_call*) {
 }
 
 // The task has a signal mask of its own: nothing that can be blocked ends it.
-int loop_deaf(tarn_call*) {
+int loop_deaf(tarn_call* call) {
+  leave_file(call);
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
@@ -127,8 +131,18 @@ class TaskOptions : public testing::Test {
     return pid;
   }
 
-  // Until a task runs, not only is submitted: the one worker has begun the one behind which nothing waits.
-  void wait_until_running() { usleep(100'000); }
+  // One that says that it runs, and then it does.
+  tarn_future submit_and_wait_until_it_runs(const char* task) {
+    tarn_future future = submit_announced(task);
+    for (int i = 0; i < 20'000 && !file_was_left(); ++i) usleep(1000);
+    EXPECT_TRUE(file_was_left()) << task << " does not begin";
+    unlink(file().c_str());
+    return future;
+  }
+  tarn_future submit_announced(const char* task, const tarn_submit_options& options = {}) {
+    std::string name = file();
+    return submit(task, {tarn_arg_value(name.data(), name.size())}, options);
+  }
 
   PrivateClient client_;
   std::string directory_;
@@ -165,12 +179,10 @@ TEST_F(TaskOptions, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) 
 }
 
 TEST_F(TaskOptions, WhatRunsIsToldAndDecides) {
-  tarn_future first = submit("poll_until_cancelled");
-  wait_until_running();
+  tarn_future first = submit_and_wait_until_it_runs("poll_until_cancelled");
   EXPECT_EQ(0, tarn_cancel(client_, first, 0)) << tarn_last_error();
   EXPECT_EQ(TARN_E_CANCELLED, result(first));
-  tarn_future second = submit("poll_and_return");
-  wait_until_running();
+  tarn_future second = submit_and_wait_until_it_runs("poll_and_return");
   EXPECT_EQ(0, tarn_cancel(client_, second, 0));
   tarn_bytes bytes{};
   EXPECT_EQ(0, result(second, &bytes)) << tarn_last_error();
@@ -185,11 +197,11 @@ TEST_F(TaskOptions, ATaskThatSaysSoByItselfHasFailed) {
 TEST_F(TaskOptions, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
   for (const char* task : {"loop_for_ever", "loop_deaf"}) {
     int before = pid_of_worker();
-    tarn_future future = submit(task);
-    wait_until_running();
+    tarn_future future = submit_and_wait_until_it_runs(task);
     EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << tarn_last_error();
     EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << "twice does no harm";
     EXPECT_EQ(TARN_E_CANCELLED, result(future)) << task;
+    EXPECT_EQ(std::string("task '") + task + "' was cancelled", tarn_last_error()) << "not that its worker was killed";
     tarn_task_error error{};
     error.size = sizeof error;
     EXPECT_EQ(0, tarn_future_error(client_, future, &error));
@@ -236,9 +248,10 @@ TEST_F(TaskOptions, ATimeOutEndsARunForGood) {
   tarn_submit_options options{};
   options.timeout_ns = 50 * kMs;
   for (const char* task : {"loop_for_ever", "poll_until_cancelled", "poll_and_return"}) {
-    tarn_future future = submit(task, {}, options);
+    tarn_future future = submit_announced(task, options);
     auto begin = Clock::now();
     EXPECT_EQ(TARN_E_DEADLINE, result(future)) << task << ": " << tarn_last_error();
+    EXPECT_EQ(nullptr, strstr(tarn_last_error(), "killed")) << tarn_last_error();
     EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(50)) << task;
     tarn_task_error error{};
     error.size = sizeof error;
@@ -269,7 +282,7 @@ TEST_F(TaskOptions, ADeadlineCountsFromTheSubmission) {
   tarn_submit_options options{};
   options.deadline_ns = 100 * kMs;
   std::string name = file();
-  tarn_future second = submit("leave_file", {tarn_arg_value(name.data(), name.size())}, options);
+  tarn_future second = submit_announced("leave_file", options);
   EXPECT_EQ(TARN_E_DEADLINE, result(second));
   EXPECT_STREQ("task 'leave_file' was not done in the time that it had", tarn_last_error());
   EXPECT_EQ(TARN_E_TIMED_OUT, result(first, nullptr, 0)) << "it was told when the time was over";
@@ -283,7 +296,7 @@ TEST_F(TaskOptions, ADeadlineCountsFromTheSubmission) {
   EXPECT_EQ(0, result(first));
   EXPECT_EQ(TARN_E_DEADLINE, result(third));
   EXPECT_FALSE(file_was_left());
-  tarn_future fourth = submit("loop_for_ever", {}, options);
+  tarn_future fourth = submit_announced("loop_for_ever", options);
   EXPECT_EQ(TARN_E_DEADLINE, result(fourth));
 }
 
