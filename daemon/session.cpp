@@ -241,14 +241,16 @@ void Session::handle_task_names(Member& from, const wire::Packet& packet) {
 
 // A doomed run cannot finish (task_protocol.hpp): whose record says so runs that, and nothing else, until it is gone.
 void Session::handle_end_run(Member& from, const wire::EndRun& wish) {
-  if (!from.is_client()) return reject(from, "END_RUN of a worker");
-  if (wish.record >= from.backed.records) return reject(from, "END_RUN of a record that there is not");
+  Member* owner = find(wish.owner);
+  bool is_settled_by_it = owner != nullptr && owner->phase == Member::Phase::kDead && owner->settled_by == from.index();
+  if (owner != &from && !is_settled_by_it) return reject(from, "END_RUN of another member's record");
+  if (wish.record >= owner->backed.records) return reject(from, "END_RUN of a record that there is not");
   Member* worker = find(wish.member);
   if (worker == nullptr || worker->is_client() || !worker->is_reachable()) return;  // READY may still be on its way
   uint64_t word = 0;
   auto at = static_cast<off_t>(offsetof(shm::MemberSegment, task_records) + uint64_t{wish.record} * sizeof(task::TaskRecord) +
                                offsetof(task::TaskRecord, state));
-  if (pread(from.segment_file->get(), &word, sizeof word, at) != static_cast<ssize_t>(sizeof word)) return;
+  if (pread(owner->segment_file->get(), &word, sizeof word, at) != static_cast<ssize_t>(sizeof word)) return;
   auto state = task::State::unpack(word);
   if (state.phase != task::Phase::kRunning || state.generation != wish.generation || state.claimant != wish.member ||
       (state.flags & task::kDoomed) == 0)

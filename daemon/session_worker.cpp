@@ -9,6 +9,7 @@
 #include "log.hpp"
 #include "os/clock.hpp"
 #include "session.hpp"
+#include "store/holders.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::daemon {
@@ -97,11 +98,14 @@ void Session::fill_order(Member& worker, SpawnOrder& order) {
   order.control = std::move(worker.control);
 }
 
-// Indices go round, so that one that was freed stays unused for as long as possible.
+// Indices go round, so that one that was freed stays unused for as long as possible; among those that can hold objects while
+// there is one of them, for the others cannot submit tasks.
 uint32_t Session::free_index() {
-  for (uint32_t i = 0; i < shm::kMembersMax; ++i) {
-    if (++last_index_ >= shm::kMembersMax) last_index_ = shm::kFirstWorker;
-    if (!members_.contains(last_index_)) return last_index_;
+  for (uint32_t end : {store::kHoldersMax, shm::kMembersMax}) {
+    for (uint32_t i = 0; i < end; ++i) {
+      if (++last_index_ >= end) last_index_ = shm::kFirstWorker;
+      if (!members_.contains(last_index_)) return last_index_;
+    }
   }
   return 0;
 }

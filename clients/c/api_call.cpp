@@ -34,10 +34,24 @@ int tarn_call_arg_info(const tarn_call* call, size_t index, tarn_arg_details* de
   return 0;
 }
 
+tarn_client* tarn_call_client(const tarn_call* call) { return call->client; }
+
+int tarn_call_arg_object(const tarn_call* call, size_t index, tarn_object* object) {
+  if (int r = client::check_pointer(object, "object"); r < 0) return r;
+  if (int r = client::check_client(call->client); r < 0) return r;
+  shm::ObjectRef ref;
+  if (int r = task::argument_object(*call, index, ref); r < 0) return r;
+  ErrorGuard guard;  // a value is put, and the store asks for memory more than once
+  int r = ref.generation != 0 ? call->store->acquire(ref) : call->store->put(call->args[index].data, call->args[index].size, ref);
+  if (guard.end(r) < 0) return r;
+  *object = client::object_handle(*call->client, ref);
+  return 0;
+}
+
 void* tarn_call_context(const tarn_call* call) { return call->definition->context; }
 
 int tarn_call_cancelled(const tarn_call* call) {
-  return (task::State::unpack(call->record->state.load(shm::kRelaxed)).flags & task::kCancelled) != 0 ? 1 : 0;
+  return task::code_of_end(*call) != 0 ? 1 : 0;
 }
 
 uint32_t tarn_call_attempt(const tarn_call* call) { return call->attempt; }

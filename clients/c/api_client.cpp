@@ -17,6 +17,7 @@
 #include "client.hpp"
 #include "os/clock.hpp"
 #include "os/process.hpp"
+#include "os/stack.hpp"
 #include "shm/word.hpp"
 #include "task/executor.hpp"
 #include "task/registry.hpp"
@@ -27,6 +28,7 @@ using namespace tarn;
 namespace {
 
 constexpr int64_t kInitTimeoutNs = 10'000'000'000;
+constexpr size_t kStackSize = size_t{256} << 20;  // of a worker, for tasks within tasks; docs/limits.md
 constexpr const char* kWorkerVariable = "TARN_WORKER_FD";
 
 // Sessions that are open in process `sessions_pid`: a forked child begins anew.
@@ -47,8 +49,8 @@ bool is_worker_process = false;  // set before the first task runs
 bool in_worker() { return is_worker_process && os::fork_count == 0; }
 
 int not_in_task() {
-  return fail(TARN_E_NOT_IN_TASK, "this is a worker process: tasks cannot submit tasks or put objects yet; return the "
-                                  "result, and let the client submit what follows");
+  return fail(TARN_E_NOT_IN_TASK, "this is a worker process: a task has the client of its worker, from tarn_call_client "
+                                  "(tarn::this_task::client() in C++), and no other");
 }
 
 // Options of tarn_init as given, with the defaults filled in.
@@ -96,21 +98,40 @@ void prepare_process() {
   (void)once;
 }
 
+int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& out) {
+  return client::object_ref(*static_cast<tarn_client*>(context), handle, out);
+}
+
+// What follows the WELCOME, in clients and workers alike.
+int set_up(tarn_client& client) {
+  const wire::Welcome& welcome = client.session.welcome();
+  client.pid = getpid();
+  client.origin = uint64_t{static_cast<uint32_t>(welcome.daemon_pid)} << 32 | welcome.session;
+  client.submitter.set_object_of(ref_of_argument, &client);
+  client.store.set_keep_free(uint64_t{welcome.keep_free_mib} << 20);
+  if (int r = client.store.init(welcome.member, welcome.session, client.session.view().own()); r < 0) return r;
+  return client.submitter.init();
+}
+
 // A worker process: serves until tarnd is gone, and ends.
-[[noreturn]] void serve(int fd) {
+[[noreturn]] void serve(void* socket) {
   is_worker_process = true;
   auto client = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
   int r = client == nullptr ? fail(TARN_E_NO_MEMORY, "no memory for a worker") : 0;
-  if (r == 0) r = client->session.open_worker(Fd{fd}, {&client->store, nullptr, nullptr, nullptr});
+  if (r == 0) {
+    client->is_worker = true;
+    r = client->session.open_worker(Fd{*static_cast<int*>(socket)}, {&client->store, nullptr, nullptr, nullptr});
+  }
   if (r == 0) {
     const wire::Welcome& welcome = client->session.welcome();
-    client->store.set_keep_free(uint64_t{welcome.keep_free_mib} << 20);
-    r = client->store.init(welcome.member, welcome.session, client->session.view().own());
+    r = set_up(*client);
     if (r == 0) {
       task::Executor executor(client->session.view(), client->store, welcome.slot, welcome.core, welcome.node);
+      // Members whose bit there is not cannot hold what they would need to.
+      if (store::holder_bit(welcome.member) != 0) r = executor.set_submitter(client->submitter, client.get());
       client->session.set_executor(&executor);
       // Orders that came with the welcome are carried out before the first task.
-      r = client->session.poll();
+      if (r == 0) r = client->session.poll();
       if (r == 0) r = client->session.say_ready();
       if (r == 0) r = executor.serve();
     }
@@ -153,10 +174,6 @@ int tell_task_names(client::Session& session) {
   return session.say_task_names(std::span<const char>(names).first(task::copy_task_names(names)));
 }
 
-int ref_of_argument(void* context, const tarn_object& handle, shm::ObjectRef& out) {
-  return client::object_ref(*static_cast<tarn_client*>(context), handle, out);
-}
-
 }  // namespace
 
 int client::check_client(const tarn_client* client) {
@@ -166,6 +183,11 @@ int client::check_client(const tarn_client* client) {
     return fail(TARN_E_FORKED, "the client belongs to process %d, this is %d, forked from it; call tarn_init here",
                 static_cast<int>(client->pid), static_cast<int>(getpid()));
   return 0;
+}
+
+int client::check_outside(const tarn_client* client) {
+  if (int r = check_client(client); r < 0) return r;
+  return client->is_worker ? fail(TARN_E_NOT_IN_TASK, "a task waits by tarn_wait and tarn_result; it has no descriptor, callbacks or events") : 0;
 }
 
 int client::check_before_init(const char* task) {
@@ -184,7 +206,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   int is_worker = worker_fd(fd);
   if (is_worker < 0) return is_worker;
   set_kill_role(is_worker > 0 ? "worker" : "client");
-  if (is_worker > 0) serve(fd);
+  if (is_worker > 0) os::run_on_large_stack(kStackSize, serve, &fd);
 
   if (client == nullptr) return fail(TARN_E_ARGUMENT, "client is NULL");
   ErrorGuard guard;  // that nobody answers at the host's address is no failure of `auto`
@@ -192,19 +214,13 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if (int r = read_options(options, complete); r < 0) return r;
   auto made = std::unique_ptr<tarn_client>(new (std::nothrow) tarn_client);
   if (made == nullptr) return fail(TARN_E_NO_MEMORY, "no memory for a client");
-  made->pid = getpid();
   if (int r = made->session.open(complete, complete.address, argc != nullptr ? *argc : 0,
                                  argv != nullptr ? *argv : nullptr, {&made->store, on_broken, on_event, made.get()},
                                  os::deadline_after(complete.timeout_ns));
       r < 0)
     return r;
   made->events.set_event_fd(made->session.event_fd());
-  const wire::Welcome& welcome = made->session.welcome();
-  made->origin = uint64_t{static_cast<uint32_t>(welcome.daemon_pid)} << 32 | welcome.session;
-  made->submitter.set_object_of(ref_of_argument, made.get());
-  made->store.set_keep_free(uint64_t{made->session.welcome().keep_free_mib} << 20);
-  if (int r = made->store.init(made->session.welcome().member, made->session.welcome().session, made->session.view().own()); r < 0) return r;
-  if (int r = made->submitter.init(); r < 0) return r;
+  if (int r = set_up(*made); r < 0) return r;
   if (int r = tell_task_names(made->session); r < 0) return r;
   if ((complete.flags & TARN_INIT_NO_WORKERS) != 0)
     made->submitter.set_broken(TARN_E_UNSATISFIABLE,
@@ -215,7 +231,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
 }
 
 void tarn_close(tarn_client* client) {
-  if (client == nullptr || client->pid != getpid()) return;
+  if (client == nullptr || client->is_worker || client->pid != getpid()) return;
   count_session(-1);
   ErrorGuard guard;  // nobody is told what a session that ends could not say any more
   client->session.close();
@@ -224,12 +240,12 @@ void tarn_close(tarn_client* client) {
 }
 
 int tarn_client_fd(tarn_client* client) {
-  if (int r = client::check_client(client); r < 0) return r;
+  if (int r = client::check_outside(client); r < 0) return r;
   return client->session.poll_fd().get();
 }
 
 int tarn_client_dispatch(tarn_client* client) {
-  if (int r = client::check_client(client); r < 0) return r;
+  if (int r = client::check_outside(client); r < 0) return r;
   // First what tarnd has to say, then the futures and what happened here: those are served, tarnd or not. Futures before
   // events: they clear the event descriptor that an event sets.
   ErrorGuard guard;

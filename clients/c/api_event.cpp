@@ -13,7 +13,7 @@ constexpr uint32_t kAllEvents =
 }  // namespace
 
 int tarn_client_on_event(tarn_client* client, uint32_t mask, tarn_event_fn fn, void* context) {
-  if (int r = client::check_client(client); r < 0) return r;
+  if (int r = client::check_outside(client); r < 0) return r;
   if ((mask & ~kAllEvents) != 0) return fail(TARN_E_ARGUMENT, "mask is %#x; it is a sum of TARN_EVENT_*", mask);
   if (fn == nullptr) mask = 0;
   ErrorGuard guard;

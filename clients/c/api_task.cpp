@@ -77,6 +77,6 @@ int tarn_future_release(tarn_client* client, tarn_future future) {
 }
 
 int tarn_future_then(tarn_client* client, tarn_future future, tarn_future_fn fn, void* context) {
-  if (int r = client::check_client(client); r < 0) return r;
+  if (int r = client::check_outside(client); r < 0) return r;
   return client->submitter.then(future, fn, context);
 }

@@ -13,6 +13,7 @@
 struct tarn_client {
   tarn_client() : store(session), submitter(session.view(), store) {}
 
+  bool is_worker = false;  // the one that tasks have, of their worker
   pid_t pid = 0;
   uint64_t origin = 0;  // of its objects, as their handles name it
   tarn::client::Events events;
@@ -25,6 +26,9 @@ namespace tarn::client {
 
 // Whether `client` may be used here. Every function that takes a client begins with it.
 [[nodiscard]] int check_client(const tarn_client* client);
+
+// And those that a task cannot use.
+[[nodiscard]] int check_outside(const tarn_client* client);
 
 // Whether a task may still be defined: not while a session is open, nor in a worker.
 [[nodiscard]] int check_before_init(const char* task);

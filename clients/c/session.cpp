@@ -319,6 +319,9 @@ int Session::take_in_member(const wire::MemberInfo& info, os::Received& received
   if (int r = os::Mapping::map(received.descriptors[0], sizeof(shm::MemberSegment), os::Access::kReadWrite, mapping);
       r < 0)
     return r;
+  // A run that waits here may be one of the former member of that number, and look at its record once more.
+  if (executor_ != nullptr && orphaned_segment_.size() == 0 && executor_->runs_for(info.member))
+    orphaned_segment_ = std::move(segments_[info.member]);
   segments_[info.member] = std::move(mapping);
   view_.segments[info.member] = reinterpret_cast<shm::MemberSegment*>(segments_[info.member].data());
   view_.members_end = std::max(view_.members_end, info.member + 1);
@@ -404,6 +407,7 @@ int Session::poll() {
   }
   if (listeners_.store != nullptr) listeners_.store->settle();
   if (executor_ == nullptr) return 0;
+  if (!executor_->is_in_task()) orphaned_segment_.reset();
   while (order_count_ > 0) {
     Order order = orders_[order_count_ - 1];
     if (int r = executor_->recover_member(order.member, order.signal, order.exit_status); r < 0) return r;
@@ -457,8 +461,8 @@ int Session::grow(uint32_t records, uint32_t edges) {
   return send_grow(std::max(records, records_), objects_, std::max(edges, edges_));
 }
 
-int Session::end_run(uint32_t member, uint32_t index, uint32_t generation) {
-  return tell(wire::Type::kEndRun, wire::EndRun{member, index, generation, 0});
+int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
+  return tell(wire::Type::kEndRun, wire::EndRun{member, shm::id_index(id), generation, shm::id_member(id)});
 }
 
 int Session::grow_objects(uint32_t objects) {

@@ -62,7 +62,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int learn(uint32_t member) override;
   [[nodiscard]] int poll() override;
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
-  [[nodiscard]] int end_run(uint32_t member, uint32_t index, uint32_t generation) override;
+  [[nodiscard]] int end_run(uint32_t member, uint32_t id, uint32_t generation) override;
 
   // SlabSource
   [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;
@@ -129,6 +129,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   uint32_t edges_ = shm::kEdgesAtStart;
   os::Mapping board_;
   os::Mapping segments_[shm::kMembersMax];
+  os::Mapping orphaned_segment_;  // of a member that is gone, and whose task this worker still runs
   Fd client_event_fd_;  // worker: the client's
   Order orders_[shm::kMembersMax];
   uint32_t order_count_ = 0;

@@ -250,8 +250,27 @@ class object {
     return details;
   }
 
-  // For calls of the C interface; the reference stays this object's. Since 0.1.
+  // A reference of this process's own to the same bytes: of the argument of a task, or a slice of it,
+  // one that may outlive the call. No copy, unless the argument was a value. Does not block, but for
+  // memory. Throws as client.put. Since 0.1.
+  [[nodiscard]] object keep() const {
+    if (argument_ == nullptr) return *this;
+    tarn_client* client = call_ != nullptr ? ::tarn_call_client(call_) : nullptr;
+    if (client == nullptr) {
+      detail::raise(TARN_E_NOT_IN_TASK, "this argument cannot be kept: its worker holds no objects");
+    }
+    tarn_object whole;
+    detail::check(::tarn_call_arg_object(call_, index_, &whole));
+    const object argument(session::of_worker(client), whole);
+    const auto* begin = static_cast<const char*>(::tarn_call_arg(call_, index_).data);
+    const auto offset = static_cast<std::size_t>(static_cast<const char*>(argument_) - begin);
+    return handle_.size == 0 ? argument.slice(0, 0) : argument.slice(offset, handle_.size);
+  }
+
+  // For calls of the C interface; the reference stays this object's. The argument of a task has none
+  // before keep(). Since 0.1.
   [[nodiscard]] tarn_object handle() const noexcept { return handle_; }
+  [[nodiscard]] bool is_argument() const noexcept { return argument_ != nullptr; }
 
  private:
   friend class client;  // for many at once

@@ -34,6 +34,13 @@ class session {
     return *opened;
   }
 
+  // The record of the client that the tasks of a worker have: one in the process, for as long as it
+  // lasts. Since 0.1.
+  static session& of_worker(tarn_client* client) {
+    static session& opened = open(client);
+    return opened;
+  }
+
   // The C interface's client, or NULL once it is closed. Since 0.1.
   [[nodiscard]] tarn_client* handle() const noexcept {
     return client_.load(std::memory_order_acquire);

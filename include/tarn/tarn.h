@@ -60,7 +60,7 @@ enum tarn_error {
   TARN_E_DAEMON_GONE = -16,       /* The daemon has left | Close the client and call tarn_init again; results that had arrived can still be read. */
   TARN_E_VERSION = -17,           /* Versions or builds do not match | Use the same release, and the same build, on both sides. */
   TARN_E_DENIED = -18,            /* Permission denied | The other side belongs to another user, or the file may not be read. */
-  TARN_E_NOT_IN_TASK = -19,       /* Not permitted inside a task | Do it in the client. */
+  TARN_E_NOT_IN_TASK = -19,       /* Not permitted inside a task | Use the client of the task (tarn_call_client); what that cannot do, do in the program. */
   TARN_E_UNSATISFIABLE = -20,     /* What was asked for exists nowhere on this host | tarn_last_error() says what was asked and what there is. */
   TARN_E_NO_DAEMON = -21,         /* No daemon answers at that address | Start tarnd, or use the address `auto` or `private`. */
   TARN_E_STATE = -22,             /* Not allowed in this state | tarn_last_error() names the state, for example an object that is sealed already. */
@@ -350,6 +350,27 @@ typedef struct tarn_arg_details { /* the object that an argument is a range of *
  * until the task returns. In the task's thread. Does not block.
  * Errors: TARN_E_ARGUMENT (there is no such argument); TARN_E_PROTOCOL (damaged by its writer). Since 0.1. */
 TARN_API int tarn_call_arg_info(const tarn_call *call, size_t index, tarn_arg_details *details);
+
+/* Sets `*object` to the object that argument `index` is a range of, as that range, with one reference of this worker, to be
+ * released with tarn_release: to give it to other tasks without a copy. An argument that is a value, or the result of another
+ * task, is put. In the task's thread. Blocks only for memory, as tarn_put.
+ * Errors: TARN_E_ARGUMENT (there is no such argument); those of tarn_put; TARN_E_NOT_IN_TASK (see tarn_call_client). Since 0.1. */
+TARN_API int tarn_call_arg_object(const tarn_call *call, size_t index, tarn_object *object);
+
+/* The client of this worker, with which the task submits tasks of its own, waits for them, and makes objects. It is the same
+ * one for all tasks of the worker; it stays, and tarn_close does nothing with it. It has no descriptor, callbacks or events
+ * (TARN_E_NOT_IN_TASK). NULL in a worker that cannot hold objects (docs/limits.md): calls with it are TARN_E_NOT_IN_TASK.
+ *
+ * What a task submits are its children, and do not outlive it: when its function has returned, what is not done of them is
+ * waited for, and only then is the task done; if it failed or was cancelled, they are cancelled first. Their futures are
+ * released then; use them in this task only. A child runs in any worker; what a task waits for and nobody has begun, its worker
+ * runs itself, within the wait, which may so take longer than its timeout (one of 0 only looks, and leaves it to others). So a task that
+ * waits always gets on, with one worker as well, and recursion may be some 10 000 tasks deep.
+ * A wait of a task that is cancelled, or whose time is over, ends with TARN_E_CANCELLED or TARN_E_DEADLINE.
+ * When the worker dies, its children end with it, and the task is run again from its start, as after any crash; a child
+ * that crashes may so take those with it that wait for it in the same process, which counts as one of their attempts, too.
+ * Thread-safe. Since 0.1. */
+TARN_API tarn_client *tarn_call_client(const tarn_call *call);
 
 /* The context given to tarn_task_define_typed. Since 0.1. */
 TARN_API void *tarn_call_context(const tarn_call *call);

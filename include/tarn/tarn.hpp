@@ -86,6 +86,17 @@ struct held_object {
   tarn_object_details details;
 };
 
+class client;
+
+namespace this_task {
+
+// The client of this worker, to submit tasks of this one's own, wait for them, and make objects; the
+// same for all tasks of the worker. tarn_call_client says what holds for them. Outside of a task
+// throws error (TARN_E_STATE). Since 0.1.
+[[nodiscard]] tarn::client& client();
+
+}  // namespace this_task
+
 // A session with a daemon, that of the host or a private one. Ends with this object.
 class client {
  public:
@@ -381,6 +392,10 @@ class client {
   }
 
  private:
+  friend client& this_task::client();
+
+  explicit client(session& opened) : session_(&opened) {}
+
   template <detail::plain T>
   writer<T> create_elements(std::size_t count, const object_options* options) {
     static_assert(alignof(T) <= 64, "tarn: objects are aligned to 64 bytes");
@@ -435,6 +450,16 @@ class client {
 
   session* session_;
 };
+
+inline client& this_task::client() {
+  tarn_client* handle = ::tarn_call_client(detail::require_call());
+  if (handle == nullptr) {
+    detail::raise(TARN_E_NOT_IN_TASK, "this worker cannot hold objects, and so not submit tasks; see docs/limits.md");
+  }
+  // For as long as the process: it is not this task's.
+  static tarn::client& of_worker = *new tarn::client(session::of_worker(handle));
+  return of_worker;
+}
 
 // In the program as the user started it: connects to a daemon, starting a private one if need be,
 // and starts workers. In a worker process: serves tasks and does not return. `argc` and `argv` are

@@ -339,16 +339,31 @@ class sent_value {
   [[no_unique_address]] std::conditional_t<raw<P>, nothing, std::vector<std::byte>> encoded_;
 };
 
-// An object or a future on its way: they go by their handle.
+// A future on its way: it goes by its handle.
 struct sent_handle {
   tarn_arg handle;
   [[nodiscard]] tarn_arg arg() const noexcept { return handle; }
 };
 
+// An object on its way. What is an argument of the task that sends it gets a handle for that long.
+class sent_object {
+ public:
+  explicit sent_object(const object& sent) : handle_(sent.handle()) {
+    if (!sent.is_argument()) return;
+    kept_ = sent.keep();
+    handle_ = kept_.handle();
+  }
+  [[nodiscard]] tarn_arg arg() const noexcept { return ::tarn_arg_object(handle_); }
+
+ private:
+  object kept_;
+  tarn_object handle_;
+};
+
 template <class Parameter, class A>
 auto send(A&& argument) {
   if constexpr (is_object_v<A>) {
-    return sent_handle{::tarn_arg_object(argument.handle())};
+    return sent_object(argument);
   } else if constexpr (is_future_v<std::remove_cvref_t<A>>) {
     return sent_handle{::tarn_arg_future(argument.handle())};
   } else {

@@ -22,6 +22,7 @@ struct alignas(64) WorkerLine {
   Word<uint32_t> pid;
   Word<uint32_t> core;
   Word<uint32_t> node;
+  Word<uint32_t> busy;  // 1: has hints in hand, and looks for no others before it is through
   Word<uint64_t> tasks_done;
   // The hints that the worker took and has not come to: others, when idle, try to claim them, so
   // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
@@ -47,6 +48,9 @@ struct Board {
   // never cleared. A worker that looks for hints, also before it sleeps, does so in these lanes.
   alignas(64) Word<uint32_t> levels;
 
+  // 1: a task has submitted tasks. Never cleared.
+  Word<uint32_t> nested;
+
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
 };
@@ -55,6 +59,18 @@ struct Board {
 inline void wake_worker(Board& board, uint32_t member) {
   board.workers[member].futex.fetch_add(1);
   os::futex_wake(board.workers[member].futex.futex_address(), 1);
+}
+
+// Whether a worker other than `self` is awake and will look for hints before anything else. Called after hints were published: either it sees
+// them, or this sees that it is busy (Executor::run_batch has the other half).
+inline bool is_anyone_idle(const Board& board, uint32_t self) {
+  full_fence();
+  for (uint32_t word = 0; word < Doorbell::kWords; ++word)
+    for (uint64_t left = board.doorbell.looking(word); left != 0; left &= left - 1) {
+      uint32_t member = word * 64 + static_cast<uint32_t>(std::countr_zero(left));
+      if (member != self && board.workers[member].busy.load(kRelaxed) == 0) return true;
+    }
+  return false;
 }
 
 // A worker or the client died or was stopped: it may have been about to wake somebody. Wakes every

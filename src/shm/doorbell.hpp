@@ -33,6 +33,9 @@ class Doorbell {
     return count;
   }
 
+  // Those of them that are awake, 64 a word.
+  [[nodiscard]] uint64_t looking(uint32_t word) const { return serving_[word].load(kRelaxed) & ~parked_[word].load(kRelaxed); }
+
   // The workers that serve, 64 a word.
   [[nodiscard]] uint64_t serving(uint32_t word) const { return serving_[word].load(kRelaxed); }
 

@@ -28,7 +28,6 @@ inline constexpr uint32_t kHintRingSlots = 2048;
 inline constexpr uint32_t kUnusualRingSlots = 1024;     // of each level but the usual one
 inline constexpr uint32_t kLevels = 8;                  // of priority, the most urgent last
 inline constexpr uint32_t kUsualLevel = 4;              // priority 0
-inline constexpr uint32_t kNestingMax = 64;             // tasks that one worker may have claimed at once
 inline constexpr size_t kRecordSize = 64;
 inline constexpr size_t kEdgeSize = 16;
 
@@ -68,7 +67,7 @@ struct MemberSegment {
   Waiters waiters;
   Lane<kHintRingSlots> usual;
   Lane<kUnusualRingSlots> unusual[kLevels];  // that of kUsualLevel is not used
-  UndoLine undo[kNestingMax];
+  UndoLine undo;
 
   alignas(4096) Word<uint64_t> group_words[kGroupWordsMax];
   alignas(4096) std::byte edges[kEdgesMax * kEdgeSize];

@@ -110,6 +110,9 @@ inline void light_fence() {
   }
 }
 
+// Both sides of a store-load barrier alike.
+inline void full_fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+
 // The rare side; a system call. Defined in fence.cpp.
 void heavy_fence();
 

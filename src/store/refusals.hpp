@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "shm/ids.hpp"
+#include "store/holders.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::store {
@@ -18,6 +19,11 @@ inline int bad_range(const shm::ObjectRef& ref, uint64_t size) {
   return fail(TARN_E_ARGUMENT, "%llu bytes from %llu on, of an object of %llu",
               static_cast<unsigned long long>(ref.size), static_cast<unsigned long long>(ref.offset),
               static_cast<unsigned long long>(size));
+}
+
+inline int cannot_hold(uint32_t member) {
+  return fail(TARN_E_LIMIT, "member %u of the session cannot hold objects, nor can those after it: only those below %u can", member,
+              kHoldersMax);
 }
 
 [[nodiscard]] inline bool range_fits(const shm::ObjectRef& ref, uint64_t size) {

@@ -278,6 +278,7 @@ int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
 
 int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data) {
   Gate::Pass pass(gate_);
+  if (holder_bit(shm::id_member(made_for)) == 0) return cannot_hold(shm::id_member(made_for));
   uint32_t index;
   if (int r = make(size, index); r < 0) return r;
   Entry& entry = table_.own(index);
@@ -286,7 +287,7 @@ int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& 
   data = entry.data;
   ObjectRecord& record = table_.own_record(index);
   record.link.store(made_for, kRelaxed);
-  record.life.open(out.generation, holder_bit(shm::kClientMember));
+  record.life.open(out.generation, holder_bit(shm::id_member(made_for)));
   return 0;
 }
 
@@ -300,7 +301,8 @@ int Store::publish_result(const ObjectRef& ref) {
 void Store::discard_result(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
   uint32_t index = shm::id_index(ref.id);
-  if (table_.own_record(index).life.drop(shm::kClientMember, self_)) free_own(index);
+  ObjectRecord& record = table_.own_record(index);
+  if (record.life.drop(shm::id_member(record.link.load(kRelaxed)), self_)) free_own(index);
 }
 
 int Store::adopt(const ObjectRef& ref) {
@@ -311,7 +313,9 @@ int Store::adopt(const ObjectRef& ref) {
   Entry* entry;
   if (int r = table_.entry(ref.id, entry); r < 0) return r;
   if (!record->life.adopt(ref.generation)) return no_object(ref);
-  if (int r = fill_entry(ref, *record, *entry); r < 0) return r;
+  if (shm::id_member(ref.id) != self_) {
+    if (int r = fill_entry(ref, *record, *entry); r < 0) return r;
+  }
   entry->kept = 1;
   ++table_.held_count(shm::id_member(ref.id));
   return 0;
@@ -357,9 +361,7 @@ int Store::acquire(const ObjectRef& ref) {
   uint32_t member = shm::id_member(ref.id);
   ObjectRecord* record = table_.record(ref.id);
   if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
-  if (holder_bit(self_) == 0)
-    return fail(TARN_E_LIMIT, "this process is member %u of its session; members from %u on cannot hold objects", self_,
-                kHoldersMax);
+  if (holder_bit(self_) == 0) return cannot_hold(self_);
   Entry* entry;
   if (int r = table_.entry(ref.id, entry); r < 0) return r;
   switch (record->life.take(ref.generation, self_)) {

@@ -141,16 +141,16 @@ class Store {
   // Drops an unsealed object, with all references of the program. TARN_E_STATE if it is sealed or an argument of a task.
   [[nodiscard]] int abort(const ObjectRef& ref);
 
-  // ---- Results, made by a worker for the client.
+  // ---- Results, made by a worker for whoever submitted the task.
 
-  // An unsealed object that the client will hold; the worker does not. `made_for` is the record id of
-  // the task whose result it will be, for recovery.
+  // An unsealed object that the submitter will hold; the worker does not (if it is not the submitter itself). `made_for` is
+  // the record id of the task whose result it will be, for recovery. TARN_E_LIMIT: the submitter cannot hold objects.
   [[nodiscard]] int make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data);
-  // Seals it. The caller now makes the client find it, in the task record.
+  // Seals it. The caller now makes the submitter find it, in the task record.
   [[nodiscard]] int publish_result(const ObjectRef& ref);
   // Drops it unsealed.
   void discard_result(const ObjectRef& ref);
-  // Client: what make_result set aside for this process is now kept, for its future.
+  // Submitter: what make_result set aside for this process is now kept, for its future.
   [[nodiscard]] int adopt(const ObjectRef& ref);
 
   // ---- Reading in a task, and arguments.

@@ -9,6 +9,18 @@
 
 namespace tarn::task {
 
+// Tasks that fail because tasks of theirs have failed tell it one after the other, and the first cause comes last.
+void cut_middle(char* text, size_t size) {
+  constexpr char kGap[] = " [...] ";
+  size_t length = strlen(text);
+  if (length < size) return;
+  size_t left = size / 2 - sizeof kGap;
+  memcpy(text + left, kGap, sizeof kGap - 1);
+  left += sizeof kGap - 1;
+  size_t right = size - 1 - left;
+  memmove(text + left, text + length - right, right + 1);
+}
+
 void forget_error(tarn_call& call) {
   free(call.error_type);
   free(call.error_message);
@@ -19,12 +31,15 @@ void forget_error(tarn_call& call) {
 }
 
 int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments) {
-  char message[kCallMessageSizeMax];
-  vsnprintf(message, sizeof message, format, arguments);
+  // Before the former words go: the new ones may tell them again.
+  char* message = nullptr;
+  if (vasprintf(&message, format, arguments) < 0) message = nullptr;
+  if (message != nullptr) cut_middle(message, kCallMessageSizeMax);
+  char* own_type = type == nullptr ? nullptr : strndup(type, kCallMessageSizeMax - 1);
   forget_error(call);
   // Without memory for its words, the error still has its code.
-  call.error_type = type == nullptr ? nullptr : strndup(type, kCallMessageSizeMax - 1);
-  call.error_message = strdup(message);
+  call.error_type = own_type;
+  call.error_message = message;
   call.error_code = code < 0 ? code : TARN_E_TASK_FAILED;
   return call.error_code;
 }
@@ -35,6 +50,14 @@ int fail_call(tarn_call& call, int code, const char* type, const char* format, .
   int r = vfail_call(call, code, type, format, arguments);
   va_end(arguments);
   return r;
+}
+
+int code_of_end(const tarn_call& call) {
+  for (const TaskRecord* record : {call.record, call.first_record}) {
+    uint8_t flags = State::unpack(record->state.load(shm::kRelaxed)).flags;
+    if ((flags & kCancelled) != 0) return code_of_cancelled(flags);
+  }
+  return run_watch::is_any_late() ? TARN_E_DEADLINE : 0;
 }
 
 int result_buffer(tarn_call& call, size_t size, void*& data) {

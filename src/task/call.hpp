@@ -1,7 +1,7 @@
 // tarn_call: one run of a task in its worker; what the tarn_call_* functions work on.
 //
-// Lives on the worker's stack for the time of the run. The arguments were read from the undo line, not
-// from the record, so the result may be written over them.
+// Lives on the worker's stack for the time of the run. The arguments were read from a copy, not from the record, so the
+// result may be written over them.
 #pragma once
 
 #include <cstdarg>
@@ -11,6 +11,7 @@
 #include "store/store.hpp"
 #include "tarn/tarn.h"
 #include "task/registry.hpp"
+#include "task/run_watch.hpp"
 #include "task/session_view.hpp"
 
 inline constexpr size_t kCallArgsInline = 8;
@@ -31,6 +32,12 @@ struct tarn_call {
   tarn::task::ObjectRef inline_pinned[kCallArgsInline];
 
   const tarn::task::TaskRecord* record;
+  const tarn::task::TaskRecord* first_record;  // of the run that this worker began with, which waits if it is not this one
+  tarn_client* client;                         // nullptr: the task cannot submit
+  tarn_call* outer;                            // the run that waits for this one, in this worker
+  uint32_t children;                           // Submitter::end_children
+  bool file_fault;                             // a mapped file shrank under it
+  tarn::task::run_watch::Watched watched;
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it
   unsigned
@@ -56,11 +63,20 @@ namespace tarn::task {
 [[gnu::format(printf, 4, 5)]] int fail_call(tarn_call& call, int code, const char* type, const char* format, ...);
 int vfail_call(tarn_call& call, int code, const char* type, const char* format, va_list arguments);
 
+// The code of a task that did not finish because it was cancelled, by the record's flags.
+constexpr int code_of_cancelled(uint8_t flags) { return (flags & kLate) != 0 ? TARN_E_DEADLINE : TARN_E_CANCELLED; }
+
+// Shortens a text to less than `size` bytes: its beginning and its end stay.
+void cut_middle(char* text, size_t size);
+
 // Takes the words of the error away.
 void forget_error(tarn_call& call);
 
 // Makes room for a result of `size` bytes, in the call or in an object.
 [[nodiscard]] int result_buffer(tarn_call& call, size_t size, void*& data);
+
+// TARN_E_CANCELLED or TARN_E_DEADLINE if the run is to end, or one that waits for it in this worker; 0. In any thread.
+[[nodiscard]] int code_of_end(const tarn_call& call);
 
 // The object that argument `index` is a range of; generation 0 if it is a value or the result of another task.
 [[nodiscard]] int argument_object(const tarn_call& call, size_t index, ObjectRef& out);

@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "os/clock.hpp"
 #include "os/process.hpp"
+#include "os/stack.hpp"
 #include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
 #include "task/run_watch.hpp"
@@ -27,6 +28,8 @@ constexpr uint32_t kRoomPauseUs = 250'000;  // about what 200 MB take from a dis
 // A batch of hints is taken at once when they together last no longer than this: taking is then a
 // small part of the work, and a long task cannot hold up the ones behind it.
 constexpr uint64_t kShortBatchTicks = 50'000;  // some tens of microseconds on anything
+constexpr size_t kStackKept = size_t{1} << 20;  // for what a task does beside waiting; docs/limits.md
+constexpr uint32_t kDeep = 100;                 // runs within runs: then the stack is not left as large as it has become
 
 // A task forked, and its child came back from it as well: two processes would serve as one worker, over the same
 // records, and each take what the other writes for its own. The child touches nothing shared and leaves.
@@ -204,6 +207,7 @@ int Executor::idle() {
 }
 
 int Executor::serve() {
+  thread_ = pthread_self();
   while (stopping_.load(shm::kRelaxed) == 0) {
     if (run_available() != 0) continue;
     if (int r = idle(); r < 0) return r;
@@ -212,6 +216,7 @@ int Executor::serve() {
 }
 
 uint32_t Executor::run_available() {
+  thread_ = pthread_self();
   Ids ids;
   size_t count = find(ids);
   return count == 0 ? 0 : std::max<uint32_t>(run_batch(ids, count), 1);
@@ -232,17 +237,21 @@ bool Executor::is_needed_elsewhere() const {
   return view_.board->levels.load(shm::kRelaxed) != 0 || view_.board->doorbell.anyone_parked();
 }
 
-// These were taken because those before them were short, and one was not. As hints may be doubled and lost, nothing else is to be done.
-void Executor::hand_back(const uint32_t* ids, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    uint32_t owner = shm::id_member(ids[i]);
-    if (owner >= shm::kMembersMax || shm::id_index(ids[i]) >= shm::kTaskRecordsMax || view_.segments[owner] == nullptr) continue;
-    SegmentSpace(view_, owner).publish(ids[i]);
+// What is left of the batch was taken because those before it were short, and one was not. As hints may be doubled and lost,
+// nothing else is to be done.
+void Executor::hand_back() {
+  for (; batch_count_ != 0; --batch_count_, ++batch_) {
+    uint32_t owner = shm::id_member(*batch_);
+    if (owner >= shm::kMembersMax || shm::id_index(*batch_) >= shm::kTaskRecordsMax || view_.segments[owner] == nullptr) continue;
+    SegmentSpace(view_, owner).publish(*batch_);
   }
 }
 
 uint32_t Executor::run_batch(const Ids ids, size_t count) {
   uint64_t begin = os::ticks();
+  // Before the look for more: that is the other half of shm::is_anyone_idle, and a full fence where it is called.
+  line_.busy.store(1, shm::kRelaxed);
+  if (view_.board->nested.load(shm::kRelaxed) != 0) shm::full_fence();
   // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
   // may have spent its wake-up for the next on this worker as well, on its way to sleep.
   if (view_.board->doorbell.anyone_parked() && hints_left()) wake_another();
@@ -256,21 +265,21 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
     }
   }
   uint32_t ran = 0;
-  size_t taken = count;
-  for (size_t i = 0; i < count; ++i) {
-    ran += run(ids[i]);
-    if (i + 1 < count && is_needed_elsewhere() && os::ticks() - begin > short_batch_ticks_) {
-      hand_back(ids + i + 1, count - i - 1);
-      count = i + 1;
-    }
+  batch_ = ids;
+  batch_count_ = count;
+  while (batch_count_ != 0) {
+    --batch_count_;
+    ran += run(*batch_++);  // which may hand the others back
+    if (batch_count_ != 0 && is_needed_elsewhere() && os::ticks() - begin > short_batch_ticks_) hand_back();
     if (view_.published > 0) {
       // This worker comes to one of them next; others may take the rest.
-      if (view_.published > 1 || i + 1 < count) wake_another();
+      if (view_.published > 1 || batch_count_ != 0) wake_another();
       view_.published = 0;
     }
   }
-  if (taken > 1)
-    for (size_t i = 0; i < taken; ++i) line_.batch[i].store(0, shm::kRelaxed);
+  if (count > 1)
+    for (size_t i = 0; i < count; ++i) line_.batch[i].store(0, shm::kRelaxed);
+  line_.busy.store(0, shm::kRelaxed);
   bool is_short = os::ticks() - begin < short_batch_ticks_;
   batch_limit_ = is_short ? std::min(batch_limit_ * 2, shm::kBatchMax) : std::max(batch_limit_ / 2, 1u);
   return ran;
@@ -286,8 +295,16 @@ bool Executor::run(uint32_t id) {
   TaskRecord& record = space.record(index);
   State mine;
   if (!claim(record, static_cast<uint16_t>(view_.self), mine)) return false;
-  shm::UndoLine& undo = view_.own().undo[0];
-  save_arguments(undo, record, mine.generation, id);
+  // What this process has submitted itself is never run again after its death: a copy here is enough.
+  alignas(8) std::byte own_payload[kPayloadSize];
+  std::byte* payload = own_payload;
+  if (owner == view_.self) {
+    memcpy(own_payload, record.payload, sizeof own_payload);
+  } else {
+    shm::UndoLine& undo = view_.own().undo;
+    save_arguments(undo, record, mine.generation, id);
+    payload = undo.payload;
+  }
   if (record.attempts != UINT8_MAX) ++record.attempts;
 
   tarn_call call;
@@ -299,6 +316,11 @@ bool Executor::run(uint32_t id) {
   call.pinned_count = 0;
   call.pinned = call.inline_pinned;
   call.record = &record;
+  call.first_record = current_ == nullptr ? &record : current_->first_record;
+  call.client = client_;
+  call.outer = current_;
+  call.children = 0;
+  call.file_fault = false;
   call.attempt = record.attempts;
   call.made_for = id;
   call.forks = os::fork_count;
@@ -310,38 +332,80 @@ bool Executor::run(uint32_t id) {
   call.error_task = nullptr;
   call.error_cause = 0;
 
-  int code;
-  if (call.definition == nullptr) {
-    code = fail_call(call, TARN_E_NO_TASK, nullptr,
+  current_ = &call;
+  if (++depth_ > depth_max_) depth_max_ = depth_;
+  uint32_t* outer_children = submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
+  int code = run_claimed(call, record, payload, owner);
+  if (submitter_ != nullptr) {
+    if (call.children != 0) submitter_->end_children(call.children, code < 0);
+    (void)submitter_->exchange_children(outer_children);
+  }
+  if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
+    code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
+  drop_arguments(call);  // before the submitter can know, and let go of them
+  finish_run(call, record, mine, owner, code);
+  run_watch::end(call.watched);
+  current_ = call.outer;
+  if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
+    os::trim_stack();
+  if (depth_ == 0) depth_max_ = 0;
+  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
+  return true;
+}
+
+int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  if (call.definition == nullptr)
+    return fail_call(call, TARN_E_NO_TASK, nullptr,
                      "it is not defined in the worker (number %08x); define it before tarn_init, "
                      "in every process",
                      record.task);
-  } else if (uint32_t signature = record.kind.load(kRelaxed) & kSignatureMask;
-             signature != 0 && call.definition->signature != 0 && signature != fold_signature(call.definition->signature)) {
-    code = fail_call(call, TARN_E_TYPE, nullptr,
-                          "argument or result types of the caller (%08x) are not those of the task (%08x)",
-                          signature, fold_signature(call.definition->signature));
-  } else {
-    code = begin_limits(call, record, undo.payload, owner);
-    if (code == 0) code = get_arguments(call, record, undo.payload, owner);
-    if (code == 0) code = call.definition->fn(&call);
-    if (os::fork_count != call.forks) [[unlikely]]
-      leave_forked_child(*call.definition);
-    if (code > 0) [[unlikely]]
-      code = fail_call(call, TARN_E_TASK_FAILED, nullptr,
-                       "the task returned %d; 0 or a negative code is wanted", code);
-    // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
-    if (__fpending(stdout) != 0) fflush(stdout);
-    if (store_.take_file_fault())
-      code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
-    if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
-      code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
-  }
-  drop_arguments(call);  // before the submitter can know, and let go of them
-  finish_run(call, record, mine, owner, code);
-  run_watch::end();
-  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
-  return true;
+  uint32_t signature = record.kind.load(kRelaxed) & kSignatureMask;
+  if (signature != 0 && call.definition->signature != 0 && signature != fold_signature(call.definition->signature))
+    return fail_call(call, TARN_E_TYPE, nullptr,
+                     "argument or result types of the caller (%08x) are not those of the task (%08x)", signature,
+                     fold_signature(call.definition->signature));
+  int code = begin_limits(call, record, payload, owner);
+  if (code == 0) code = get_arguments(call, record, payload, owner);
+  if (code == 0) code = call.definition->fn(&call);
+  if (os::fork_count != call.forks) [[unlikely]]
+    leave_forked_child(*call.definition);
+  if (code > 0) [[unlikely]]
+    code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
+  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
+  if (__fpending(stdout) != 0) fflush(stdout);
+  if (store_.take_file_fault() || call.file_fault)
+    code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
+  return code;
+}
+
+// ---- Runs within runs ------------------------------------------------------------------------
+
+int Executor::set_submitter(Submitter& submitter, tarn_client* client) {
+  if (int r = submitter.set_helper(*this); r < 0) return r;
+  submitter_ = &submitter;
+  client_ = client;
+  return 0;
+}
+
+bool Executor::is_in_task() const { return current_ != nullptr && pthread_equal(pthread_self(), thread_) != 0; }
+
+int Executor::code_of_end() const { return task::code_of_end(*current_); }
+
+bool Executor::try_run(uint32_t index) {
+  current_->file_fault |= store_.take_file_fault();
+  return run(shm::make_id(view_.self, index));
+}
+
+void Executor::before_sleep() {
+  hand_back();
+  if (view_.published == 0) return;
+  view_.published = 0;
+  wake_another();
+}
+
+int Executor::check_room() const {
+  if (!is_in_task() || os::stack_left() >= kStackKept) return 0;
+  return fail(TARN_E_LIMIT, "tasks that wait for tasks are %u deep here, and there is no room on the stack for more", depth_);
 }
 
 // The bytes of an object that an argument or a result refers to: perhaps made by a worker that has
@@ -376,7 +440,7 @@ int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte*
   int64_t end = os::kForever;
   if (limits.timeout_ns > 0) end = os::deadline_after(limits.timeout_ns);
   if (limits.deadline_ns != 0) end = std::min(end, limits.deadline_ns);
-  if (int r = run_watch::begin(record, static_cast<uint16_t>(view_.self), end); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
+  if (int r = run_watch::begin(call.watched, record, static_cast<uint16_t>(view_.self), end); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
   return 0;
 }
 
@@ -590,8 +654,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   if (view_.segments[dead] == nullptr && view_.link != nullptr) {
     if (int r = view_.link->learn(dead); r < 0) return r;
   }
-  shm::UndoLine* undo = view_.segments[dead] != nullptr ? view_.segments[dead]->undo : nullptr;
-  uint32_t undo_count = undo != nullptr ? shm::kNestingMax : 0;
+  const shm::UndoLine* undo = view_.segments[dead] != nullptr ? &view_.segments[dead]->undo : nullptr;
   auto give_up = [&](TaskRecord& record, uint8_t flags, uint8_t& outcome) {
     bool is_cancelled = (flags & kCancelled) != 0;
     if (!is_cancelled && record.attempts < record.attempts_max) return false;
@@ -610,9 +673,13 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     shm::MemberSegment* segment = view_.segments[member];
     if (segment == nullptr) continue;
     SegmentSpace space(view_, member);
+    if (member == dead) {
+      orphan_tasks_of(dead);
+      continue;
+    }
     uint32_t used = std::min(segment->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
     for (uint32_t i = 0; i < used; ++i)
-      (void)recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), undo, undo_count, give_up);
+      (void)recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), undo, give_up);
     // The dead worker may have taken hints that it never came to.
     for (uint32_t left = levels(); left != 0; left &= left - 1)
       shm::with_lane(*segment, static_cast<uint32_t>(std::countr_zero(left)), [](auto& lane) { lane.unhinted.fetch_add(1); });
@@ -625,6 +692,24 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   view_.board->doorbell.withdraw(dead);
   wake_another();
   return 0;
+}
+
+// What the dead one's tasks had submitted has no parent any more, and its results no reader. Some of it may run in other workers:
+// there is nothing else in those processes that is not part of it.
+void Executor::orphan_tasks_of(uint32_t dead) {
+  SegmentSpace space(view_, dead);
+  uint32_t used = std::min(view_.segments[dead]->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
+  for (uint32_t i = 0; i < used; ++i) {
+    uint16_t claimant = orphan(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), [](TaskRecord& record) {
+      TaskErrorPayload payload{};
+      payload.code = TARN_E_CANCELLED;
+      memcpy(record.payload, &payload, sizeof payload);
+    });
+    if (claimant == 0 || view_.link == nullptr) continue;
+    ErrorGuard guard;  // without tarnd, this one ends as well
+    (void)view_.link->end_run(claimant, space.id(i), State::unpack(space.record(i).state.load(kAcquire)).generation);
+    (void)guard.end(0);
+  }
 }
 
 // Whether the record of a task leads to a result that a dead worker made for it and that nobody has

@@ -5,15 +5,21 @@
 
 #include <cstdint>
 
+#include <pthread.h>
+
 #include "store/store.hpp"
 #include "task/call.hpp"
 #include "task/session_view.hpp"
+#include "task/submitter.hpp"
 
 namespace tarn::task {
 
-class Executor {
+class Executor final : public Helper {
  public:
   Executor(SessionView& view, store::Store& store, uint32_t slot, int core, int node);
+
+  // Tasks may submit tasks, by `submitter`, of this process: as `client`, which they are given. Before the first task.
+  [[nodiscard]] int set_submitter(Submitter& submitter, tarn_client* client);
 
   // Settles what a dead member left behind. Repeated by the next worker if this one dies in it.
   [[nodiscard]] int recover_member(uint32_t dead, int signal, int exit_status);
@@ -23,6 +29,20 @@ class Executor {
 
   // For tests that drive a worker step by step: runs what can be found now; how many tasks it ran.
   uint32_t run_available();
+
+  // Helper: in the thread that serves.
+  [[nodiscard]] bool is_in_task() const override;
+  [[nodiscard]] int code_of_end() const override;
+  bool try_run(uint32_t index) override;
+  void before_sleep() override;
+  [[nodiscard]] int check_room() const override;
+
+  // Whether a run in this thread is of a task of that member.
+  [[nodiscard]] bool runs_for(uint32_t member) const {
+    for (const tarn_call* call = current_; call != nullptr; call = call->outer)
+      if (shm::id_member(call->made_for) == member) return true;
+    return false;
+  }
 
   // Ends `serve` soon; from any thread, for tests with workers as threads.
   void stop();
@@ -43,9 +63,11 @@ class Executor {
   [[nodiscard]] bool spin();
 
   [[nodiscard]] bool is_needed_elsewhere() const;
-  void hand_back(const uint32_t* ids, size_t count);
+  void hand_back();
   uint32_t run_batch(const Ids ids, size_t count);
   [[nodiscard]] bool run(uint32_t id);
+  [[nodiscard]] int run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
+  void orphan_tasks_of(uint32_t dead);
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);
   [[nodiscard]] int begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
@@ -66,7 +88,15 @@ class Executor {
   uint32_t next_ring_ = 0;        // where the next look for hints begins
   uint32_t batch_limit_ = 1;      // hints to take at a time: more while tasks are short
   uint64_t short_batch_ticks_;    // a batch is short if it took less
+  const uint32_t* batch_ = nullptr;  // hints in hand that it has not come to
+  size_t batch_count_ = 0;
   uint64_t tasks_done_ = 0;
+  Submitter* submitter_ = nullptr;
+  tarn_client* client_ = nullptr;
+  tarn_call* current_ = nullptr;  // the innermost run
+  uint32_t depth_ = 0;            // runs within runs
+  uint32_t depth_max_ = 0;        // since the first of them began
+  pthread_t thread_{};            // that serves
   uint32_t membership_seen_ = 0;
   Word<uint32_t> stopping_;
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -20,9 +21,8 @@ constexpr int64_t kSecondNs = 1'000'000'000;
 // Of the real-time signals the last but one.
 int signal_number() { return SIGRTMAX - 1; }
 
-constinit std::atomic<TaskRecord*> current{nullptr};  // nullptr: no run that has a limit
-constinit std::atomic<uint16_t> member{0};
-constinit std::atomic<int64_t> limit_ns{0};
+constinit std::atomic<Watched*> innermost{nullptr};  // nullptr: no run that has a limit
+constinit std::atomic<uint32_t> late{0};             // how many of them are
 timer_t timer;
 pid_t timer_of = 0;  // the thread that made it: a forked child has none
 
@@ -32,22 +32,35 @@ void arm(int64_t end_ns) {
   timer_settime(timer, TIMER_ABSTIME, &when, nullptr);
 }
 
-void look() {
-  TaskRecord* record = current.load(std::memory_order_relaxed);
-  if (record == nullptr) return;
-  uint16_t self = member.load(std::memory_order_relaxed);
-  State state = State::unpack(record->state.load(shm::kAcquire));
-  if (state.phase != Phase::kRunning || state.claimant != self) return;
-  if ((state.flags & kDoomed) != 0) end_process();
-  int64_t end_ns = limit_ns.load(std::memory_order_relaxed);
-  int64_t now = os::now_ns();
-  if (now < end_ns) return;
+// Sets the timer for the first of them to be late; none: never.
+void arm_first() {
+  int64_t first = 0;
+  for (const Watched* w = innermost.load(std::memory_order_relaxed); w != nullptr; w = w->outer)
+    if (first == 0 || w->end_ns < first) first = w->end_ns;
+  arm(first);
+}
+
+void look_at(Watched& watched, int64_t now) {
+  State state = State::unpack(watched.record->state.load(shm::kAcquire));
+  bool is_over = state.phase != Phase::kRunning || state.claimant != watched.claimant;
+  if (!is_over && (state.flags & kDoomed) != 0) end_process();
+  if (!is_over && now < watched.end_ns) return;
   bool is_first = (state.flags & kLate) == 0;
   auto flags = static_cast<uint8_t>(is_first ? kCancelled | kLate : kDoomed);
-  if (!flag_run(*record, state.generation, self, flags)) return;
+  if (is_over || !flag_run(*watched.record, state.generation, watched.claimant, flags)) {
+    watched.end_ns = os::kForever;
+    return;
+  }
   if (!is_first) end_process();
-  limit_ns.store(now + kGraceNs, std::memory_order_relaxed);
-  arm(now + kGraceNs);
+  watched.end_ns = now + kGraceNs;
+  watched.is_late = true;
+  late.fetch_add(1, std::memory_order_relaxed);
+}
+
+void look() {
+  int64_t now = os::now_ns();
+  for (Watched* w = innermost.load(std::memory_order_relaxed); w != nullptr; w = w->outer) look_at(*w, now);
+  arm_first();
 }
 
 void on_signal(int) {
@@ -74,29 +87,34 @@ int install() {
 
 }  // namespace
 
-int begin(TaskRecord& record, uint16_t self, int64_t end_ns) {
+int begin(Watched& watched, TaskRecord& record, uint16_t self, int64_t end_ns) {
   if (timer_of != gettid()) {
     if (int r = install(); r < 0) return r;
   }
-  member.store(self, std::memory_order_relaxed);
-  limit_ns.store(end_ns, std::memory_order_relaxed);
-  current.store(&record, std::memory_order_relaxed);
+  Watched* outer = innermost.load(std::memory_order_relaxed);
+  watched = {&record, outer, end_ns, outer == nullptr ? end_ns : std::min(end_ns, outer->first_ns), self, false};
+  innermost.store(&watched, std::memory_order_release);  // whole, for the handler in this thread
   // The program may have blocked it before it came to tarn_init, with all others.
   sigset_t ours;
   sigemptyset(&ours);
   sigaddset(&ours, signal_number());
   pthread_sigmask(SIG_UNBLOCK, &ours, nullptr);
-  arm(end_ns);
+  if (outer == nullptr || watched.first_ns != outer->first_ns) arm(end_ns);
   return 0;
 }
 
-void end() {
-  if (current.load(std::memory_order_relaxed) == nullptr) [[likely]]
+void end(Watched& watched) {
+  if (watched.record == nullptr) [[likely]]
     return;
-  current.store(nullptr, std::memory_order_relaxed);
-  itimerspec never{};
-  timer_settime(timer, 0, &never, nullptr);
+  const Watched* outer = watched.outer;
+  innermost.store(watched.outer, std::memory_order_relaxed);
+  if (watched.is_late) late.fetch_sub(1, std::memory_order_relaxed);
+  watched.record = nullptr;
+  // Perhaps earlier than need be: the handler then sets it right.
+  if (outer == nullptr || watched.first_ns != outer->first_ns) arm(outer == nullptr ? 0 : outer->first_ns);
 }
+
+bool is_any_late() { return late.load(std::memory_order_relaxed) != 0; }
 
 void end_process() {
   for (;;) {

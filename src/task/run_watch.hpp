@@ -6,7 +6,8 @@
 // the signal has no limit.
 //
 // One per process, as signals are. All of it, the handler too, runs in the executor's thread: in another one the run that it has
-// seen to be late could be over, and the same record run again, before it says so.
+// seen to be late could be over, and the same record run again, before it says so. A task that waits for others may run them
+// itself, each perhaps with a limit of its own: the watched runs are a chain, the innermost first.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,22 @@ namespace tarn::task::run_watch {
 // What a run that is late has to end by itself (tarn_call_cancelled) before its process is ended; docs/limits.md.
 inline constexpr int64_t kGraceNs = 100'000'000;
 
-// The run of `record`, which `self` has claimed, is late from `end_ns` on (os::now_ns time).
-[[nodiscard]] int begin(TaskRecord& record, uint16_t self, int64_t end_ns);
-// After the finish. Also of a run without a limit.
-void end();
+struct Watched {
+  TaskRecord* record = nullptr;  // nullptr: not watched
+  Watched* outer = nullptr;
+  int64_t end_ns = 0;
+  int64_t first_ns = 0;  // of it and those outside of it, when it began
+  uint16_t claimant = 0;
+  bool is_late = false;
+};
+
+// The run of `record`, which `self` has claimed, is late from `end_ns` on (os::now_ns time). `watched` stays until `end`.
+[[nodiscard]] int begin(Watched& watched, TaskRecord& record, uint16_t self, int64_t end_ns);
+// After the finish. Also of a run that is not watched.
+void end(Watched& watched);
+
+// Whether the innermost run, or one that waits for it, is late. In any thread.
+[[nodiscard]] bool is_any_late();
 
 // Ends this process as a crash would.
 [[noreturn]] void end_process();

@@ -23,9 +23,9 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int poll() = 0;
   // Has tarnd back more of the own segment with memory: at least this many of each.
   [[nodiscard]] virtual int grow(uint32_t records, uint32_t edges) = 0;
-  // Has tarnd end the process of `member`, which runs the doomed task in record `index`. Waits only while tarnd does not read.
-  // Fails when tarnd is gone.
-  [[nodiscard]] virtual int end_run(uint32_t member, uint32_t index, uint32_t generation) = 0;
+  // Has tarnd end the process of `member`, which runs the doomed task in record `id`: of this process, or of a dead one that it
+  // recovers. Waits only while tarnd does not read. Fails when tarnd is gone.
+  [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
 
  protected:
   ~SessionLink() = default;
@@ -52,14 +52,47 @@ struct SessionView {
   // Tells where a ready record is. The caller rings the doorbell when it has published all it has.
   void publish(uint32_t id, uint32_t level) {
     if (level == shm::kUsualLevel) [[likely]] {
-      if (!own().usual.ring.push(producer, id)) segments[shm::id_member(id)]->usual.unhinted.fetch_add(1);
+      if (!push(own().usual.ring, producer, id)) segments[shm::id_member(id)]->usual.unhinted.fetch_add(1);
     } else {
       uint32_t bit = 1u << level;
       if ((board->levels.load(shm::kRelaxed) & bit) == 0) board->levels.fetch_or(bit);
-      if (!own().unusual[level].ring.push(unusual[level], id)) segments[shm::id_member(id)]->unusual[level].unhinted.fetch_add(1);
+      if (!push(own().unusual[level].ring, unusual[level], id)) segments[shm::id_member(id)]->unusual[level].unhinted.fetch_add(1);
     }
     ++published;
   }
+
+ private:
+  static constexpr uint32_t kLooksMax = 64;          // at hints, for room in the ring
+  static constexpr uint32_t kPauseInPublishes = 256;  // after a look that found none
+
+  // A worker runs the tasks that it waits for without their hints: its ring fills up with those.
+  template <class Ring, class Producer>
+  bool push(Ring& ring, Producer& own_end, uint32_t id) {
+    if (ring.push(own_end, id)) [[likely]]
+      return true;
+    if (self < shm::kFirstWorker || (looks_paused != 0 && --looks_paused != 0)) return false;
+    uint32_t ids[kLooksMax];
+    size_t count = ring.take(ids, kLooksMax);
+    size_t stale = 0;
+    for (size_t i = 0; i < count; ++i) {
+      if (is_ready(ids[i])) {
+        (void)ring.push(own_end, ids[i]);  // there is room for as many as were taken
+      } else {
+        ++stale;
+      }
+    }
+    if (stale == 0) looks_paused = kPauseInPublishes;
+    return stale != 0 && ring.push(own_end, id);
+  }
+
+  [[nodiscard]] bool is_ready(uint32_t id) const {
+    uint32_t member = shm::id_member(id);
+    if (member >= shm::kMembersMax || segments[member] == nullptr || shm::id_index(id) >= shm::kTaskRecordsMax) return false;
+    auto* records = reinterpret_cast<const TaskRecord*>(segments[member]->task_records);
+    return State::unpack(records[shm::id_index(id)].state.load(shm::kAcquire)).phase == Phase::kReady;
+  }
+
+  uint32_t looks_paused = 0;
 };
 
 // Space for task_protocol.hpp: the segment of one member, in production.

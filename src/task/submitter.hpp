@@ -10,12 +10,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "base/gate.hpp"
 #include "os/memory.hpp"
 #include "store/store.hpp"
 #include "tarn/tarn.h"
 #include "task/arguments.hpp"
+#include "task/call.hpp"
 #include "task/session_view.hpp"
 
 namespace tarn::task {
@@ -28,8 +30,24 @@ struct ErrorText {
   int32_t cause;  // of TARN_E_DEPENDENCY: the code of the first task that failed; 0: there is no other
 };
 
-// The code of a task that did not finish because it was cancelled, by the record's flags.
-constexpr int code_of_cancelled(uint8_t flags) { return (flags & kLate) != 0 ? TARN_E_DEADLINE : TARN_E_CANCELLED; }
+// Who runs tasks in a worker, as its Submitter needs it: a task that waits for tasks runs them itself. Those of a submitter
+// are found by their index.
+class Helper {
+ public:
+  // Whether this thread runs a task now.
+  [[nodiscard]] virtual bool is_in_task() const = 0;
+  // What a wait of the present run has to say to it: TARN_E_CANCELLED, TARN_E_DEADLINE, or 0.
+  [[nodiscard]] virtual int code_of_end() const = 0;
+  // Claims the task of this process in record `index` and runs it, within the present run. False: somebody else has.
+  virtual bool try_run(uint32_t index) = 0;
+  // The present run is about to sleep: what this worker has in hand besides is for others.
+  virtual void before_sleep() = 0;
+  // Whether another run, and the ones that it waits for, find room on this thread's stack.
+  [[nodiscard]] virtual int check_room() const = 0;
+
+ protected:
+  ~Helper() = default;
+};
 
 class Submitter {
  public:
@@ -63,6 +81,19 @@ class Submitter {
     object_of_ = fn;
     object_context_ = context;
   }
+
+  // ---- In a worker (submitter_nested.cpp): what its tasks submit are their children, which do not outlive them.
+
+  // Before the first task.
+  [[nodiscard]] int set_helper(Helper& helper);
+  // A run begins, or goes on after one that it waited for: what is submitted from now on is chained to `*children`, index + 1
+  // of the first. Returns what was there before.
+  uint32_t* exchange_children(uint32_t* children) {
+    Gate::Pass pass(gate_);
+    return std::exchange(children_, children);
+  }
+  // Ends what the run has submitted: waits until all of it is done, runs it, or cancels it first. Their futures are released.
+  void end_children(uint32_t& children, bool is_cancelled);
 
   // No worker will come any more: waits end with this code and text instead of waiting on.
   void set_broken(int code, const char* text);
@@ -108,6 +139,12 @@ class Submitter {
   TaskRecord& record(uint32_t index) { return space().record(index); }
   SegmentSpace space() { return SegmentSpace(view_, view_.self); }
 
+  // Where a record stands in the list of its parent's children.
+  struct Sibling {
+    uint32_t next;   // index + 1
+    uint32_t* link;  // what points here: another's `next`, or the head; nullptr: in no list
+  };
+
   void choose_names();
   [[nodiscard]] tarn_future handle_of(uint32_t index) const;
   [[nodiscard]] int check(tarn_future future, uint32_t& index);
@@ -142,6 +179,16 @@ class Submitter {
   [[nodiscard]] int task_error(uint32_t index);
   [[nodiscard]] const ErrorText* error_text(uint32_t index);
 
+  [[nodiscard]] int check_end() const;
+  [[nodiscard]] bool help(uint32_t index);
+  [[nodiscard]] size_t help_with(const tarn_future* futures, size_t count, size_t want);
+  [[nodiscard]] uint32_t next_below(uint32_t index);
+  void add_child(uint32_t index);
+  void remove_child(uint32_t index);
+  void end_child(uint32_t index);
+  [[nodiscard]] bool help_children(uint32_t& children);
+  void cancel_children(uint32_t children);
+
   [[nodiscard]] bool worker_elsewhere(uint32_t cpu) const;
   [[nodiscard]] bool spin_until_finished(uint32_t index, int64_t deadline_ns);
   [[nodiscard]] size_t count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished);
@@ -159,6 +206,9 @@ class Submitter {
   os::Mapping edge_next_map_;
   os::Mapping held_map_;
   os::Mapping callback_map_;
+  os::Mapping sibling_map_;
+  Helper* helper_ = nullptr;       // in a worker
+  Sibling* siblings_ = nullptr;    // in a worker
   Private* private_ = nullptr;
   uint32_t* edge_next_ = nullptr;
   Held* held_ = nullptr;
@@ -183,6 +233,7 @@ class Submitter {
   uint32_t pending_callbacks_ = 0;
   uint32_t leftovers_first_ = 0;  // index + 1, oldest first
   uint32_t leftovers_last_ = 0;
+  uint32_t* children_ = nullptr;  // where those of the present run begin
   uint32_t outstanding_ = 0;   // submitted and not yet found finished
   uint64_t waiting_threads_ = uint64_t{1} << shm::Waiters::kPollWaiter;  // indices in use
 

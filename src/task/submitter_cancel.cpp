@@ -34,7 +34,7 @@ int Submitter::cancel(tarn_future future, bool kill) {
       return 0;
     }
   }
-  return kill && claimant != 0 && view_.link != nullptr ? view_.link->end_run(claimant, index, generation) : 0;
+  return kill && claimant != 0 && view_.link != nullptr ? view_.link->end_run(claimant, shm::make_id(view_.self, index), generation) : 0;
 }
 
 // Tasks among them that are not done in time and do not run fail. Returns the next deadline of one; those that run have a timer.

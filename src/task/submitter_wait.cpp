@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/assert.hpp"
@@ -50,6 +51,15 @@ int code_of_failure(int code, uint8_t flags) {
   }
 }
 
+int fail_with(int code, const char* task, const char* message) {
+  constexpr size_t kWordsMax = kErrorTextSizeMax - kTaskNameSizeMax - 16;
+  char* words = strlen(message) < kWordsMax ? nullptr : strdup(message);
+  if (words != nullptr) cut_middle(words, kWordsMax);
+  fail(code, "task '%s': %s", task, words != nullptr ? words : message);
+  free(words);
+  return code;
+}
+
 }  // namespace
 
 // Whether a worker serves on another processor than this: one here cannot run while we spin.
@@ -72,7 +82,7 @@ bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
   uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
   if (budget_ns == 0 || deadline_ns == 0) return false;
   auto cpu = static_cast<uint32_t>(sched_getcpu());
-  if (view_.board->client_cpu.load(kRelaxed) != cpu + 1) view_.board->client_cpu.store(cpu + 1, kRelaxed);
+  if (helper_ == nullptr && view_.board->client_cpu.load(kRelaxed) != cpu + 1) view_.board->client_cpu.store(cpu + 1, kRelaxed);
   if (!worker_elsewhere(cpu)) return false;
   int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
   do {
@@ -156,7 +166,15 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
   size_t unfinished;
   size_t finished = count_finished(futures, count, false, unfinished);
   bool mark = false;
+  // In a task, each event may be one after which there is something to be run here.
+  bool is_in_task = helper_ != nullptr && helper_->is_in_task();
   while (finished < want) {
+    if (is_in_task) {
+      outcome = check_end();
+      if (outcome < 0) break;
+      if (timeout_ns != 0 && (finished = help_with(futures, count, want)) >= want) break;
+      (void)count_finished(futures, count, false, unfinished);
+    }
     // All of them wanted: they can be awaited one after the other, without marking any.
     if (want == count && !mark &&
         spin_until_finished(shm::id_index(static_cast<uint32_t>(futures[unfinished].id)), deadline_ns)) {
@@ -173,8 +191,9 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
     uint32_t events = view_.own().waiters.events();
     finished = count_finished(futures, count, true, unfinished);
     if (finished >= want) break;
+    if (is_in_task) helper_->before_sleep();
     int64_t next = earlier(deadline_ns, earlier(any_deadline ? end_overdue(futures, count) : os::kForever, os::now_ns() + kDaemonCheckNs));
-    if (int r = sleep_for_events(events, want - finished, next); r < 0)
+    if (int r = sleep_for_events(events, is_in_task ? 1 : want - finished, next); r < 0)
       return r;
     ErrorGuard guard;
     int gone = check_daemon();
@@ -210,7 +229,7 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
   if (State::unpack(record(index).state.load(kAcquire)).finished()) {
     // Results come faster than they are read, and the next ones most likely lie in the records behind this.
     __builtin_prefetch(&record((index + kReadAhead) % shm::kTaskRecordsMax));
-  } else if (!spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
+  } else if (helper_ != nullptr || !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
     if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
   }
   Gate::Pass pass(gate_);
@@ -238,6 +257,7 @@ const ErrorText* Submitter::error_text(uint32_t index) {
 
 // The error of a task that failed, as this thread's error.
 int Submitter::task_error(uint32_t index) {
+  if (int r = check_end(); r < 0) return r;  // which may be why it failed
   tarn_task_error error{};
   error.size = sizeof error;
   TaskErrorPayload payload;
@@ -266,7 +286,7 @@ int Submitter::task_error(uint32_t index) {
     return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d", task, payload.exit_status,
                 record(index).attempts, record(index).attempts_max);
   if (*message == '\0') return fail(code, "task '%s' failed with code %d", task, payload.code);
-  return fail(code, "task '%s': %s", task, message);
+  return fail_with(code, task, message);
 }
 
 int Submitter::result(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {

@@ -243,24 +243,38 @@ Cancelled cancel(Space& space, TaskRecord& record, uint16_t me, uint8_t flags, u
 
 // ---- Recovery --------------------------------------------------------------------------------
 
+// A task whose submitter `dead` is certainly dead: it fails without having begun (`write_error` as of cancel), or the run of it
+// is doomed. Returns who runs it and must end, or 0. Once all tasks of `dead` were treated, in whatever order, none of them
+// begins any more: one that a finish makes ready meanwhile is found here later, or was found before and has failed. To be
+// repeated does no harm.
+template <class Space, class WriteError>
+uint16_t orphan(Space& space, uint32_t index, uint16_t dead, uint16_t me, WriteError write_error) {
+  TaskRecord& record = space.record(index);
+  if (State::unpack(record.state.load(kAcquire)).phase == Phase::kFree) return 0;  // for ever
+  uint16_t claimant;
+  if (cancel(space, record, me, kCancelled | kDoomed, claimant, write_error) != Cancelled::kRunning) return 0;
+  // Also one that was doomed before: whoever did so may have died before he said so. It may be somebody who is just giving the
+  // task up after a crash; to end that one as well costs nothing but another crash.
+  State state = State::unpack(record.state.load(kAcquire));
+  return state.phase == Phase::kRunning && state.claimant != dead && state.claimant != me ? state.claimant : uint16_t{0};
+}
+
 enum class Recovered { kNothing, kAgain, kGivenUp, kTold };
 
-// Settles one record after the certain death of `dead`, on behalf of `me`. `undo` are the dead
-// member's lines. A run is repeated (kAgain: the record is ready, and published) unless it was cancelled or started
+// Settles one record of another member after the certain death of `dead`, on behalf of `me`. `undo` is the dead
+// member's line. A run is repeated (kAgain: the record is ready, and published) unless it was cancelled or started
 // `attempts_max` times: `give_up(record, flags, outcome)` then writes a TaskErrorPayload, says kFailed, and the record fails.
 // Idempotent: if `me` dies in here, the next one settles what bears its mark.
 template <class Space, class GiveUp>
-Recovered recover(Space& space, uint32_t index, uint16_t dead, uint16_t me, shm::UndoLine* undo,
-                  uint32_t undo_count, GiveUp give_up) {
+Recovered recover(Space& space, uint32_t index, uint16_t dead, uint16_t me, const shm::UndoLine* undo, GiveUp give_up) {
   TaskRecord& record = space.record(index);
   uint64_t word = record.state.load(kAcquire);
   State state = State::unpack(word);
   if (state.claimant != dead) return Recovered::kNothing;
   // Again from the start when a flag has come: it may say that the task shall not run again.
   for (; state.phase == Phase::kRunning; state = State::unpack(word)) {
-    for (uint32_t i = 0; i < undo_count; ++i)
-      if (undo[i].stamp.load(kAcquire) == undo_stamp(state.generation, space.id(index)))
-        memcpy(record.payload, undo[i].payload, kPayloadSize);
+    if (undo != nullptr && undo->stamp.load(kAcquire) == undo_stamp(state.generation, space.id(index)))
+      memcpy(record.payload, undo->payload, kPayloadSize);
     uint8_t outcome = 0;
     bool again = !give_up(record, state.flags, outcome);
     State next = {state.generation, again ? uint16_t{0} : me, again ? Phase::kReady : Phase::kRunning, state.flags};

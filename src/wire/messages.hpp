@@ -43,7 +43,7 @@ enum class Type : uint16_t {
   kRestore = 12,    // an object that is away shall come back; whoever asks has pinned it
   kCopyDrop = 13,   // owner: an object that is away was freed
   kSubscribe = 14,  // client: which events it wants to be sent
-  kEndRun = 15,     // client: the process that runs a doomed task shall end
+  kEndRun = 15,     // the process that runs a doomed task shall end
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -144,9 +144,9 @@ struct SlabId {       // kSlabReady, kSlabDrop, kSlabDropped
 
 struct EndRun {
   uint32_t member;      // the worker
-  uint32_t record;      // index in the client's segment
+  uint32_t record;      // index in the segment of its owner
   uint32_t generation;  // of the record
-  uint32_t reserved;
+  uint32_t owner;       // the sender, or a dead member whose records it settles
 };
 
 struct Extent {       // kRestore, kCopyDrop: where an object lies that may be away

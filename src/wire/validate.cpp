@@ -200,7 +200,7 @@ void check_body(Candidate& c) {
     case Type::kEndRun: {
       const auto& m = p.as<EndRun>();
       c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
-      c.check(m.reserved == 0, "reserved");
+      c.check(m.owner > 0 && m.owner <= kMemberIndexMax, "owner");
       return c.descriptors(0);
     }
     case Type::kSlabWarm: {

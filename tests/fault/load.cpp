@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kHungNs = 20'000'000'000;
 constexpr size_t kWindow = 48;     // tasks outstanding
+constexpr uint32_t kDepthMax = 4;  // of tasks of tasks
 constexpr size_t kDataMax = 8;     // objects held
 constexpr int32_t kRetries = 200;  // no storm kills one task that often
 
@@ -95,7 +96,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.sleeps + mix_.cancels + mix_.crashes;
+                 mix_.sleeps + mix_.cancels + mix_.trees + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -119,6 +120,9 @@ void Load::submit_one() {
     submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
   } else if (is(mix_.cancels)) {
     submit_cancelled();
+  } else if (is(mix_.trees)) {
+    order.detail = 1 + roll(kDepthMax);
+    submit(kTree, order, none, {{}, 0, Kind::kNumber, tree_answer(order.id, order.detail), 0, 0});
   } else {
     submit(kCrash, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
   }
@@ -134,9 +138,11 @@ void Load::submit_one() {
 // A task that may be cancelled before it begins, while it runs, or too late.
 void Load::submit_cancelled() {
   using Wish = Item::Wish;
-  Order order{next_id_++, 50 + roll(3000), 0};
+  Order order{next_id_++, 50 + roll(3000), roll(kDepthMax)};
   std::vector<tarn_arg> none;
-  if (!submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0})) return;
+  bool is_tree = order.detail != 0;
+  uint64_t expected = is_tree ? tree_answer(order.id, order.detail) : answer(order.id);
+  if (!submit(is_tree ? kTree : kSleep, order, none, {{}, 0, Kind::kNumber, expected, 0, 0})) return;
   if (roll(2) == 0) take_front();
   if (gone_ || items_.empty() || items_.back().id != order.id) return;
   Wish wish = roll(4) == 0 ? Wish::kKilled : Wish::kCancelled;

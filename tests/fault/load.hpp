@@ -36,6 +36,7 @@ struct Mix {  // what to submit, as weights
   uint32_t sleeps = 2;
   uint32_t crashes = 0;
   uint32_t cancels = 1;
+  uint32_t trees = 1;
   size_t large_size_max = 200'000;
 };
 

@@ -74,7 +74,107 @@ int crash(tarn_call* call) {
   return give(call, 0);
 }
 
+// ---- A task of tasks
+
+constexpr int64_t kHungNs = 15'000'000'000;
+constexpr int32_t kRetries = 200;
+
+enum Branch : uint64_t { kLeft = 1, kRight, kBytes, kBoth, kNobodys, kObject, kOfObject };
+uint64_t id_below(uint64_t id, Branch branch) { return mix(id * 8 + branch); }
+uint32_t bytes_below(uint64_t id) { return static_cast<uint32_t>(id % 2000); }
+uint32_t object_below(uint64_t id) { return id % 4 == 0 ? 40'000 : static_cast<uint32_t>(id % 300); }
+
+class Parent {
+ public:
+  explicit Parent(tarn_call* call) : call_(call), client_(tarn_call_client(call)) {}
+
+  // The first code that was an error, as the parent's own.
+  [[nodiscard]] int code() const { return code_; }
+
+  tarn_future submit(const char* task, Order order, std::vector<tarn_arg> more = {}) {
+    more.insert(more.begin(), tarn_arg_value(&order, sizeof order));
+    tarn_submit_options options{};
+    options.size = sizeof options;
+    options.retries = kRetries;
+    tarn_future future{};
+    if (code_ == 0) take(tarn_submit(client_, tarn_task_id(task), more.data(), more.size(), &options, &future));
+    return future;
+  }
+
+  tarn_object put(uint64_t id, uint32_t size) {
+    std::vector<std::byte> bytes(size);
+    fill_pattern(id, bytes);
+    tarn_object object{};
+    if (code_ == 0) take(tarn_put(client_, bytes.data(), bytes.size(), &object));
+    return object;
+  }
+  void release(tarn_object object) {
+    if (code_ == 0) take(tarn_release(client_, object));
+  }
+
+  tarn_bytes result(tarn_future future) {
+    tarn_bytes bytes{};
+    if (code_ != 0) return bytes;
+    int r = tarn_result(client_, future, kHungNs, &bytes);
+    tarn_task_error error{};
+    error.size = sizeof error;
+    if (r == TARN_E_TASK_FAILED && tarn_future_error(client_, future, &error) == 0) {
+      // What it failed for, as if it were the parent's: only the daemon's end is among what is planned.
+      code_ = tarn_call_fail(call_, error.cause, error.type, "%s", error.message);
+    } else {
+      take(r);
+    }
+    return bytes;
+  }
+  uint64_t number(tarn_future future) {
+    uint64_t value = 0;
+    if (tarn_bytes bytes = result(future); bytes.size == sizeof value) memcpy(&value, bytes.data, sizeof value);
+    return value;
+  }
+
+ private:
+  void take(int r) {
+    if (r < 0) code_ = tarn_call_fail(call_, r, nullptr, "%s", tarn_last_error());
+  }
+
+  tarn_call* call_;
+  tarn_client* client_;
+  int code_ = 0;
+};
+
+int tree(tarn_call* call) {
+  Order order = begin(call);
+  if (order.detail == 0) return give(call, answer(order.id));
+  Parent parent(call);
+  auto below = [&order](Branch branch) { return id_below(order.id, branch); };
+  tarn_future left = parent.submit(kTree, {below(kLeft), 0, order.detail - 1});
+  tarn_future right = parent.submit(kTree, {below(kRight), 0, order.detail - 1});
+  tarn_future bytes = parent.submit(kFill, {below(kBytes), bytes_below(order.id), 0});
+  tarn_future both = parent.submit(kDigest, {below(kBoth), 0, 0}, {tarn_arg_future(left), tarn_arg_future(bytes)});
+  (void)parent.submit(kEcho, {below(kNobodys), 0, 0});
+  tarn_object object = parent.put(below(kObject), object_below(order.id));
+  tarn_future of_object = parent.submit(kDigest, {below(kOfObject), 0, 0}, {tarn_arg_object(object)});
+  parent.release(object);
+  uint64_t sum = order.id;
+  for (tarn_future future : {right, both, of_object, left}) sum = add_digest(sum, parent.number(future));
+  sum = add_digest(sum, digest(parent.result(bytes)));
+  return parent.code() < 0 ? parent.code() : give(call, sum);
+}
+
 }  // namespace
+
+uint64_t tree_answer(uint64_t id, uint32_t depth) {
+  if (depth == 0) return answer(id);
+  auto digest_of = [](uint64_t value) { return digest({&value, sizeof value}); };
+  uint64_t left = tree_answer(id_below(id, kLeft), depth - 1);
+  uint64_t bytes = digest_of_pattern(id_below(id, kBytes), bytes_below(id));
+  uint64_t both = add_digest(add_digest(id_below(id, kBoth), digest_of(left)), bytes);
+  uint64_t of_object =
+      add_digest(id_below(id, kOfObject), digest_of_pattern(id_below(id, kObject), object_below(id)));
+  uint64_t sum = id;
+  for (uint64_t value : {tree_answer(id_below(id, kRight), depth - 1), both, of_object, left}) sum = add_digest(sum, value);
+  return add_digest(sum, bytes);
+}
 
 void define_tasks() {
   tarn_task_define(kEcho, echo);
@@ -83,6 +183,7 @@ void define_tasks() {
   tarn_task_define(kSleep, sleep_a_while);
   tarn_task_define(kFail, fail);
   tarn_task_define(kCrash, crash);
+  tarn_task_define(kTree, tree);
 }
 
 uint64_t mix(uint64_t value) {

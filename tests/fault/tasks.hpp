@@ -15,7 +15,7 @@ namespace tarn::fault {
 struct Order {
   uint64_t id;
   uint32_t size;    // of the result, or microseconds to sleep
-  uint32_t detail;  // how to crash
+  uint32_t detail;  // how to crash; how deep
 };
 
 // Names of the tasks, by what they do.
@@ -26,6 +26,8 @@ inline constexpr const char* kSleep = "sleep";    // answer(id), `size` microsec
 inline constexpr const char* kFail = "fail";      // fails with fail_code(id) and words about id
 inline constexpr const char* kCrash = "crash";    // ends its worker in the first attempt, then answer(id)
 
+inline constexpr const char* kTree = "tree";    // tree_answer(id, detail): by tasks of its own, `detail` deep
+
 inline constexpr const char* kFailType = "fault::Planned";
 
 // Before tarn_init.
@@ -34,6 +36,8 @@ void define_tasks();
 uint64_t mix(uint64_t value);
 inline uint64_t answer(uint64_t id) { return mix(id ^ 0x9e3779b97f4a7c15); }
 inline int fail_code(uint64_t id) { return -1000 - static_cast<int>(id % 1000); }
+
+uint64_t tree_answer(uint64_t id, uint32_t depth);
 
 void fill_pattern(uint64_t id, std::span<std::byte> out);
 bool has_pattern(uint64_t id, tarn_bytes bytes);

@@ -101,12 +101,13 @@ Outcome messages_of_others(Context& context) {
   forged.ends("MEMBER_DIED", sending(wire::Type::kMemberDied, wire::MemberInfo{2, context.victim, 9, 0, 0, 0, 0}));
   forged.ends("SLAB_GRANTED", sending(wire::Type::kSlabGranted, wire::SlabInfo{1, 0, 4096, -1, 0}));
   forged.ends("QUERY of a client", sending(wire::Type::kQuery, wire::Query{"memory", 0, 0}));
-  forged.ends("END_RUN of a record that there is not", sending(wire::Type::kEndRun, wire::EndRun{2, UINT32_MAX, 1, 0}));
+  forged.ends("END_RUN of a record that there is not", sending(wire::Type::kEndRun, wire::EndRun{2, UINT32_MAX, 1, 1}));
   Peer& lonely = context.peer();
   HOSTILE_NEEDS(lonely.open());
   forged.is_ignored(lonely, "END_RUN of members that are not there", [](Peer& peer) {
-    for (uint32_t member = 1; member <= 255; ++member) peer.send(wire::Type::kEndRun, 0, wire::EndRun{member, 0, 1, 0});
+    for (uint32_t member = 1; member <= 255; ++member) peer.send(wire::Type::kEndRun, 0, wire::EndRun{member, 0, 1, 1});
   });
+  forged.ends("END_RUN of another member's record", sending(wire::Type::kEndRun, wire::EndRun{2, 0, 1, 2}));
   forged.ends("READY of a client", [](Peer& peer) {
     wire::Buffer<64> buffer;
     wire::Builder message(buffer.bytes, wire::Type::kReady, 0);

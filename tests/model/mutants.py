@@ -87,7 +87,7 @@ MUTANTS = [
            "  undo.stamp.store(undo_stamp(generation, id), kRelease);\n"
            "  memcpy(undo.payload, record.payload, kPayloadSize);\n", "claim_finish_redo(1, 4, false)"),
     mutant("recovery does not bring the arguments back", TASK,
-           "memcpy(record.payload, undo[i].payload, kPayloadSize);", ";", "claim_finish_redo(1, 4, false)"),
+           "memcpy(record.payload, undo->payload, kPayloadSize);", ";", "claim_finish_redo(1, 4, false)"),
     mutant("a task is done before others are told", TASK,
            "quiet ? Phase::kDone : Phase::kFinished", "Phase::kDone", "claim_finish_redo(1, 4, false)"),
     mutant("a task finishes by a store", TASK,
@@ -113,6 +113,19 @@ MUTANTS = [
            "    if (!record.state.compare_exchange(word, next.pack())) continue;\n    claimant",
            "    if (!runs) write_error(record);\n"
            "    if (!record.state.compare_exchange(word, next.pack())) continue;\n    claimant", "cancelling(false, false, 0)"),
+    mutant("a task that waits is not orphaned", TASK,
+           "phase == Phase::kFree) return 0;  // for ever",
+           "phase <= Phase::kWaiting) return 0;", "orphans(1)"),
+    mutant("an orphan's dead parent is to be ended for it", TASK,
+           "state.claimant != dead && state.claimant != me ?", "state.claimant != me ?", "orphans(1)"),
+    mutant("an orphan is given up by a store", TASK,
+           "  if (cancel(space, record, me, kCancelled | kDoomed, claimant, write_error) != Cancelled::kRunning) return 0;",
+           "  if (State::unpack(record.state.load(kAcquire)).phase < Phase::kRunning) {\n"
+           "    record.state.store(State{1, me, Phase::kRunning, kCancelled | kDoomed}.pack(), kRelease);\n"
+           "    write_error(record);\n"
+           "    (void)finish(space, record, State{1, me, Phase::kRunning, kCancelled | kDoomed}, kFailed);\n    return 0;\n  }\n"
+           "  if (cancel(space, record, me, kCancelled | kDoomed, claimant, write_error) != Cancelled::kRunning) return 0;",
+           "orphans(1)"),
     mutant("only who makes a dependent ready publishes it", TASK,
            "    }\n    if (state.phase == Phase::kReady) space.publish(space.id(index));",
            "      space.publish(space.id(index));\n    }", "dependencies(1, 1, 1)"),

@@ -131,7 +131,7 @@ inline void recover_member(TaskState& s, uint32_t dead, uint32_t me) {
     return true;
   };
   for (uint32_t i = 0; i < TaskState::kRecords; ++i)
-    (void)task::recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(me), &s.undo[dead], 1, give_up);
+    (void)task::recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(me), &s.undo[dead], give_up);
   // The hints that the dead one had taken; production has the workers look through all records.
   if (s.holding[dead] != 0) (void)s.hints.fetch_or(s.holding[dead]);
 }
@@ -258,6 +258,63 @@ inline Report cancelling(bool doom, bool waits, unsigned crashes, uint8_t attemp
     if (waits && s.runs[1] == 0) return "what it depended on did not run";
     State state = State::unpack(s.records[0].state.load(kRelaxed));
     return state.phase == Phase::kDone ? nullptr : "a task is not done, and nobody will ever do it";
+  });
+  return model.run();
+}
+
+// ---- Tasks of a worker that dies ----------------------------------------------------------------
+
+// Member 2 has submitted records 0 and 1, which waits for 0; it runs 0 itself if it comes to that, and may die. Worker 3 takes
+// what it finds. Whoever replaces 2 (4, or 5 if that one dies in it) orphans both.
+inline Report orphans(unsigned crashes) {
+  Model<TaskState> model({.name = "orphans: " + std::to_string(crashes) + " crashes", .crashes_max = crashes});
+  model.setup([](TaskState& s) {
+    name_tasks(s);
+    submit_ready(s, 0);
+    fill(s.records[1].payload, argument_byte(1));
+    s.records[1].attempts_max = 4;
+    s.records[1].dependencies.store(task::initial_dependencies(1, 1), kRelaxed);
+    s.records[1].state.store(State{1, 0, Phase::kWaiting, 0}.pack(), kRelaxed);
+    s.edges[1] = {task::kNoEdge, 1, 1, 0};
+    (void)task::hang_edge(s.records[0], s.edges[1], 1);
+    TaskSpace space{s};
+    task::satisfy(space, 1, 1, task::kSubmittedBit);
+  });
+  auto orphan_all = [](TaskState& s, uint16_t me) {
+    TaskSpace space{s};
+    for (uint32_t i = 0; i < 2; ++i) {
+      uint16_t claimant = task::orphan(space, i, 2, me, [](task::TaskRecord& r) { fill(r.payload, kErrorByte); });
+      check(claimant != 2 && claimant != me, "somebody is ended who is dead, or who says so");
+    }
+    s.returned = 1;
+  };
+  auto may_run = [](const TaskState& s, uint32_t index) {
+    bool is_doomed = (State::unpack(s.records[index].state.load(kRelaxed)).flags & task::kDoomed) != 0;
+    return s.returned == 0 || is_doomed;
+  };
+  model.process("mortal2", Kill::kAllowed, [may_run](TaskState& s) {
+    step();
+    (void)run_task(s, 2, 0, may_run);
+  });
+  model.replacement("replace4", Kill::kAllowed, 0, [orphan_all](TaskState& s) { orphan_all(s, 4); });
+  model.replacement("replace5", Kill::kNever, 1, [orphan_all](TaskState& s) {
+    orphan_all(s, 5);
+    recover_member(s, 4, 5);
+  });
+  model.process("worker3", Kill::kNever, [may_run](TaskState& s) { serve_tasks(s, 3, may_run); });
+  model.process("settle3", Kill::kNever, [](TaskState& s) {
+    await(&s.ended);
+    recover_member(s, 3, 6);
+  });
+  model.finally([](const TaskState& s) -> const char* {
+    for (uint32_t i = 0; i < 2; ++i) {
+      State state = State::unpack(s.records[i].state.load(kRelaxed));
+      bool died_with_its_parent = state.phase >= Phase::kRunning && state.claimant == 2 && is_dead(0);
+      if (state.phase != Phase::kDone && !died_with_its_parent) return "a task is not done, and nobody will ever do it";
+      if (s.runs[i] > 1) return "a task of a dead parent ran twice";
+      if (!is_dead(0) && s.runs[i] == 0) return "a task did not run although its parent lived";
+    }
+    return nullptr;
   });
   return model.run();
 }

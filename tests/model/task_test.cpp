@@ -22,6 +22,11 @@ TEST(Cancelling, WhatRecoveryGivesUp) { EXPECT_HOLDS(cancelling(true, false, 1, 
 TEST(Cancelling, WhatWaits) { EXPECT_HOLDS(cancelling(false, true, 0)); }
 TEST(Cancelling, WhatWaitsWithItsProcess) { EXPECT_HOLDS(cancelling(true, true, 1)); }
 
+TEST(Orphans, NoneBeginsWhenAllWereTreated) {
+  EXPECT_HOLDS(orphans(1));
+  EXPECT_HOLDS(orphans(2));
+}
+
 TEST(Dependencies, OneIsAwaited) {
   EXPECT_HOLDS(dependencies(1, 0, 2));
   EXPECT_HOLDS(dependencies(1, 1, 1));

@@ -60,7 +60,11 @@ InProcessHost::InProcessHost(uint32_t workers, Mappings mappings, uint32_t spin_
   must(processes_[0]->submitter->init());
   for (uint32_t i = 0; i < workers; ++i) {
     Process& process = *processes_[i + 1];
+    process.submitter = std::make_unique<task::Submitter>(process.view, *process.store);
+    must(process.submitter->init());
     process.executor = std::make_unique<task::Executor>(process.view, *process.store, i, 1000 + static_cast<int>(i), 0);
+    // The tasks of these tests know a submitter where those of programs have a client.
+    must(process.executor->set_submitter(*process.submitter, reinterpret_cast<tarn_client*>(process.submitter.get())));
   }
 }
 

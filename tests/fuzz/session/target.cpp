@@ -319,7 +319,7 @@ class World {
         return transmit(peer.socket, message);
       }
       case wire::Type::kEndRun:
-        message.body<wire::EndRun>() = {1u + input.byte(), static_cast<uint32_t>(input.number()), input.byte(), 0};
+        message.body<wire::EndRun>() = {1u + input.byte(), static_cast<uint32_t>(input.number()), input.byte(), 1u + input.byte() % 8};
         return transmit(peer.socket, message);
       case wire::Type::kSubscribe:
         message.body<wire::Subscribe>().mask = input.byte() & 0x1e;  // others are garbage

@@ -183,11 +183,11 @@ inline int own_result(Store& client, const ObjectRef& ref) {
   return r;
 }
 
-// A worker's result with these bytes, published.
-inline ObjectRef result(Store& store, const std::string& text, uint32_t made_for = 0) {
+// A worker's result with these bytes, published, for a task record of the client.
+inline ObjectRef result(Store& store, const std::string& text, uint32_t record = 0) {
   ObjectRef ref{};
   void* data = nullptr;
-  EXPECT_EQ(store.make_result(text.size(), made_for, ref, data), 0) << last_error();
+  EXPECT_EQ(store.make_result(text.size(), shm::make_id(shm::kClientMember, record), ref, data), 0) << last_error();
   memcpy(data, text.data(), text.size());
   EXPECT_EQ(store.publish_result(ref), 0);
   return ref;

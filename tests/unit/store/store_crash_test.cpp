@@ -65,11 +65,11 @@ TEST(StoreCrashTest, results_that_nobody_will_find_are_freed_others_are_not) {
   Store& worker = session.store(kWorker);
   ObjectRef unsealed{};
   void* data = nullptr;
-  ASSERT_EQ(worker.make_result(100, 1, unsealed, data), 0);
+  ASSERT_EQ(worker.make_result(100, shm::make_id(shm::kClientMember, 1), unsealed, data), 0);
   ObjectRef lost = result(worker, "published, but its task's record does not say so", 2);
   ObjectRef kept = result(worker, "handed over", 3);
   session.kill(kWorker);
-  auto only_third = [](void*, uint32_t made_for, uint32_t, uint32_t) { return made_for == 3; };
+  auto only_third = [](void*, uint32_t made_for, uint32_t, uint32_t) { return made_for == shm::make_id(shm::kClientMember, 3); };
   session.store(kSecond).sweep_dead_member(kWorker, only_third, nullptr);
   EXPECT_EQ(client.adopt(lost), TARN_E_NO_OBJECT);
   EXPECT_EQ(client.adopt(unsealed), TARN_E_NO_OBJECT);

@@ -394,10 +394,10 @@ TEST(StoreTest, a_discarded_result_leaves_nothing) {
   Store& worker = session.store(kWorker);
   ObjectRef first{};
   void* data = nullptr;
-  ASSERT_EQ(worker.make_result(1000, 0, first, data), 0);
+  ASSERT_EQ(worker.make_result(1000, shm::make_id(shm::kClientMember, 0), first, data), 0);
   worker.discard_result(first);
   ObjectRef second{};
-  ASSERT_EQ(worker.make_result(1000, 0, second, data), 0);
+  ASSERT_EQ(worker.make_result(1000, shm::make_id(shm::kClientMember, 0), second, data), 0);
   EXPECT_EQ(second.id, first.id);
   EXPECT_NE(second.generation, first.generation);
 }

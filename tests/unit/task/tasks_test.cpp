@@ -446,7 +446,7 @@ TEST_F(Tasks, AClaimOfADeadWorkerIsRunAgainWithItsArguments) {
   auto dead = static_cast<uint16_t>(host.member_of(0));
   task::State mine{};
   ASSERT_TRUE(task::claim(record, dead, mine));
-  task::save_arguments(host.client_view().segments[dead]->undo[0], record, mine.generation, space.id(0));
+  task::save_arguments(host.client_view().segments[dead]->undo, record, mine.generation, space.id(0));
   record.attempts = 1;
   memset(record.payload, 0xee, 20);
   // Worker 1 settles it, twice: the second time changes nothing.
@@ -473,7 +473,7 @@ TEST_F(Tasks, ATaskThatKillsItsWorkersFailsInTheEnd) {
   for (int attempt = 1; attempt <= 3; ++attempt) {
     task::State mine{};
     ASSERT_TRUE(task::claim(record, dead, mine)) << attempt;
-    task::save_arguments(host.client_view().segments[dead]->undo[0], record, mine.generation, space.id(0));
+    task::save_arguments(host.client_view().segments[dead]->undo, record, mine.generation, space.id(0));
     ++record.attempts;
     ASSERT_EQ(host.executor(1).recover_member(dead, 11, 0), 0);
   }

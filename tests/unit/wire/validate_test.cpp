@@ -133,7 +133,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kRestore, From::kMember, 0, Extent{1, 2, 4096}),
       sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
       sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
-      sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 0}),
+      sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
       sample(Type::kWelcome, From::kDaemon, 2, good_welcome()),
       sample(Type::kRefused, From::kDaemon, 0, refusal<Refused>()),
       sample(Type::kMemberAdded, From::kDaemon, 1, member(5, 0, 0, 4096)),
