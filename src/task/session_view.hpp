@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "shm/board.hpp"
@@ -65,7 +66,8 @@ struct SessionView {
   static constexpr uint32_t kLooksMax = 64;          // at hints, for room in the ring
   static constexpr uint32_t kPauseInPublishes = 256;  // after a look that found none
 
-  // A worker runs the tasks that it waits for without their hints: its ring fills up with those.
+  // A worker runs the tasks that it waits for without their hints: its ring fills up with those. As records are used again, they
+  // may as well all tell of the same one.
   template <class Ring, class Producer>
   bool push(Ring& ring, Producer& own_end, uint32_t id) {
     if (ring.push(own_end, id)) [[likely]]
@@ -73,16 +75,12 @@ struct SessionView {
     if (self < shm::kFirstWorker || (looks_paused != 0 && --looks_paused != 0)) return false;
     uint32_t ids[kLooksMax];
     size_t count = ring.take(ids, kLooksMax);
-    size_t stale = 0;
-    for (size_t i = 0; i < count; ++i) {
-      if (is_ready(ids[i])) {
-        (void)ring.push(own_end, ids[i]);  // there is room for as many as were taken
-      } else {
-        ++stale;
-      }
-    }
-    if (stale == 0) looks_paused = kPauseInPublishes;
-    return stale != 0 && ring.push(own_end, id);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; ++i)
+      if (ids[i] != id && is_ready(ids[i]) && std::find(ids, ids + kept, ids[i]) == ids + kept) ids[kept++] = ids[i];
+    for (size_t i = 0; i < kept; ++i) (void)ring.push(own_end, ids[i]);  // there is room for as many as were taken
+    if (kept == count) looks_paused = kPauseInPublishes;
+    return kept != count && ring.push(own_end, id);
   }
 
   [[nodiscard]] bool is_ready(uint32_t id) const {

@@ -40,6 +40,9 @@ class InProcessHost {
 
   // The executor of worker `index`, for tests that drive it by hand: only before start().
   [[nodiscard]] task::Executor& executor(uint32_t index) { return *processes_[index + 1]->executor; }
+  // With which its tasks submit tasks: in place of a client, tarn_call::client is this one's address.
+  [[nodiscard]] task::Submitter& submitter(uint32_t index) { return *processes_[index + 1]->submitter; }
+  [[nodiscard]] task::SessionView& view(uint32_t index) { return processes_[index + 1]->view; }
   [[nodiscard]] uint32_t member_of(uint32_t index) const { return shm::kFirstWorker + index; }
 
   void start();

@@ -69,6 +69,48 @@ int wait_for_gate(tarn_call* call) {
   return add(call);
 }
 
+// The sum of 1 to n, by halves: a task of tasks. One child of each is not asked for.
+int add_up(tarn_call* call) {
+  auto& submitter = *reinterpret_cast<Submitter*>(call->client);
+  int64_t range[2];
+  for (size_t i = 0; i < 2; ++i) range[i] = number(call->args[i]);
+  if (range[0] == range[1]) return return_bytes(call, &range[0], sizeof range[0]);
+  int64_t middle = (range[0] + range[1]) / 2;
+  int64_t ends[4] = {range[0], middle, middle + 1, range[1]};
+  tarn_future futures[2];
+  int64_t sum = 0;
+  for (size_t i = 0; i < 2; ++i) {
+    tarn_arg args[] = {tarn_arg_value(&ends[2 * i], 8), tarn_arg_value(&ends[2 * i + 1], 8)};
+    if (int r = submitter.submit(task::task_number("test.add_up"), args, 2, nullptr, futures[i]); r < 0) return r;
+  }
+  tarn_future nobodys;
+  tarn_arg both[] = {tarn_arg_future(futures[0]), tarn_arg_future(futures[1])};
+  if (int r = submitter.submit(task::task_number("test.add"), both, 2, nullptr, nobodys); r < 0) return r;
+  for (tarn_future future : futures) {
+    tarn_bytes bytes{};
+    if (int r = submitter.result(future, kTimeoutNs, bytes); r < 0) return r;
+    sum += number(bytes);
+  }
+  return return_bytes(call, &sum, sizeof sum);
+}
+
+// So many children, of which each is waited for before the next is submitted; how many.
+int one_by_one(tarn_call* call) {
+  auto& submitter = *reinterpret_cast<Submitter*>(call->client);
+  int64_t sum = 0;
+  int64_t one = 1;
+  for (int64_t i = number(call->args[0]); i > 0; --i) {
+    tarn_arg arg = tarn_arg_value(&one, sizeof one);
+    tarn_future future;
+    tarn_bytes bytes{};
+    if (int r = submitter.submit(task::task_number("test.add"), &arg, 1, nullptr, future); r < 0) return r;
+    if (int r = submitter.result(future, kTimeoutNs, bytes); r < 0) return r;
+    sum += number(bytes);
+    if (int r = submitter.release(future); r < 0) return r;
+  }
+  return return_bytes(call, &sum, sizeof sum);
+}
+
 std::vector<int64_t> noted;  // by workers that are driven step by step
 
 int note(tarn_call* call) {
@@ -81,6 +123,8 @@ class Tasks : public testing::Test {
   static void SetUpTestSuite() {
     EXPECT_EQ(task::define_task("test.note", note, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.add", add, 0, nullptr), 0);
+    EXPECT_EQ(task::define_task("test.one_by_one", one_by_one, 0, nullptr), 0);
+    EXPECT_EQ(task::define_task("test.add_up", add_up, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.concatenate", concatenate, 7, nullptr), 0);
     EXPECT_EQ(task::define_task("test.fail", fail_always, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.wait_for_gate", wait_for_gate, 0, nullptr), 0);
@@ -508,6 +552,55 @@ TEST_F(Tasks, AFinishedRecordOfADeadWorkerIsToldAgain) {
   }
   EXPECT_EQ(result_of(host.client(), next), 5);
   EXPECT_EQ(result_of(host.client(), future), 5);
+}
+
+TEST_F(Tasks, TasksSubmitTasks) {
+  for (uint32_t workers : {1u, 2u, 4u}) {
+    InProcessHost host(workers);
+    host.start();
+    int64_t range[] = {1, 2000};
+    for (int i = 0; i < 10; ++i) {
+      tarn_future future = submit(host.client(), "test.add_up", {tarn_arg_value(&range[0], 8), tarn_arg_value(&range[1], 8)});
+      EXPECT_EQ(result_of(host.client(), future), 2000 * 2001 / 2);
+    }
+    host.stop();
+    for (uint32_t i = 0; i < workers; ++i) EXPECT_LT(host.view(i).own().records_used.load(shm::kRelaxed), shm::kRecordsAtStart);
+  }
+}
+
+TEST_F(Tasks, WhatADeadWorkerHadSubmittedDoesNotBegin) {
+  InProcessHost host(2);
+  Submitter& parent = host.submitter(0);
+  tarn_future ready = submit_add(parent, 1);
+  tarn_future waiting = submit(parent, "test.add", {tarn_arg_future(ready)});
+  tarn_future running = submit_add(parent, 3);
+  // Another worker runs the third.
+  uint32_t dead = host.member_of(0);
+  task::SegmentSpace space(host.view(1), dead);
+  auto record_of = [&](tarn_future future) -> task::TaskRecord& { return space.record(shm::id_index(static_cast<uint32_t>(future.id))); };
+  task::State mine{};
+  ASSERT_TRUE(task::claim(record_of(running), static_cast<uint16_t>(host.member_of(1)) + 1, mine));
+  ASSERT_EQ(host.executor(1).recover_member(dead, 9, 0), 0);
+  ASSERT_EQ(host.executor(1).recover_member(dead, 9, 0), 0);
+  while (host.executor(1).run_available() != 0) {
+  }
+  EXPECT_EQ(host.view(1).board->workers[host.member_of(1)].tasks_done.load(shm::kRelaxed), 0u);
+  for (tarn_future future : {ready, waiting}) {
+    task::State state = task::State::unpack(record_of(future).state.load(shm::kAcquire));
+    EXPECT_EQ(state.phase, task::Phase::kDone);
+    EXPECT_NE(state.flags & task::kFailed, 0);
+  }
+  EXPECT_FALSE(task::finish(space, record_of(running), mine, 0)) << "its process is to end";
+}
+
+// What a worker runs while it waits leaves hints in its ring that nobody takes.
+TEST_F(Tasks, ARingFullOfHintsOfWhatHasRunTakesNewOnes) {
+  InProcessHost host(1);
+  int64_t count = 3 * int64_t{shm::kHintRingSlots};
+  tarn_future future = submit(host.client(), "test.one_by_one", {tarn_arg_value(&count, sizeof count)});
+  EXPECT_EQ(host.executor(0).run_available(), 1u);
+  EXPECT_EQ(result_of(host.client(), future), count);
+  EXPECT_EQ(host.view(0).own().usual.unhinted.load(shm::kRelaxed), 0u);
 }
 
 TEST_F(Tasks, HintsThatDiedWithTheirWorkerAreFoundAgain) {
