@@ -96,6 +96,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("task.sync.parked.same", "lower",
              (tarn("task.sync.parked.same"), limit("futex_pingpong", "futex_pingpong", "--place", "same"))),
         Case("task.async", "higher", (tarn("task.async"), limit("ring", "ring"))),
+        Case("task.forkjoin", "lower", (tarn("task.forkjoin", "--depth", "10" if args.smoke else "24"),)),
         Case("put.64", "lower", (tarn("put.64"), limit("alloc_store", "store.64"))),
         Case("get.64", "lower", (tarn("get.64"), limit("alloc_store", "load.64"))),
         sized("get.other", "64", "lower", limit("alloc_store", "load.64")),
@@ -161,6 +162,7 @@ def find_peers(build: Path, ms: int) -> dict[str, list[Subject]]:
     tbb = build / "bench/peers/peer_tbb"
     if tbb.exists():
         add("task.sync.spin", "tbb", [str(tbb), "sync", "--ms", str(ms)], "sync")
+        add("task.forkjoin", "tbb", [str(tbb), "forkjoin", "--ms", str(ms)], "forkjoin")
         add("task.async", "tbb", [str(tbb), "async", "--ms", str(ms)], "async")
     else:
         print("bench: peer tbb left out: not built (package libtbb-dev)", file=sys.stderr)

@@ -1,6 +1,6 @@
 // oneTBB: the same calls to a thread of this process, not to another process.
 //
-//   peer_tbb sync|async [--ms N] [--flight N]
+//   peer_tbb sync|async|forkjoin [--ms N] [--flight N]
 #include "../measure.h"
 
 #include <atomic>
@@ -59,20 +59,50 @@ double async_per_second(Measure& measure, std::uint64_t flight) {
   return 1e9 / measure_median_ns(&measure);
 }
 
+std::uint64_t fib(std::uint64_t n) {
+  if (n < 2) return n;
+  std::uint64_t left = 0;
+  std::uint64_t right = 0;
+  oneapi::tbb::task_group group;
+  group.run([&left, n] { left = fib(n - 1); });
+  group.run([&right, n] { right = fib(n - 2); });
+  group.wait();
+  return left + right;
+}
+
+// Tasks that spawn two tasks each and wait for them.
+double forkjoin_ns(Measure& measure) {
+  constexpr std::uint64_t kDepth = 24;
+  constexpr std::uint64_t kResult = 46'368;
+  constexpr double kTasks = 150'048;
+  oneapi::tbb::task_arena arena(2);
+  arena.execute([&] {
+    while (measure_more(&measure)) {
+      measure_begin(&measure);
+      const std::uint64_t result = fib(kDepth);
+      measure_end(&measure, kTasks);
+      if (result != kResult) measure_die("a result is wrong");
+    }
+  });
+  return measure_median_ns(&measure);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   static Measure measure;
   const std::string_view what = argc > 1 ? argv[1] : "";
   const auto flight = static_cast<std::uint64_t>(measure_option_int(argc, argv, "--flight", 256));
-  if (flight == 0 || flight > kFlightMax || (what != "sync" && what != "async")) {
-    fprintf(stderr, "usage: peer_tbb sync|async [--ms N] [--flight N]\n");
+  if (flight == 0 || flight > kFlightMax || (what != "sync" && what != "async" && what != "forkjoin")) {
+    fprintf(stderr, "usage: peer_tbb sync|async|forkjoin [--ms N] [--flight N]\n");
     return 2;
   }
   oneapi::tbb::global_control threads(oneapi::tbb::global_control::max_allowed_parallelism, 2);
   measure_start(&measure, argc, argv);
   if (what == "sync") {
     measure_print("sync", sync_ns(measure), "ns", "threads; task_arena::enqueue");
+  } else if (what == "forkjoin") {
+    measure_print("forkjoin", forkjoin_ns(measure), "ns", "threads; task_group, 2 threads");
   } else {
     measure_print("async", async_per_second(measure, flight), "1/s", "threads; task_group, 2 threads");
   }

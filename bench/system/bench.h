@@ -49,6 +49,7 @@ void bench_sync_spin(Bench *bench);
 void bench_sync_parked(Bench *bench);
 void bench_sync_parked_same(Bench *bench);
 void bench_async(Bench *bench);
+void bench_forkjoin(Bench *bench);
 /* Makes an object and returns where it is; nothing is written there. */
 void *bench_create_and_seal(tarn_client *client, size_t size, tarn_object *object);
 
@@ -59,6 +60,7 @@ tarn_object bench_make(tarn_client *client, size_t size);
 int bench_make_result(tarn_call *call);
 int bench_remake_result(tarn_call *call);
 int bench_hold(tarn_call *call);
+int bench_fib(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);

@@ -120,6 +120,7 @@ int set_up(tarn_client& client) {
   int r = client == nullptr ? fail(TARN_E_NO_MEMORY, "no memory for a worker") : 0;
   if (r == 0) {
     client->is_worker = true;
+    client->thread = pthread_self();
     r = client->session.open_worker(Fd{*static_cast<int*>(socket)}, {&client->store, nullptr, nullptr, nullptr});
   }
   if (r == 0) {
@@ -182,6 +183,9 @@ int client::check_client(const tarn_client* client) {
   if (os::fork_count != 0 && client->pid != getpid())
     return fail(TARN_E_FORKED, "the client belongs to process %d, this is %d, forked from it; call tarn_init here",
                 static_cast<int>(client->pid), static_cast<int>(getpid()));
+  // Whoever waits runs what he waits for, and only the task's own thread can: another one would wait for ever beside an idle worker.
+  if (client->is_worker && pthread_equal(pthread_self(), client->thread) == 0) [[unlikely]]
+    return fail(TARN_E_NOT_IN_TASK, "this is another thread than the task's; submit, wait and use objects in that one");
   return 0;
 }
 

@@ -1,6 +1,7 @@
 // tarn_client: what a program holds of one session. The api_*.cpp files are its functions.
 #pragma once
 
+#include <pthread.h>
 #include <sys/types.h>
 
 #include "base/error.hpp"
@@ -13,7 +14,8 @@
 struct tarn_client {
   tarn_client() : store(session), submitter(session.view(), store) {}
 
-  bool is_worker = false;  // the one that tasks have, of their worker
+  bool is_worker = false;  // the one that tasks have, of their worker,
+  pthread_t thread{};      // and the thread that runs them
   pid_t pid = 0;
   uint64_t origin = 0;  // of its objects, as their handles name it
   tarn::client::Events events;

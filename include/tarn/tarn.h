@@ -358,8 +358,8 @@ TARN_API int tarn_call_arg_info(const tarn_call *call, size_t index, tarn_arg_de
 TARN_API int tarn_call_arg_object(const tarn_call *call, size_t index, tarn_object *object);
 
 /* The client of this worker, with which the task submits tasks of its own, waits for them, and makes objects. It is the same
- * one for all tasks of the worker; it stays, and tarn_close does nothing with it. It has no descriptor, callbacks or events
- * (TARN_E_NOT_IN_TASK). NULL in a worker that cannot hold objects (docs/limits.md): calls with it are TARN_E_NOT_IN_TASK.
+ * one for all tasks of the worker; it stays, and tarn_close does nothing with it. It is for the thread that the task's function
+ * was called in, and has no descriptor, callbacks or events (TARN_E_NOT_IN_TASK). NULL in a worker that cannot hold objects (docs/limits.md): calls with it are TARN_E_NOT_IN_TASK.
  *
  * What a task submits are its children, and do not outlive it: when its function has returned, what is not done of them is
  * waited for, and only then is the task done; if it failed or was cancelled, they are cancelled first. Their futures are
@@ -369,7 +369,7 @@ TARN_API int tarn_call_arg_object(const tarn_call *call, size_t index, tarn_obje
  * A wait of a task that is cancelled, or whose time is over, ends with TARN_E_CANCELLED or TARN_E_DEADLINE.
  * When the worker dies, its children end with it, and the task is run again from its start, as after any crash; a child
  * that crashes may so take those with it that wait for it in the same process, which counts as one of their attempts, too.
- * Thread-safe. Since 0.1. */
+ * Does not block. Since 0.1. */
 TARN_API tarn_client *tarn_call_client(const tarn_call *call);
 
 /* The context given to tarn_task_define_typed. Since 0.1. */

@@ -91,8 +91,8 @@ class client;
 namespace this_task {
 
 // The client of this worker, to submit tasks of this one's own, wait for them, and make objects; the
-// same for all tasks of the worker. tarn_call_client says what holds for them. Outside of a task
-// throws error (TARN_E_STATE). Since 0.1.
+// same for all tasks of the worker, and for the task's own thread only. tarn_call_client says what
+// holds for them. Outside of a task throws error (TARN_E_STATE). Since 0.1.
 [[nodiscard]] tarn::client& client();
 
 }  // namespace this_task

@@ -363,19 +363,26 @@ int Store::acquire(const ObjectRef& ref) {
   if (record == nullptr || shm::id_index(ref.id) >= table_.used(member)) return no_object(ref);
   if (holder_bit(self_) == 0) return cannot_hold(self_);
   Entry* entry;
+  if (int r = hold_first(ref, *record, entry); r < 0) return r;
+  entry->refs = 1;
+  return 0;
+}
+
+// Sets the bit of this process, which has neither reference nor anything else that needs the object yet. The caller counts.
+int Store::hold_first(const ObjectRef& ref, ObjectRecord& record, Entry*& entry) {
+  uint32_t member = shm::id_member(ref.id);
   if (int r = table_.entry(ref.id, entry); r < 0) return r;
-  switch (record->life.take(ref.generation, self_)) {
+  switch (record.life.take(ref.generation, self_)) {
     case Holders::Taken::kHeld: break;
     case Holders::Taken::kGoneAndFreed: give_back(member, shm::id_index(ref.id)); [[fallthrough]];
     case Holders::Taken::kGone: return fail(TARN_E_GONE, "the object was freed before this process could hold it");
   }
   if (member != self_) {
-    if (int r = fill_entry(ref, *record, *entry); r < 0) {
-      if (record->life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
+    if (int r = fill_entry(ref, record, *entry); r < 0) {
+      if (record.life.drop(self_, self_)) give_back(member, shm::id_index(ref.id));
       return r;
     }
   }
-  entry->refs = 1;
   ++table_.held_count(member);
   return 0;
 }
@@ -611,8 +618,8 @@ int Store::bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byt
   return 0;
 }
 
-int Store::resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned) {
-  is_pinned = false;
+int Store::resolve(const ObjectRef& ref, tarn_bytes& out, Resolved& how) {
+  how = Resolved::kStays;
   uint32_t member = shm::id_member(ref.id);
   ObjectRecord* record = table_.record(ref.id);
   // Records that were never in use may have no memory behind them.
@@ -628,33 +635,46 @@ int Store::resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned) {
   if (!can_leave(record->size, place.is_file)) [[likely]]
     return 0;
   Gate::Pass pass(gate_);
-  Entry* entry;
-  if (int r = table_.entry(ref.id, entry); r < 0) return r;
-  if (entry->generation != ref.generation) {
-    if (member == self_ || (entry->refs | entry->kept) != 0) return no_object(ref);
-    // What it said of another object of this record means nothing any more.
-    entry->generation = ref.generation;
-    entry->pins = 0;
+  Entry* entry = table_.known(ref);
+  // What was offered to this process, as the result of a task of its own, has its bit already, and is not counted before adopt.
+  bool is_offered_here = state.phase == Phase::kOffered && shm::id_member(record->link.load(kRelaxed)) == self_;
+  bool is_held = holder_bit(self_) != 0 && !is_offered_here;
+  if (entry == nullptr) {
+    if (is_held) {
+      if (int r = hold_first(ref, *record, entry); r < 0) return r;
+    } else {
+      if (int r = table_.entry(ref.id, entry); r < 0) return r;
+      if (entry->generation != ref.generation) {
+        if (member == self_ || (entry->refs | entry->kept) != 0) return no_object(ref);
+        // What it said of another object of this record means nothing any more.
+        entry->generation = ref.generation;
+        entry->pins = 0;
+      }
+    }
   }
+  if (is_held) ++entry->kept;  // a task may hold and release the object, too: the pin is the run's for as long as this
   if (entry->pins == 0 && !record->pins.pin(self_)) {
     drop_free_slabs(0);
     // A worker has one thread, so nobody waits at the gate.
     if (int r = bring_back(ref, *record, data); r < 0) {
       drop_pin(*record);
+      if (is_held && --entry->kept == 0 && entry->refs == 0) let_go(ref);
       return r;
     }
   }
   if (entry->pins != ObjectTable::kPinsMax) ++entry->pins;
-  is_pinned = true;
+  how = is_held ? Resolved::kHeld : Resolved::kPinned;
   return 0;
 }
 
-void Store::unpin_resolved(const ObjectRef& ref) {
+void Store::unpin_resolved(const ObjectRef& ref, Resolved how) {
+  if (how == Resolved::kStays) return;
   Gate::Pass pass(gate_);
   Entry* entry;
   ObjectRecord* record = table_.record(ref.id);
-  if (record == nullptr || table_.entry(ref.id, entry) < 0) return;
-  if (entry->generation == ref.generation && entry->pins != 0 && --entry->pins == 0) drop_pin(*record);
+  if (record == nullptr || table_.entry(ref.id, entry) < 0 || entry->generation != ref.generation) return;
+  if (entry->pins != 0 && entry->pins != ObjectTable::kPinsMax && --entry->pins == 0) drop_pin(*record);
+  if (how == Resolved::kHeld && --entry->kept == 0 && entry->refs == 0) let_go(ref);
 }
 
 bool Store::take_file_fault() {

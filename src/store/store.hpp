@@ -155,10 +155,15 @@ class Store {
 
   // ---- Reading in a task, and arguments.
 
-  // The bytes of a range that the caller knows to be held by somebody until it is done with them. `is_pinned` says
-  // whether they need unpin_resolved then.
-  [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out, bool& is_pinned);
-  void unpin_resolved(const ObjectRef& ref);
+  // The bytes of a range that the caller knows to be held by somebody until it is done with them, and then tells
+  // unpin_resolved how it got them.
+  enum class Resolved : uint8_t {
+    kStays,   // the object cannot leave memory
+    kPinned,  // pinned, and counted as nobody's
+    kHeld     // pinned, and held by this process
+  };
+  [[nodiscard]] int resolve(const ObjectRef& ref, tarn_bytes& out, Resolved& how);
+  void unpin_resolved(const ObjectRef& ref, Resolved how);
   // What such an object says about itself, and the size of all of it.
   [[nodiscard]] int resolve_meta(const ObjectRef& ref, ObjectMeta& out, uint64_t& size);
   [[nodiscard]] int alloc_block(uint64_t size, Block& out);
@@ -211,6 +216,7 @@ class Store {
   [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out);
   [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data);
   void drop_pin(ObjectRecord& record);
+  [[nodiscard]] int hold_first(const ObjectRef& ref, ObjectRecord& record, Entry*& entry);
   void let_go(const ObjectRef& ref);
   void free_own(uint32_t index);
   void drop_free_slabs(uint64_t keep);

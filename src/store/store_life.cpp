@@ -63,9 +63,9 @@ int Store::meta(const ObjectRef& ref, ObjectMeta& out) {
 
 int Store::resolve_meta(const ObjectRef& ref, ObjectMeta& out, uint64_t& size) {
   tarn_bytes range;
-  bool is_pinned;
-  if (int r = resolve(ref, range, is_pinned); r < 0) return r;
-  if (is_pinned) unpin_resolved(ref);  // the task has pinned it for its run
+  Resolved how;
+  if (int r = resolve(ref, range, how); r < 0) return r;
+  unpin_resolved(ref, how);  // the task has pinned it for its run
   const ObjectRecord* record = table_.record(ref.id);
   if (record == nullptr) return no_object(ref);
   // Read once: what is checked is what is used.

@@ -28,8 +28,12 @@ struct tarn_call {
 
   // Objects among them that stay in memory for the run: in inline_pinned, or allocated.
   size_t pinned_count;
-  tarn::task::ObjectRef* pinned;
-  tarn::task::ObjectRef inline_pinned[kCallArgsInline];
+  struct Pinned {
+    tarn::task::ObjectRef ref;
+    tarn::store::Store::Resolved how;
+  };
+  Pinned* pinned;
+  Pinned inline_pinned[kCallArgsInline];
 
   const tarn::task::TaskRecord* record;
   const tarn::task::TaskRecord* first_record;  // of the run that this worker began with, which waits if it is not this one

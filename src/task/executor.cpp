@@ -194,6 +194,7 @@ int Executor::idle() {
     return view_.link == nullptr ? 0 : view_.link->poll();
   }
   if (spin()) return 0;
+  if (submitter_ != nullptr) submitter_->tidy();  // what others were still telling about when the run was over
   Ids ids;
   if (size_t count = steal(ids); count != 0) {
     run_batch(ids, count);
@@ -337,8 +338,9 @@ bool Executor::run(uint32_t id) {
   uint32_t* outer_children = submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
   int code = run_claimed(call, record, payload, owner);
   if (submitter_ != nullptr) {
-    if (call.children != 0) submitter_->end_children(call.children, code < 0);
+    // First: what a thread that the task has left behind submits from now on is not in a list that ends with this run.
     (void)submitter_->exchange_children(outer_children);
+    if (call.children != 0) submitter_->end_children(call.children, code < 0);
   }
   if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
     code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
@@ -348,7 +350,10 @@ bool Executor::run(uint32_t id) {
   current_ = call.outer;
   if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
     os::trim_stack();
-  if (depth_ == 0) depth_max_ = 0;
+  if (depth_ == 0) {
+    depth_max_ = 0;
+    if (submitter_ != nullptr) submitter_->tidy();
+  }
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
   return true;
 }
@@ -393,14 +398,21 @@ int Executor::code_of_end() const { return task::code_of_end(*current_); }
 
 bool Executor::try_run(uint32_t index) {
   current_->file_fault |= store_.take_file_fault();
-  return run(shm::make_id(view_.self, index));
+  bool ran = run(shm::make_id(view_.self, index));
+  ring();
+  return ran;
+}
+
+// What became ready by a run within this one may be for others: this one goes on with something else.
+void Executor::ring() {
+  if (view_.published == 0) return;
+  view_.published = 0;
+  wake_another();
 }
 
 void Executor::before_sleep() {
   hand_back();
-  if (view_.published == 0) return;
-  view_.published = 0;
-  wake_another();
+  ring();
 }
 
 int Executor::check_room() const {
@@ -412,9 +424,9 @@ int Executor::check_room() const {
 // started only just now.
 int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
   if (int r = view_.know(shm::id_member(ref.id)); r < 0) return r;
-  bool is_pinned;
-  if (int r = store_.resolve(ref, out, is_pinned); r < 0) return r;
-  if (is_pinned) call.pinned[call.pinned_count++] = ref;  // one place for each argument
+  store::Store::Resolved how;
+  if (int r = store_.resolve(ref, out, how); r < 0) return r;
+  if (how != store::Store::Resolved::kStays) call.pinned[call.pinned_count++] = {ref, how};  // one place for each argument
   return 0;
 }
 
@@ -472,7 +484,7 @@ int Executor::get_arguments(tarn_call& call, const TaskRecord& record, const std
 }
 
 void Executor::drop_arguments(tarn_call& call) {
-  for (size_t i = 0; i < call.pinned_count; ++i) store_.unpin_resolved(call.pinned[i]);
+  for (size_t i = 0; i < call.pinned_count; ++i) store_.unpin_resolved(call.pinned[i].ref, call.pinned[i].how);
   if (call.pinned != call.inline_pinned) free(call.pinned);
   if (call.args != call.inline_args) free(call.args);
   call.pinned_count = 0;
@@ -509,7 +521,7 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
     return fail_call(call, r, nullptr, "arguments: %s", last_error());
   if (ref.count > kCallArgsInline) {
     auto* args = static_cast<tarn_bytes*>(malloc(ref.count * sizeof(tarn_bytes)));
-    auto* pinned = static_cast<ObjectRef*>(malloc(ref.count * sizeof(ObjectRef)));
+    auto* pinned = static_cast<tarn_call::Pinned*>(malloc(ref.count * sizeof(tarn_call::Pinned)));
     if (args == nullptr || pinned == nullptr) {
       free(args);
       free(pinned);
@@ -666,17 +678,16 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     outcome = kFailed;
     return true;
   };
-  // Results that were never handed over go first: once a record is ready again, another worker may finish
+  // First what its tasks had submitted: as long as any of that may begin or finish, it reads and makes objects that are the dead
+  // one's, and it is to end before the parent begins again.
+  if (view_.segments[dead] != nullptr) orphan_tasks_of(dead);
+  // Results that were never handed over go before the records: once one is ready again, another worker may finish
   // it and its owner use it anew, and then nothing would tell such a result from one that was.
   store_.sweep_dead_member(dead, is_referenced, this);
   for (uint32_t member = 0; member < view_.members_end; ++member) {
     shm::MemberSegment* segment = view_.segments[member];
-    if (segment == nullptr) continue;
+    if (segment == nullptr || member == dead) continue;
     SegmentSpace space(view_, member);
-    if (member == dead) {
-      orphan_tasks_of(dead);
-      continue;
-    }
     uint32_t used = std::min(segment->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
     for (uint32_t i = 0; i < used; ++i)
       (void)recover(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), undo, give_up);

@@ -95,6 +95,13 @@ class Submitter {
   // Ends what the run has submitted: waits until all of it is done, runs it, or cancels it first. Their futures are released.
   void end_children(uint32_t& children, bool is_cancelled);
 
+  // Frees what was released early and is done by now.
+  void tidy() {
+    Gate::Pass pass(gate_);
+    if (leftovers_first_ != 0) [[unlikely]]
+      reap(UINT32_MAX);
+  }
+
   // No worker will come any more: waits end with this code and text instead of waiting on.
   void set_broken(int code, const char* text);
 

@@ -53,8 +53,11 @@ uint32_t Submitter::next_below(uint32_t index) {
 bool Submitter::help(uint32_t index) {
   while (index != shm::kTaskRecordsMax) {
     switch (state_of(index).phase) {
-      case Phase::kReady: return helper_->try_run(index);
+      case Phase::kReady:
+        if (helper_->try_run(index)) return true;
+        break;  // somebody else has it: look again
       case Phase::kWaiting: index = next_below(index); break;
+      case Phase::kRunning: (void)mark_notify(record(index)); return false;
       default: return false;
     }
   }
@@ -132,13 +135,13 @@ void Submitter::cancel_children(uint32_t children) {
 void Submitter::end_children(uint32_t& children, bool is_cancelled) {
   if (is_cancelled) cancel_children(children);
   while (children != 0) {
+    uint32_t events = view_.own().waiters.events();  // before the look at what runs elsewhere
     if (help_children(children)) continue;
     if (!is_cancelled && helper_->code_of_end() != 0) {
       is_cancelled = true;
       cancel_children(children);
       continue;
     }
-    uint32_t events = view_.own().waiters.events();
     if (!mark_notify(record(children - 1))) continue;
     helper_->before_sleep();
     ErrorGuard guard;

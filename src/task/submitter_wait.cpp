@@ -20,6 +20,7 @@ namespace tarn::task {
 namespace {
 
 constexpr int64_t kDaemonCheckNs = 100'000'000;
+constexpr int64_t kLookAgainNs = 20'000'000;  // in a task: whether it is cancelled, and for what another's finish made ready
 constexpr uint32_t kReadAhead = 8;
 constexpr uint32_t kReapInDispatch = 64;
 constexpr int kPausesPerLook = 64;  // about a microsecond: the fast answer comes within that
@@ -168,12 +169,16 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
   bool mark = false;
   // In a task, each event may be one after which there is something to be run here.
   bool is_in_task = helper_ != nullptr && helper_->is_in_task();
+  int64_t look_again_ns = is_in_task ? kLookAgainNs : kDaemonCheckNs;
+  uint32_t events = 0;
   while (finished < want) {
     if (is_in_task) {
       outcome = check_end();
       if (outcome < 0) break;
-      if (timeout_ns != 0 && (finished = help_with(futures, count, want)) >= want) break;
-      (void)count_finished(futures, count, false, unfinished);
+      events = view_.own().waiters.events();  // before the look at what runs elsewhere
+      if (timeout_ns != 0) (void)help_with(futures, count, want);
+      finished = count_finished(futures, count, false, unfinished);
+      if (finished >= want) break;
     }
     // All of them wanted: they can be awaited one after the other, without marking any.
     if (want == count && !mark &&
@@ -188,11 +193,11 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
       break;
     }
     mark = true;
-    uint32_t events = view_.own().waiters.events();
+    if (!is_in_task) events = view_.own().waiters.events();
     finished = count_finished(futures, count, true, unfinished);
     if (finished >= want) break;
     if (is_in_task) helper_->before_sleep();
-    int64_t next = earlier(deadline_ns, earlier(any_deadline ? end_overdue(futures, count) : os::kForever, os::now_ns() + kDaemonCheckNs));
+    int64_t next = earlier(deadline_ns, earlier(any_deadline ? end_overdue(futures, count) : os::kForever, os::now_ns() + look_again_ns));
     if (int r = sleep_for_events(events, is_in_task ? 1 : want - finished, next); r < 0)
       return r;
     ErrorGuard guard;

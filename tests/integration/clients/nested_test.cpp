@@ -11,6 +11,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/self_worker.hpp"
@@ -222,6 +223,10 @@ int use_what_is_not_there(tarn_call* call) {
   int codes[] = {tarn_client_fd(tarn), tarn_client_dispatch(tarn), tarn_future_then(tarn, future, [](auto...) {}, nullptr),
                  tarn_client_on_event(tarn, TARN_EVENT_FREED, [](auto...) {}, nullptr), tarn_init(&another, nullptr, nullptr, nullptr)};
   tarn_close(tarn);
+  // Another thread could not help, and would wait for ever.
+  int in_thread = 0;
+  std::thread([&] { in_thread = tarn_result(tarn, future, -1, nullptr); }).join();
+  if (in_thread != TARN_E_NOT_IN_TASK) return give(call, in_thread);
   int64_t still = 0;
   if (int r = number_of(call, future, &still); r < 0) return r;
   bool all = std::all_of(std::begin(codes), std::end(codes), [](int code) { return code == TARN_E_NOT_IN_TASK; });

@@ -171,8 +171,8 @@ inline ObjectRef put(Store& store, const std::string& text) {
 
 // As a worker reads an argument, for good.
 inline int resolve(Store& store, const ObjectRef& ref, tarn_bytes& bytes) {
-  bool is_pinned;
-  return store.resolve(ref, bytes, is_pinned);
+  Store::Resolved how;
+  return store.resolve(ref, bytes, how);
 }
 
 // The client's own reference to a result, as tarn_future_object and tarn_future_release give it.

@@ -90,15 +90,39 @@ TEST(StoreLeaveTest, a_task_pins_its_arguments_as_often_as_it_has_them) {
   ObjectRef ref = put(client, std::string(kLarge, 'a'));
   ASSERT_TRUE(session.take_away(ref));
   tarn_bytes bytes{};
-  bool is_pinned = false;
-  ASSERT_EQ(worker.resolve(ref, bytes, is_pinned), 0) << last_error();
-  EXPECT_TRUE(is_pinned);
+  Store::Resolved how{};
+  ASSERT_EQ(worker.resolve(ref, bytes, how), 0) << last_error();
+  EXPECT_EQ(how, Store::Resolved::kHeld);
   EXPECT_EQ(text_of(bytes), std::string(kLarge, 'a'));
-  ASSERT_EQ(worker.resolve(ref, bytes, is_pinned), 0);
+  ASSERT_EQ(worker.resolve(ref, bytes, how), 0);
   EXPECT_EQ(session.restores, 1u);
-  worker.unpin_resolved(ref);
+  worker.unpin_resolved(ref, how);
   EXPECT_FALSE(session.take_away(ref));
-  worker.unpin_resolved(ref);
+  worker.unpin_resolved(ref, how);
+  EXPECT_TRUE(session.take_away(ref));
+}
+
+// A task that holds its argument for a while, to give it to others, reads it before and after.
+TEST(StoreLeaveTest, an_argument_stays_pinned_whatever_else_its_task_does_with_the_object) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef ref = put(client, std::string(kLarge, 'a'));
+  tarn_bytes bytes{};
+  Store::Resolved first{};
+  Store::Resolved second{};
+  ASSERT_EQ(worker.resolve(ref, bytes, first), 0) << last_error();
+  ASSERT_EQ(worker.acquire(ref), 0);
+  tarn_bytes got{};
+  ASSERT_EQ(worker.get(ref, got), 0);
+  ASSERT_EQ(worker.unpin(ref), 0);
+  ASSERT_EQ(worker.resolve(ref, bytes, second), 0);  // of a run within this one
+  worker.unpin_resolved(ref, second);
+  EXPECT_FALSE(session.take_away(ref));
+  ASSERT_EQ(worker.release(ref), 0);
+  EXPECT_FALSE(session.take_away(ref));
+  EXPECT_EQ(text_of(bytes), std::string(kLarge, 'a'));
+  worker.unpin_resolved(ref, first);
   EXPECT_TRUE(session.take_away(ref));
 }
 
@@ -107,8 +131,8 @@ TEST(StoreLeaveTest, pins_of_the_dead_are_swept) {
   Store& client = session.store(kClient);
   ObjectRef ref = put(client, std::string(kLarge, 'b'));
   tarn_bytes bytes{};
-  bool is_pinned = false;
-  ASSERT_EQ(session.store(kWorker).resolve(ref, bytes, is_pinned), 0);
+  Store::Resolved how{};
+  ASSERT_EQ(session.store(kWorker).resolve(ref, bytes, how), 0);
   session.kill(kWorker);
   EXPECT_FALSE(session.take_away(ref));
   session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);

@@ -94,6 +94,20 @@ int add_up(tarn_call* call) {
   return return_bytes(call, &sum, sizeof sum);
 }
 
+// So many children with large results, whose futures are released at once; how many.
+int let_go(tarn_call* call) {
+  auto& submitter = *reinterpret_cast<Submitter*>(call->client);
+  int64_t count = number(call->args[0]);
+  std::string text(1000, 'x');
+  for (int64_t i = 0; i < count; ++i) {
+    tarn_arg arg = tarn_arg_value(text.data(), text.size());
+    tarn_future future;
+    if (int r = submitter.submit(task::task_number("test.concatenate"), &arg, 1, nullptr, future); r < 0) return r;
+    if (int r = submitter.release(future); r < 0) return r;
+  }
+  return return_bytes(call, &count, sizeof count);
+}
+
 // So many children, of which each is waited for before the next is submitted; how many.
 int one_by_one(tarn_call* call) {
   auto& submitter = *reinterpret_cast<Submitter*>(call->client);
@@ -123,6 +137,7 @@ class Tasks : public testing::Test {
   static void SetUpTestSuite() {
     EXPECT_EQ(task::define_task("test.note", note, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.add", add, 0, nullptr), 0);
+    EXPECT_EQ(task::define_task("test.let_go", let_go, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.one_by_one", one_by_one, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.add_up", add_up, 0, nullptr), 0);
     EXPECT_EQ(task::define_task("test.concatenate", concatenate, 7, nullptr), 0);
@@ -591,6 +606,19 @@ TEST_F(Tasks, WhatADeadWorkerHadSubmittedDoesNotBegin) {
     EXPECT_NE(state.flags & task::kFailed, 0);
   }
   EXPECT_FALSE(task::finish(space, record_of(running), mine, 0)) << "its process is to end";
+}
+
+// Children with results in objects, of which nobody wants any.
+TEST_F(Tasks, ResultsThatWereReleasedEarlyGoWithTheirParent) {
+  InProcessHost host(1);
+  int64_t count = 50;
+  tarn_future future = submit(host.client(), "test.let_go", {tarn_arg_value(&count, sizeof count)});
+  EXPECT_EQ(host.executor(0).run_available(), 1u);
+  EXPECT_EQ(result_of(host.client(), future), count);
+  shm::MemberSegment& segment = host.view(0).own();
+  EXPECT_GT(segment.objects_used.load(shm::kRelaxed), 0u);
+  for (uint32_t i = 0; i < segment.objects_used.load(shm::kRelaxed); ++i)
+    EXPECT_NE(reinterpret_cast<store::ObjectRecord*>(segment.object_records)[i].life.bits.load(shm::kRelaxed) & store::kDead, 0u);
 }
 
 // What a worker runs while it waits leaves hints in its ring that nobody takes.
