@@ -286,6 +286,31 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   return ran;
 }
 
+int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  if (call.definition == nullptr)
+    return fail_call(call, TARN_E_NO_TASK, nullptr,
+                     "it is not defined in the worker (number %08x); define it before tarn_init, "
+                     "in every process",
+                     record.task);
+  uint32_t signature = record.kind.load(kRelaxed) & kSignatureMask;
+  if (signature != 0 && call.definition->signature != 0 && signature != fold_signature(call.definition->signature))
+    return fail_call(call, TARN_E_TYPE, nullptr,
+                     "argument or result types of the caller (%08x) are not those of the task (%08x)", signature,
+                     fold_signature(call.definition->signature));
+  int code = begin_limits(call, record, payload, owner);
+  if (code == 0) code = get_arguments(call, record, payload, owner);
+  if (code == 0) code = call.definition->fn(&call);
+  if (os::fork_count != call.forks) [[unlikely]]
+    leave_forked_child(*call.definition);
+  if (code > 0) [[unlikely]]
+    code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
+  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
+  if (__fpending(stdout) != 0) fflush(stdout);
+  if (store_.take_file_fault() || call.file_fault)
+    code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
+  return code;
+}
+
 // Claims and runs the task behind a hint. False if the hint was stale.
 bool Executor::run(uint32_t id) {
   uint32_t owner = shm::id_member(id);
@@ -322,6 +347,7 @@ bool Executor::run(uint32_t id) {
   call.outer = current_;
   call.children = 0;
   call.file_fault = false;
+  call.watched.record = nullptr;
   call.attempt = record.attempts;
   call.made_for = id;
   call.forks = os::fork_count;
@@ -337,16 +363,14 @@ bool Executor::run(uint32_t id) {
   if (++depth_ > depth_max_) depth_max_ = depth_;
   uint32_t* outer_children = submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
   int code = run_claimed(call, record, payload, owner);
-  if (submitter_ != nullptr) {
-    // First: what a thread that the task has left behind submits from now on is not in a list that ends with this run.
-    (void)submitter_->exchange_children(outer_children);
-    if (call.children != 0) submitter_->end_children(call.children, code < 0);
-  }
+  if (call.children != 0) [[unlikely]]
+    submitter_->end_children(call.children, code < 0);
   if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
     code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   drop_arguments(call);  // before the submitter can know, and let go of them
   finish_run(call, record, mine, owner, code);
   run_watch::end(call.watched);
+  if (submitter_ != nullptr) (void)submitter_->exchange_children(outer_children);
   current_ = call.outer;
   if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
     os::trim_stack();
@@ -356,31 +380,6 @@ bool Executor::run(uint32_t id) {
   }
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
   return true;
-}
-
-int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
-  if (call.definition == nullptr)
-    return fail_call(call, TARN_E_NO_TASK, nullptr,
-                     "it is not defined in the worker (number %08x); define it before tarn_init, "
-                     "in every process",
-                     record.task);
-  uint32_t signature = record.kind.load(kRelaxed) & kSignatureMask;
-  if (signature != 0 && call.definition->signature != 0 && signature != fold_signature(call.definition->signature))
-    return fail_call(call, TARN_E_TYPE, nullptr,
-                     "argument or result types of the caller (%08x) are not those of the task (%08x)", signature,
-                     fold_signature(call.definition->signature));
-  int code = begin_limits(call, record, payload, owner);
-  if (code == 0) code = get_arguments(call, record, payload, owner);
-  if (code == 0) code = call.definition->fn(&call);
-  if (os::fork_count != call.forks) [[unlikely]]
-    leave_forked_child(*call.definition);
-  if (code > 0) [[unlikely]]
-    code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
-  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
-  if (__fpending(stdout) != 0) fflush(stdout);
-  if (store_.take_file_fault() || call.file_fault)
-    code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
-  return code;
 }
 
 // ---- Runs within runs ------------------------------------------------------------------------

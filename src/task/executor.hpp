@@ -66,7 +66,7 @@ class Executor final : public Helper {
   void hand_back();
   uint32_t run_batch(const Ids ids, size_t count);
   [[nodiscard]] bool run(uint32_t id);
-  [[nodiscard]] int run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
+  [[nodiscard, gnu::always_inline]] inline int run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
   void ring();
   void orphan_tasks_of(uint32_t dead);
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);

@@ -20,12 +20,12 @@ namespace tarn::task::run_watch {
 inline constexpr int64_t kGraceNs = 100'000'000;
 
 struct Watched {
-  TaskRecord* record = nullptr;  // nullptr: not watched
-  Watched* outer = nullptr;
-  int64_t end_ns = 0;
-  int64_t first_ns = 0;  // of it and those outside of it, when it began
-  uint16_t claimant = 0;
-  bool is_late = false;
+  TaskRecord* record;  // nullptr: not watched, and the rest says nothing
+  Watched* outer;
+  int64_t end_ns;
+  int64_t first_ns;  // of it and those outside of it, when it began
+  uint16_t claimant;
+  bool is_late;
 };
 
 // The run of `record`, which `self` has claimed, is late from `end_ns` on (os::now_ns time). `watched` stays until `end`.

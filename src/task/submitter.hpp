@@ -82,16 +82,14 @@ class Submitter {
     object_context_ = context;
   }
 
-  // ---- In a worker (submitter_nested.cpp): what its tasks submit are their children, which do not outlive them.
+  // ---- In a worker (submitter_nested.cpp): what its tasks submit are their children, which do not outlive them. All of it is
+  // for the one thread that runs tasks.
 
   // Before the first task.
   [[nodiscard]] int set_helper(Helper& helper);
   // A run begins, or goes on after one that it waited for: what is submitted from now on is chained to `*children`, index + 1
   // of the first. Returns what was there before.
-  uint32_t* exchange_children(uint32_t* children) {
-    Gate::Pass pass(gate_);
-    return std::exchange(children_, children);
-  }
+  uint32_t* exchange_children(uint32_t* children) { return std::exchange(children_, children); }
   // Ends what the run has submitted: waits until all of it is done, runs it, or cancels it first. Their futures are released.
   void end_children(uint32_t& children, bool is_cancelled);
 

@@ -85,7 +85,7 @@ int Submitter::check_end() const {
 // ---- Children --------------------------------------------------------------------------------
 
 void Submitter::add_child(uint32_t index) {
-  if (children_ == nullptr) return;  // by a thread that a task has left behind
+  if (children_ == nullptr) return;  // outside of a run: tests
   if (view_.board->nested.load(shm::kRelaxed) == 0) (void)view_.board->nested.fetch_or(1);
   siblings_[index] = {*children_, children_};
   if (*children_ != 0) siblings_[*children_ - 1].link = &siblings_[index].next;
