@@ -3,12 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "shm/board.hpp"
 #include "store/object_meta.hpp"
 #include "store/object_record.hpp"
-#include "task/task_record.hpp"
+#include "task/task_protocol.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -51,7 +52,16 @@ bool read_task(const std::byte* bytes, TaskRow& out) {
   out.phase = phase;
   out.claimant = state.claimant < shm::kMembersMax ? state.claimant : 0;
   out.attempts = value_at<uint8_t>(bytes, offsetof(task::TaskRecord, attempts));
+  out.priority = static_cast<int32_t>(task::level_of(value_at<uint32_t>(bytes, offsetof(task::TaskRecord, kind)))) -
+                 static_cast<int32_t>(shm::kUsualLevel);
   out.failed = (state.flags & task::kFailed) != 0;
+  out.cancelled = (state.flags & task::kCancelled) != 0;
+  out.missing = 0;
+  auto dependencies = value_at<uint64_t>(bytes, offsetof(task::TaskRecord, dependencies));
+  if (state.phase == task::Phase::kWaiting && dependencies >> 32 == state.generation) {
+    uint32_t missing = ~static_cast<uint32_t>(dependencies) & ~(uint32_t{1} << task::kSubmittedBit);
+    out.missing = static_cast<uint32_t>(std::popcount(missing));
+  }
   return true;
 }
 
@@ -73,7 +83,7 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
     out.looked_at += count;
     for_each_record(member->segment_file, offsetof(shm::MemberSegment, task_records), count,
                     [&, owner = index](uint32_t record, const std::byte* bytes) {
-                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, false};
+                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, false, false};
                       if (!read_task(bytes, row)) return;
                       ++out.counts[row.phase];
                       if (rows_max == 0) return;

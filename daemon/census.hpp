@@ -32,7 +32,10 @@ struct TaskRow {
   uint8_t phase;      // index into kTaskPhases
   uint32_t claimant;  // member that runs or ran it, 0: none
   uint32_t attempts;
+  int32_t priority;   // as in tarn_submit_options
+  uint32_t missing;   // of a waiting one: how many it waits for, 31 at most; with more arguments 1 for all of them
   bool failed;
+  bool cancelled;     // or out of time
 };
 
 struct TaskCensus {

@@ -163,7 +163,10 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
     row["task"] = name != nullptr ? *name : task_number(each.task);
     row["number"] = task_number(each.task);
     row["state"] = kTaskPhases[each.phase];
+    row["priority"] = each.priority;
+    row["waits_for"] = each.missing;
     row["failed"] = each.failed;
+    row["cancelled"] = each.cancelled;
     row["worker"] = each.claimant == 0 ? Json() : Json(each.claimant);
     row["attempts"] = each.attempts;
     rows.push_back(std::move(row));

@@ -13,9 +13,12 @@ int run(const Options& options) {
                        {"record", "RECORD", Kind::kNumber},
                        {"task", "TASK", Kind::kText},
                        {"state", "STATE", Kind::kState},
+                       {"priority", "PRIORITY", Kind::kNumber},
+                       {"waits_for", "WAITS_FOR", Kind::kNumber},
                        {"worker", "WORKER", Kind::kNumber},
                        {"attempts", "ATTEMPTS", Kind::kNumber},
-                       {"failed", "FAILED", Kind::kText}},
+                       {"failed", "FAILED", Kind::kText},
+                       {"cancelled", "CANCELLED", Kind::kText}},
                       {"number"}},
                      options);
 }
@@ -29,8 +32,9 @@ constinit const Verb kTasksVerb = {
     "others that it depends on), "
     "ready, running, finished (its result is there, others are being told) or done; it is "
     "forgotten when its future is "
-    "released. FROM is the member of the session that submitted it (1 is the client), TASK its "
-    "name. "
+    "released. FROM is the member of the session that submitted it (1 is the client, others are workers, whose tasks submitted it), "
+    "TASK its name, WAITS_FOR how many of those that it depends on are not done (1 for all of them, if it depends on more than "
+    "31), CANCELLED also whether its time was over. "
     "The picture is taken while things go on and is not exact. With --json, `counts` has the sums.",
     nullptr,
     false,

@@ -31,6 +31,7 @@ int main(int argc, char **argv)
   tarn_object_options labelled = {sizeof labelled, TARN_TYPE_STRING, 0, "evil\033[2J\xc2\x9blabel", "meta", 4, {0}};
   tarn_object_options tagged = {sizeof tagged, TARN_TYPE_USER + 1, 0, "part", NULL, 0, {0}};
   tarn_object_options spread = {sizeof spread, 0, TARN_PLACE_INTERLEAVE, NULL, NULL, 0, {0}};
+  tarn_submit_options urgent = {sizeof urgent, 0, 0, 0, 0, 2, 0, {0}};
   tarn_object object;
   tarn_arg argument;
   char *data = calloc(1, 1 << 20);
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
   check(tarn_put_with(client, NULL, 0, &tagged, &object));
   check(tarn_submit(client, tarn_task_id("sleep_for_long"), NULL, 0, NULL, &first));
   argument = tarn_arg_future(first);
-  check(tarn_submit(client, tarn_task_id("sleep_for_long"), &argument, 1, NULL, &second));
+  check(tarn_submit(client, tarn_task_id("sleep_for_long"), &argument, 1, &urgent, &second));
   printf("ready %d\n", (int)getpid());
   fflush(stdout);
   while (read(STDIN_FILENO, &byte, 1) > 0) continue;

@@ -87,6 +87,8 @@ def tasks_show_who_runs_what(client: Client) -> None:
     running, waiting = answer["tasks"]
     assert running["state"] == "running" and running["worker"] == ask(client, "workers")["workers"][0]["worker"]
     assert running["attempts"] == 1 and running["member"] == 1
+    assert running["priority"] == 0 and waiting["priority"] == 2 and running["waits_for"] == 0 and waiting["waits_for"] == 1
+    assert not running["cancelled"] and not waiting["cancelled"]
     assert waiting["state"] == "waiting" and waiting["worker"] is None
     assert running["task"] == waiting["task"] == "sleep_for_long" and not answer["truncated"]
 

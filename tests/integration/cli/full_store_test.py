@@ -154,12 +154,12 @@ def a_store_full_of_pinned_objects_says_so() -> None:
     with Host("/var/tmp") as host:
         for wish in ("put 4", "hold", "pin 4"):
             assert (said := host.do(wish)) == "ok", f"{wish}: {said}"
-        # A worker's task reads one as well, by the client's reference. Expect: both are named as those who pin it.
+        # A worker's task reads one as well. Expect: both are named as those who pin it, and hold it.
         assert eventually(lambda: sorted(len(row["pinned_by"]) for row in host.parts()) == [1, 1, 1, 2]), host.parts()
         both = max(host.parts(), key=lambda row: len(row["pinned_by"]))
         # They are in use, so nobody counts since when they are not.
         assert all(row["unused_s"] is None for row in host.parts()), host.parts()
-        assert both["held_by"] == ["client"] and both["pinned_by"] == ["client", "worker 2"], both
+        assert both["held_by"] == both["pinned_by"] == ["client", "worker 2"], both
         # Everything is pinned, until nothing more can be had.
         refused = "ok"
         for _ in range(20):
