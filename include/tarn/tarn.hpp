@@ -136,14 +136,49 @@ class client {
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
-    tarn_submit_options how{};
-    how.size = sizeof how;
-    how.retries = options.retries;
-    how.timeout_ns = options.timeout.count();
-    how.deadline_ns = options.deadline.count();
-    how.priority = options.priority;
+    tarn_submit_options how = to_c(options);
     return {opened(),
             detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
+  }
+
+  // Runs `task`, which takes one argument, for each element of the container `values`, and returns
+  // the futures in their order; the options hold for each, and a deadline counts from this call. An
+  // element is what submit takes: a value, an object, or a future. Does not block. Throws as submit,
+  // for the first that fails: the tasks of those before it run, and their results go. Since 0.1.
+  template <class R, class P, class Values>
+  [[nodiscard]] std::vector<future<std::remove_cvref_t<R>>> submit_many(R (*task)(P),
+                                                                        const Values& values) {
+    return submit_many(task_options{}, task, values);
+  }
+  template <class R, class P, class Values>
+  [[nodiscard]] std::vector<future<std::remove_cvref_t<R>>> submit_many(
+      const task_options& options, R (*task)(P), const Values& values) {
+    static_assert(std::is_lvalue_reference_v<decltype(*std::begin(values))>,
+                  "tarn: submit_many reads the elements where they are; give it a container of them");
+    using element = decltype(*std::begin(values));
+    static_assert(detail::argument_for<element, P>,
+                  "tarn: the elements do not fit the parameter of the task");
+    const detail::task_entry& entry =
+        detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
+    // What goes by its bytes is kept until it has been copied.
+    std::vector<decltype(detail::send<P>(std::declval<element>()))> sent;
+    std::vector<tarn_arg> args;
+    const auto count =
+        static_cast<std::size_t>(std::distance(std::begin(values), std::end(values)));
+    sent.reserve(count);
+    args.reserve(count);
+    for (const auto& value : values) args.push_back(sent.emplace_back(detail::send<P>(value)).arg());
+    tarn_submit_options how = to_c(options);
+    how.signature = entry.signature;
+    std::vector<tarn_future> handles(count);
+    std::size_t done = 0;
+    const int result = ::tarn_submit_batch(opened().handle(), entry.id, args.data(), 1, count, &how,
+                                           handles.data(), &done);
+    std::vector<future<std::remove_cvref_t<R>>> futures;
+    futures.reserve(count);
+    for (std::size_t i = 0; i < done; ++i) futures.emplace_back(opened(), handles[i]);
+    detail::check(result);
+    return futures;
   }
 
   // Chosen when the arguments do not fit the parameters of the task: wrong in type or in number.
@@ -395,6 +430,16 @@ class client {
   friend client& this_task::client();
 
   explicit client(session& opened) : session_(&opened) {}
+
+  static tarn_submit_options to_c(const task_options& options) {
+    tarn_submit_options how{};
+    how.size = sizeof how;
+    how.retries = options.retries;
+    how.timeout_ns = options.timeout.count();
+    how.deadline_ns = options.deadline.count();
+    how.priority = options.priority;
+    return how;
+  }
 
   template <detail::plain T>
   writer<T> create_elements(std::size_t count, const object_options* options) {

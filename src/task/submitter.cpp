@@ -402,7 +402,7 @@ int Submitter::submit_batch(tarn_task task, const tarn_arg* args, size_t args_ea
   constexpr size_t kInsideMax = 64;  // other threads have their turn
   done = 0;
   Submission submission;
-  if (int r = check_submission(task, args, args_each, options, submission); r < 0) return r;
+  if (int r = check_submission(task, args, count == 0 ? 0 : args_each, options, submission); r < 0) return r;
   while (done < count) {
     Gate::Pass pass(gate_);
     for (size_t end = std::min(count, done + kInsideMax); done < end; ++done) {

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <numeric>
 
 #include "tasks.hpp"
 
@@ -73,6 +74,24 @@ TEST_F(TaskTest, takes_futures_and_runs_after_them) {
   EXPECT_EQ(tarn.submit(sum, tarn.submit(count_up, 1000u)).get(), 499500.0);
   EXPECT_EQ(tarn.submit(count_lines, tarn.submit(join, "a\n", "b\n")).get(), 2);
   EXPECT_EQ(tarn.submit(object_size, tarn.submit(join, "a", "b")).get(), 2u);
+}
+
+TEST_F(TaskTest, runs_for_each_of_many) {
+  const std::vector<Query> queries{{"a", 1}, {"b", 2}, {"", 3}};
+  EXPECT_EQ(when_all(tarn.submit_many(repeat, queries)), (std::vector<std::string>{"a", "bb", ""}));
+  const object text = tarn.put("one\ntwo\nthree\n");
+  const std::vector<object> parts{text, text.slice(4), text.slice(0, 0)};
+  EXPECT_EQ(when_all(tarn.submit_many(count_lines, parts)), (std::vector<std::int64_t>{3, 2, 0}));
+  EXPECT_EQ(when_all(tarn.submit_many({.priority = 2}, twice<double>, std::vector<double>{1.5, 2})),
+            (std::vector<double>{3, 4}));
+  EXPECT_TRUE(tarn.submit_many(count_lines, std::vector<std::string>()).empty());
+  std::vector<double> numbers(20'000);
+  std::iota(numbers.begin(), numbers.end(), 0.0);
+  const auto doubled = when_all(tarn.submit_many(twice<double>, numbers));
+  EXPECT_EQ(std::accumulate(doubled.begin(), doubled.end(), 0.0), 2.0 * 19'999 * 10'000);
+  // An element that cannot be sent. Expect: it is told, and nothing is left.
+  EXPECT_THROW(static_cast<void>(tarn.submit_many(count_lines, std::vector<std::string>{"a\n", std::string(2 << 20, 'x')})),
+               over_limit);
 }
 
 TEST_F(TaskTest, gives_results_in_place_and_as_objects) {
