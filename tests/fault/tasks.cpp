@@ -118,8 +118,9 @@ class Parent {
     int r = tarn_result(client_, future, kHungNs, &bytes);
     tarn_task_error error{};
     error.size = sizeof error;
-    if (r == TARN_E_TASK_FAILED && tarn_future_error(client_, future, &error) == 0) {
-      // What it failed for, as if it were the parent's: only the daemon's end is among what is planned.
+    bool has_cause = r == TARN_E_TASK_FAILED || r == TARN_E_DEPENDENCY;
+    if (has_cause && tarn_future_error(client_, future, &error) == 0) {
+      // What it failed for in the first place, as if it were the parent's: only the daemon's end is among what is planned.
       code_ = tarn_call_fail(call_, error.cause, error.type, "%s", error.message);
     } else {
       take(r);
