@@ -186,7 +186,7 @@ class Submitter {
 
   [[nodiscard]] int check_end() const;
   [[nodiscard]] bool help(uint32_t index);
-  [[nodiscard]] size_t help_with(const tarn_future* futures, size_t count, size_t want);
+  void help_with(const tarn_future* futures, size_t count, size_t want);
   [[nodiscard]] uint32_t next_below(uint32_t index);
   void add_child(uint32_t index);
   void remove_child(uint32_t index);

@@ -64,17 +64,15 @@ bool Submitter::help(uint32_t index) {
   return false;
 }
 
-// Runs what can be run of them until `want` are finished; how many are.
-size_t Submitter::help_with(const tarn_future* futures, size_t count, size_t want) {
+// Runs what can be run of them until `want` are finished, or the present run is to end.
+void Submitter::help_with(const tarn_future* futures, size_t count, size_t want) {
   size_t finished = 0;
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count && finished < want; ++i) {
     uint32_t index = shm::id_index(static_cast<uint32_t>(futures[i].id));
-    while (help(index)) {
+    while (helper_->code_of_end() == 0 && help(index)) {
     }
     if (state_of(index).finished()) ++finished;
-    if (finished == want) break;
   }
-  return finished;
 }
 
 int Submitter::check_end() const {

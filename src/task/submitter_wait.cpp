@@ -176,7 +176,7 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
       outcome = check_end();
       if (outcome < 0) break;
       events = view_.own().waiters.events();  // before the look at what runs elsewhere
-      if (timeout_ns != 0) (void)help_with(futures, count, want);
+      if (timeout_ns != 0) help_with(futures, count, want);
       finished = count_finished(futures, count, false, unfinished);
       if (finished >= want) break;
     }

@@ -157,6 +157,16 @@ int poll_until_cancelled(tarn_call* call) {
   return TARN_E_CANCELLED;
 }
 
+// A thousand children that nap: 20 s of them.
+int wait_for_many(tarn_call* call) {
+  int64_t nap = 20;
+  std::vector<tarn_future> futures(1000);
+  for (tarn_future& future : futures)
+    if (int r = submit(call, "nap_ms", {value_of(nap)}, &future); r < 0) return r;
+  int r = tarn_wait(tarn_call_client(call), futures.data(), futures.size(), futures.size(), -1, nullptr, nullptr);
+  return tarn_call_fail(call, r, nullptr, "%s", tarn_last_error());
+}
+
 // Waits for a child for ever: argument 0 is the child's name, 1 how it is told that it runs.
 int wait_for(tarn_call* call) {
   tarn_bytes name = tarn_call_arg(call, 0);
@@ -275,6 +285,7 @@ const tarn::test::SelfWorker self_worker([] {
   tarn_task_define("loop_for_ever", loop_for_ever);
   tarn_task_define("poll_until_cancelled", poll_until_cancelled);
   tarn_task_define("wait_for", wait_for);
+  tarn_task_define("wait_for_many", wait_for_many);
   tarn_task_define("time_out_child", time_out_child);
   tarn_task_define("crash_if", crash_if);
   tarn_task_define("crash_once_below", crash_once_below);
@@ -405,6 +416,15 @@ TEST_P(Nested, AParentThatIsCancelledEndsWithItsChildren) {
   EXPECT_EQ(TARN_E_CANCELLED, failure(future));
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
   expect_all_serve();
+}
+
+TEST_P(Nested, AParentThatIsCancelledDoesNotRunTheRestOfItsChildren) {
+  tarn_future future = submit("wait_for_many", {});
+  usleep(100'000);
+  auto begin = Clock::now();
+  ASSERT_EQ(0, tarn_cancel(client_, future, 0)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_CANCELLED, failure(future));
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(3));
 }
 
 TEST_P(Nested, AParentThatIsKilledTakesItsChildrenAlong) {
