@@ -352,7 +352,8 @@ TEST_F(TaskOptions, ABatchIsAsManyTasks) {
   for (size_t i = 0; i < done; ++i) EXPECT_EQ(0, result(futures[i])) << i;
   EXPECT_EQ(0, tarn_submit_batch(client_, tarn_task_id("process"), nullptr, 0, 3, nullptr, futures.data(), nullptr));
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(0, result(futures[i])) << i;
-  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("sum"), nullptr, 2, 0, nullptr, nullptr, &done)) << "no arguments";
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("sum"), nullptr, 2, 1, nullptr, futures.data(), &done)) << "no arguments";
+  EXPECT_EQ(0, tarn_submit_batch(client_, tarn_task_id("sum"), nullptr, 2, 0, nullptr, nullptr, &done)) << "for nothing";
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit_batch(client_, tarn_task_id("process"), nullptr, 0, 1, nullptr, nullptr, &done));
   EXPECT_EQ(TARN_E_NO_TASK, tarn_submit_batch(client_, tarn_task_id("nobody"), nullptr, 0, 1, nullptr, futures.data(), &done));
   EXPECT_EQ(TARN_E_NOT_INITIALISED, tarn_submit_batch(nullptr, tarn_task_id("sum"), nullptr, 0, 1, nullptr, futures.data(), &done));
