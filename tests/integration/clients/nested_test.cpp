@@ -100,7 +100,7 @@ int sort_object(tarn_call* call) {
   if (int r = tarn_call_arg_object(call, 0, &whole); r < 0) return tarn_call_fail(call, r, nullptr, "%s", tarn_last_error());
   size_t middle = count / 2 * sizeof(int64_t);
   for (int i = 0; i < 2; ++i) {
-    if (int r = tarn_object_slice(tarn, whole, i * middle, i == 0 ? middle : all.size - middle, &half[i]); r < 0) return r;
+    if (int r = tarn_object_slice(tarn, whole, static_cast<size_t>(i) * middle, i == 0 ? middle : all.size - middle, &half[i]); r < 0) return r;
     if (int r = submit(call, "sort_object", {tarn_arg_object(half[i])}, &futures[i]); r < 0) return r;
     if (int r = tarn_release(tarn, half[i]); r < 0) return r;
   }
