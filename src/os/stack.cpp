@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/poison.hpp"
+#include "os/memory.hpp"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -14,7 +15,6 @@
 namespace tarn::os {
 namespace {
 
-constexpr size_t kPageSize = 4096;
 constexpr size_t kInUse = 16 * kPageSize;  // below the present frame; not worth giving back
 
 // The large stack, of one thread of the process.

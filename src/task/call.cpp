@@ -21,6 +21,12 @@ void cut_middle(char* text, size_t size) {
   memmove(text + left, text + length - right, right + 1);
 }
 
+void write_code(TaskRecord& record, int code) {
+  TaskErrorPayload payload{};
+  payload.code = code;
+  memcpy(record.payload, &payload, sizeof payload);
+}
+
 void forget_error(tarn_call& call) {
   free(call.error_type);
   free(call.error_message);

@@ -73,6 +73,9 @@ constexpr int code_of_cancelled(uint8_t flags) { return (flags & kLate) != 0 ? T
 // Shortens a text to less than `size` bytes: its beginning and its end stay.
 void cut_middle(char* text, size_t size);
 
+// The payload of a record whose task failed with `code` without having run to its end.
+void write_code(TaskRecord& record, int code);
+
 // Takes the words of the error away.
 void forget_error(tarn_call& call);
 

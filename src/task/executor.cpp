@@ -710,11 +710,8 @@ void Executor::orphan_tasks_of(uint32_t dead) {
   SegmentSpace space(view_, dead);
   uint32_t used = std::min(view_.segments[dead]->records_used.load(shm::kAcquire), shm::kTaskRecordsMax);
   for (uint32_t i = 0; i < used; ++i) {
-    uint16_t claimant = orphan(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self), [](TaskRecord& record) {
-      TaskErrorPayload payload{};
-      payload.code = TARN_E_CANCELLED;
-      memcpy(record.payload, &payload, sizeof payload);
-    });
+    uint16_t claimant = orphan(space, i, static_cast<uint16_t>(dead), static_cast<uint16_t>(view_.self),
+                               [](TaskRecord& record) { write_code(record, TARN_E_CANCELLED); });
     if (claimant == 0 || view_.link == nullptr) continue;
     ErrorGuard guard;  // without tarnd, this one ends as well
     (void)view_.link->end_run(claimant, space.id(i), State::unpack(space.record(i).state.load(kAcquire)).generation);

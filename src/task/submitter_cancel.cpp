@@ -1,7 +1,6 @@
 // Cancelling tasks: because their owner does not want them any more, or because their time is over.
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/error.hpp"
 #include "os/clock.hpp"
@@ -11,11 +10,8 @@ namespace tarn::task {
 
 Cancelled Submitter::cancel_record(uint32_t index, uint8_t flags, uint16_t& claimant) {
   SegmentSpace space = this->space();
-  return task::cancel(space, record(index), static_cast<uint16_t>(view_.self), flags, claimant, [flags](TaskRecord& cancelled) {
-    TaskErrorPayload payload{};
-    payload.code = code_of_cancelled(flags);
-    memcpy(cancelled.payload, &payload, sizeof payload);
-  });
+  return task::cancel(space, record(index), static_cast<uint16_t>(view_.self), flags, claimant,
+                      [flags](TaskRecord& cancelled) { write_code(cancelled, code_of_cancelled(flags)); });
 }
 
 int Submitter::cancel(tarn_future future, bool kill) {

@@ -84,6 +84,19 @@ inline void submit_ready(TaskState& s, uint32_t index, uint8_t attempts_max = 4,
   (void)s.hints.fetch_or(1u << index);
 }
 
+// One that depends on another, which is ready or running, by one edge of that number, as the submitter leaves it.
+inline void submit_waiting(TaskState& s, uint32_t index, uint32_t other, uint32_t edge) {
+  task::TaskRecord& record = s.records[index];
+  fill(record.payload, argument_byte(index));
+  record.attempts_max = 4;
+  record.dependencies.store(task::initial_dependencies(1, 1), kRelaxed);
+  record.state.store(State{1, 0, Phase::kWaiting, 0}.pack(), kRelaxed);
+  s.edges[edge] = {task::kNoEdge, index, 1, 0};
+  (void)task::hang_edge(s.records[other], s.edges[edge], edge);
+  TaskSpace space{s};
+  task::satisfy(space, index, 1, task::kSubmittedBit);
+}
+
 // As Executor::run. False if the process has to end.
 inline bool run_task(TaskState& s, uint32_t me, uint32_t index, bool (*may_run)(const TaskState&, uint32_t)) {
   TaskSpace space{s};
@@ -200,14 +213,7 @@ inline Report cancelling(bool doom, bool waits, unsigned crashes, uint8_t attemp
     if (!waits) return submit_ready(s, 0, attempts_max);
     // Record 1 runs first, and tells record 0.
     submit_ready(s, 1);
-    fill(s.records[0].payload, argument_byte(0));
-    s.records[0].attempts_max = 4;
-    s.records[0].dependencies.store(task::initial_dependencies(1, 1), kRelaxed);
-    s.records[0].state.store(State{1, 0, Phase::kWaiting, 0}.pack(), kRelaxed);
-    s.edges[1] = {task::kNoEdge, 0, 1, 0};
-    (void)task::hang_edge(s.records[1], s.edges[1], 1);
-    TaskSpace space{s};
-    task::satisfy(space, 0, 1, task::kSubmittedBit);
+    submit_waiting(s, 0, 1, 1);
   });
   model.process("client", Kill::kNever, [doom](TaskState& s) {
     TaskSpace space{s};
@@ -271,14 +277,7 @@ inline Report orphans(unsigned crashes) {
   model.setup([](TaskState& s) {
     name_tasks(s);
     submit_ready(s, 0);
-    fill(s.records[1].payload, argument_byte(1));
-    s.records[1].attempts_max = 4;
-    s.records[1].dependencies.store(task::initial_dependencies(1, 1), kRelaxed);
-    s.records[1].state.store(State{1, 0, Phase::kWaiting, 0}.pack(), kRelaxed);
-    s.edges[1] = {task::kNoEdge, 1, 1, 0};
-    (void)task::hang_edge(s.records[0], s.edges[1], 1);
-    TaskSpace space{s};
-    task::satisfy(space, 1, 1, task::kSubmittedBit);
+    submit_waiting(s, 1, 0, 1);
   });
   auto orphan_all = [](TaskState& s, uint16_t me) {
     TaskSpace space{s};
