@@ -3,6 +3,9 @@
 //   tarnd --private --client-fd N --spawn-fd M --client PID   started by tarn-spawn for one client
 //   tarnd [--config FILE] [--spawn-fd N] [--verbose]          the host's daemon
 //   tarnd --check [--config FILE]                             says whether it would start with that file
+//
+// One that is started again after it was killed finds what it needs in what its manager passes (keeper.hpp): descriptors that
+// arguments tell of are those of the first.
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +24,8 @@
 #include "base/kill_point.hpp"
 #include "config_file.hpp"
 #include "config_warnings.hpp"
+#include "host_book.hpp"
+#include "keeper.hpp"
 #include "ledger.hpp"
 #include "log.hpp"
 #include "loop.hpp"
@@ -96,7 +101,7 @@ bool parse_options(int argc, char** argv, Options& out) {
       return refuse(given, "there is no such option");
     }
   }
-  if (out.is_private && (out.client_fd < 0 || out.spawn_fd < 0 || out.client <= 0))
+  if (out.is_private && ((out.client_fd < 0) != (out.spawn_fd < 0) || out.client <= 0))
     return refuse("--private", "--client-fd, --spawn-fd and --client are needed, too");
   return true;
 }
@@ -144,16 +149,57 @@ void set_memory(Config& config) {
   config.slots.memory = config.memory_max;
 }
 
+// What the manager passes: what the tarnd before had it keep, and its own sockets.
+struct Passed {
+  Passed() {
+    for (os::PassedDescriptor& each : os::take_passed_descriptors()) {
+      if (!each.name.starts_with(kKeptPrefix)) {
+        listeners.push_back(std::move(each.fd));
+        continue;
+      }
+      count += 1;
+      kept.emplace(std::move(each.name), std::move(each.fd));
+    }
+  }
+  Fd take(const char* name) {
+    auto found = kept.find(name);
+    return found == kept.end() ? Fd{} : std::move(kept.extract(found).mapped());
+  }
+  KeptDescriptors kept;
+  size_t count = 0;
+  std::vector<Fd> listeners;
+};
+
+void keep(Keeper& keeper, const char* name, const Fd& fd) {
+  if (keeper.is_on() && !keeper.keep(name, fd)) log(Level::kWarning, "%s is not kept: %s", name, last_error());
+}
+
 int run_private(const Options& options) {
+  Passed passed;
+  if (passed.kept.empty() && options.client_fd < 0) throw std::runtime_error("--private: --client-fd and --spawn-fd are needed");
+  Keeper keeper(os::descriptors_kept_at_most());
+  keeper.count(passed.count);
   Loop loop;
   Config config;
   config.memory_max = planned_memory();
+  Fd book = passed.take(kKeptHost);
+  read_host_book(book, config);
   set_memory(config);
   // hwloc would cost more than the rest of the start.
-  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kSysfs), true);
+  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kSysfs), keeper, true);
   EndSignals signals(loop, daemon);
-  daemon.use_spawn_service(inherited(options.spawn_fd), [&daemon] { daemon.shut_down(); });
-  daemon.serve_client(inherited(options.client_fd));
+  Fd link = passed.take(kKeptSpawn);
+  if (!link.valid()) {
+    link = inherited(options.spawn_fd);
+    keep(keeper, kKeptSpawn, link);
+  }
+  daemon.use_spawn_service(std::move(link), [&daemon] { daemon.shut_down(); });
+  if (book.valid()) {
+    daemon.take_over(passed.kept);
+  } else {
+    keep_host_book(keeper, config.memory_max, daemon.disk().limit());
+    daemon.serve_client(inherited(options.client_fd));
+  }
   // Where the tools find it. Tarn works without.
   std::string name = "@tarn/" + std::to_string(geteuid()) + "/" + std::to_string(options.client);
   Fd listener;
@@ -182,15 +228,29 @@ int run_private(const Options& options) {
   throw std::runtime_error("cannot start tarn-spawn: is it installed in " TARN_LIBEXECDIR "?");
 }
 
-void connect_spawn_service(Loop& loop, Tarnd& daemon, const Config& config, Loop::Timer& again) {
-  Fd socket;
-  auto later = [&loop, &daemon, &config, &again] {
-    again = loop.call_at(os::now_ns() + kReconnectDelay, [&] { connect_spawn_service(loop, daemon, config, again); });
-  };
-  if (daemon.is_ending()) return;
-  if (os::socket_connect(config.spawn_socket_path, socket) < 0) return later();
-  daemon.use_spawn_service(std::move(socket), later);
-}
+// The link to a tarn-spawn that is a service of its own, and may be started again.
+struct ServiceLink {
+  Loop& loop;
+  Tarnd& daemon;
+  Keeper& keeper;
+  const Config& config;
+  Loop::Timer again;
+
+  void lose() {
+    keeper.drop(kKeptService);
+    connect();
+  }
+  void connect() {
+    if (daemon.is_ending()) return;
+    Fd socket;
+    if (os::socket_connect(config.spawn_socket_path, socket) < 0) {
+      again = loop.call_at(os::now_ns() + kReconnectDelay, [this] { connect(); });
+      return;
+    }
+    keep(keeper, kKeptService, socket);
+    daemon.use_spawn_service(std::move(socket), [this] { lose(); });
+  }
+};
 
 Config host_config(const Options& options) {
   if (!options.config_path.empty()) return read_config(options.config_path);
@@ -204,7 +264,8 @@ int check_config(const Options& options) {
   set_memory(config);
   SlotTable slots = SlotTable::discover(config.slots, topo::Source::kHwloc);
   Loop loop;
-  Spill spill(loop, config.spill_directory);
+  Keeper none(0);
+  Spill spill(loop, config.spill_directory, none);
   const char* why_off = spill.why_off();
   ConfigHost host{why_off == nullptr ? "" : why_off, Spill::disk_free(config.spill_directory)};
   for (const std::string& warning : config_warnings(config, host)) fprintf(stderr, "tarnd: warning: %s\n", warning.c_str());
@@ -223,27 +284,43 @@ void say_hello(const Config& config, const Tarnd& daemon, bool is_ours) {
 }
 
 int run_host(const Options& options, int argc, char** argv) {
+  Passed passed;
   Config config = host_config(options);
+  Fd book = passed.take(kKeptHost);
+  read_host_book(book, config);
   set_memory(config);
   set_log_level(options.verbose ? Level::kDebug : config.log_level);
-  Fd spawn_socket = inherited(options.spawn_fd);
-  if (!spawn_socket.valid() && os::socket_connect(config.spawn_socket_path, spawn_socket) < 0)
-    run_under_spawn(argc, argv);
+  bool is_supervised = options.spawn_fd >= 0 || passed.kept.contains(kKeptSpawn);
+  const char* link_name = is_supervised ? kKeptSpawn : kKeptService;
+  bool is_link_kept = passed.kept.contains(link_name);
+  Fd link = is_link_kept ? passed.take(link_name) : inherited(options.spawn_fd);
+  if (!link.valid() && os::socket_connect(config.spawn_socket_path, link) < 0) run_under_spawn(argc, argv);
 
+  bool is_ours = passed.listeners.empty();
+  Fd listener = is_ours ? passed.take(kKeptListener) : std::move(passed.listeners.front());
+  bool is_listener_kept = is_ours && listener.valid();
+
+  Keeper keeper(os::descriptors_kept_at_most());
+  keeper.count(passed.count);
   Loop loop;
-  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kHwloc), false);
+  Tarnd daemon(loop, config, SlotTable::discover(config.slots, topo::Source::kHwloc), keeper, false);
   EndSignals signals(loop, daemon);
-  Loop::Timer reconnect;
-  if (options.spawn_fd >= 0) {
-    daemon.use_spawn_service(std::move(spawn_socket), [&daemon] { daemon.shut_down(); });
+  ServiceLink service{loop, daemon, keeper, config, {}};
+  if (!is_link_kept) keep(keeper, link_name, link);
+  if (is_supervised) {
+    daemon.use_spawn_service(std::move(link), [&daemon] { daemon.shut_down(); });
   } else {
-    daemon.use_spawn_service(std::move(spawn_socket),
-                             [&] { connect_spawn_service(loop, daemon, config, reconnect); });
+    daemon.use_spawn_service(std::move(link), [&service] { service.lose(); });
   }
-  Fd listener = os::socket_from_manager();
-  bool is_ours = !listener.valid();
-  if (is_ours && os::socket_listen(config.socket_path, config.socket_mode, listener) < 0)
+  if (book.valid()) {
+    daemon.take_over(passed.kept);
+  } else {
+    keep_host_book(keeper, config.memory_max, daemon.disk().limit());
+  }
+  if (is_ours && !listener.valid() && os::socket_listen(config.socket_path, config.socket_mode, listener) < 0)
     throw std::runtime_error(last_error());
+  // Who connects while there is no tarnd waits for the next.
+  if (is_ours && !is_listener_kept) keep(keeper, kKeptListener, listener);
   daemon.listen(std::move(listener), false);
   say_hello(config, daemon, is_ours);
 

@@ -31,7 +31,6 @@ constexpr uint32_t kBegunMax = 256;  // at a time
 constexpr uint32_t kTriesMax = 4096;  // of candidates for that: what was one may be gone, or a record made to look like one
 constexpr uint32_t kKeptPerLook = 4096;
 constexpr int64_t kLookAtKeptNs = 1'000'000'000;
-constexpr uint64_t kNoteSize = 640;  // what tarnd itself remembers of one: 100 000 took 57 MB
 constexpr uint32_t kAheadMax = 64;            // objects that are brought back before they are asked for
 constexpr uint32_t kLooksAhead = 256;         // for the next one that is away
 constexpr size_t kAskersMax = 1024;          // docs/limits.md
@@ -60,6 +59,11 @@ Spill::Range range_of(MovedObject& object) {
 }
 
 }  // namespace
+
+MovedObject::~MovedObject() {
+  mover.strike_out(*this);
+  enter(Phase::kNone);
+}
 
 void MovedObject::enter(Phase next) {
   auto count = [this](Phase of, int64_t by) {
@@ -287,6 +291,7 @@ void Mover::finish_saving(MovedObject& object, int code, const std::string& text
 // There is a whole copy. If nobody has pinned the object, its pages go.
 bool Mover::leave(MovedObject& object) {
   ObjectRecord* live = record(object.owner, object.index);
+  note(object);
   if (live == nullptr || !live->pins.leave()) {
     (void)let_go(object.owner, object.index);
     forget(object);
@@ -414,6 +419,7 @@ void Mover::finish_returning(MovedObject& object, int code, const std::string& t
     return take_pages(object);  // whatever has come
   }
   if (ObjectRecord* live = record(object.owner, object.index)) live->pins.come_back();
+  strike_out(object);
   answer(object, 0, "");
   tell(object, false);
   if (let_go(object.owner, object.index)) return forget(object);
@@ -435,6 +441,7 @@ void Mover::handle_copy_drop(Member& from, const wire::Extent& place) {
 // It was freed while it was away.
 void Mover::abandon(MovedObject& object) {
   object.enter(Phase::kAbandoned);
+  session_.kept().abandon_moved(object.line);
   object.copy.reset();
   object.alive = std::make_shared<bool>(true);  // what was asked for it is over
   answer(object, TARN_E_NO_OBJECT, kFreed);
@@ -485,7 +492,7 @@ void Mover::answer(MovedObject& object, int code, const std::string& text) {
 bool Mover::take(Member& owner, uint32_t index, uint32_t generation) {
   ObjectRecord* live = record(owner, index);
   if (live == nullptr) return false;
-  auto taken = live->life.take(generation, shm::kDaemonMember);
+  auto taken = live->life.take(generation, shm::kDaemonMember, store::daemon_of(session_.host_epoch()));
   // The next object of the record, which tarnd held up by mistake for a moment, and all others let go of in that.
   if (taken == store::Holders::Taken::kGoneAndFreed) tell_freed(owner, index);
   return taken == store::Holders::Taken::kHeld;
@@ -494,7 +501,7 @@ bool Mover::take(Member& owner, uint32_t index, uint32_t generation) {
 // tarnd does not hold the object any more. Returns whether nobody else did either.
 bool Mover::let_go(Member& owner, uint32_t index) {
   ObjectRecord* live = record(owner, index);
-  if (live == nullptr || !live->life.drop(shm::kDaemonMember, shm::kDaemonMember)) return false;
+  if (live == nullptr || !live->life.drop(shm::kDaemonMember, store::daemon_of(session_.host_epoch()))) return false;
   tell_freed(owner, index);
   return true;
 }

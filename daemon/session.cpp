@@ -27,7 +27,6 @@ constexpr uint64_t kKeepFreeMax =
     uint64_t{1280} << 20;  // of empty slabs, by one member: a second use of a GB stays warm
 constexpr size_t kTaskNamesMax = 1024;         // tasks with more names are shown by number
 constexpr int64_t kEndTimeout = 3'000'000'000;  // of a private daemon, for killed workers to vanish
-constexpr uint64_t kDescriptorsOfSession = 2;     // the pidfd, and one in passing
 constexpr uint64_t kDescriptorsOfConnection = 2;  // and its other end in passing
 constexpr uint64_t kDescriptorsOfSegment = 2;     // and its member's pidfd
 
@@ -50,6 +49,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
       descriptors_(of_tenant.descriptors),
       in_flight_(of_tenant.in_flight),
       reclaim_(services.loop, kReclaimPauseNs, [this] { ask_for_memory(); }),
+      kept_(std::make_unique<KeptSession>(services.keeper)),
       events_(services.loop, services.memory_queue, *budget_),
       mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk, services.keep_ns}) {}
 
@@ -79,12 +79,9 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     connection = std::move(client->connection);  // the caller has to refuse it
     return r;
   }
-  client_pidfd_ = std::move(client_pidfd);
-  client_watch_ =
-      services_.loop.watch(client_pidfd_.get(), EPOLLIN, [this](uint32_t) { handle_client_gone("its process ended"); });
-  if (!client_watch_.active()) {
+  if (int r = watch_client(std::move(client_pidfd)); r < 0) {
     connection = std::move(client->connection);
-    return TARN_E_SYSTEM;
+    return r;
   }
   client->phase = Member::Phase::kServing;
   client->connection->set_owner(*client);
@@ -96,9 +93,18 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     lane.slot = slot;
     lanes_.push_back(std::move(lane));
   }
+  keep_session(packet.serial);
   welcome(member, packet.serial);
+  kept_->set_welcomed();
   for (uint32_t lane = 0; lane < workers; ++lane) start_worker(lane);
   return 0;
+}
+
+int Session::watch_client(Fd pidfd) {
+  client_pidfd_ = std::move(pidfd);
+  client_watch_ =
+      services_.loop.watch(client_pidfd_.get(), EPOLLIN, [this](uint32_t) { handle_client_gone("its process ended"); });
+  return client_watch_.active() ? 0 : TARN_E_SYSTEM;
 }
 
 int Session::keep_hello(const wire::Packet& packet, os::Received& received) {
@@ -128,26 +134,40 @@ int Session::pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>
 }
 
 int Session::make_board() {
-  std::shared_ptr<Payment> payment;
-  if (int r = pay(sizeof(shm::Board), 1, payment); r < 0) return r;
   Fd file;
   if (int r = os::memfd_create("tarn-board", sizeof(shm::Board), file); r < 0) return r;
   if (int r = os::memfd_reserve(file, 0, sizeof(shm::Board)); r < 0) return r;
   if (int r = os::memfd_seal_size(file); r < 0) return r;
-  if (int r = os::Mapping::map(file, sizeof(shm::Board), os::Access::kReadWrite, board_mapping_); r < 0) return r;
-  board_ = reinterpret_cast<shm::Board*>(board_mapping_.data());
+  if (int r = map_board(std::move(file)); r < 0) return r;
   board_->magic = shm::Board::kMagic;
   board_->session = identity_.number;
   board_->spin_budget_ns.store(services_.spin_budget_ns, shm::kRelease);
+  return 0;
+}
+
+int Session::map_board(Fd file) {
+  std::shared_ptr<Payment> payment;
+  if (int r = pay(sizeof(shm::Board), 1, payment); r < 0) return r;
+  if (int r = os::Mapping::map(file, sizeof(shm::Board), os::Access::kReadWrite, board_mapping_); r < 0) return r;
+  board_ = reinterpret_cast<shm::Board*>(board_mapping_.data());
   board_file_ = services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), std::move(payment));
+  return 0;
+}
+
+// Its segment as far as it is fixed, and its connection, if it has one.
+int Session::pay_segment(Member& member) {
+  if (int r = pay(shm::kSegmentFixedSize, kDescriptorsOfSegment, member.segment_payment); r < 0) return r;
+  if (member.connection == nullptr) return 0;
+  std::shared_ptr<Payment> for_connection;
+  if (int r = pay(0, kDescriptorsOfConnection, for_connection); r < 0) return r;
+  member.connection->set_receipt(std::move(for_connection));
+  member.connection->pay_in_flight(in_flight_);
   return 0;
 }
 
 int Session::make_segment(Member& member) {
   Fd file;
-  std::shared_ptr<Payment> for_connection;
-  if (int r = pay(0, kDescriptorsOfConnection, for_connection); r < 0) return r;
-  if (int r = pay(shm::kSegmentFixedSize, kDescriptorsOfSegment, member.segment_payment); r < 0) return r;
+  if (int r = pay_segment(member); r < 0) return r;
   if (int r = os::memfd_create("tarn-segment", sizeof(shm::MemberSegment), file); r < 0) return r;
   if (int r = os::memfd_seal_size(file); r < 0) return r;
   if (int r = os::memfd_reserve(file, 0, shm::kSegmentFixedSize); r < 0) return r;
@@ -157,8 +177,6 @@ int Session::make_segment(Member& member) {
   segment->member = member.index();
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
-  member.connection->set_receipt(std::move(for_connection));
-  member.connection->pay_in_flight(in_flight_);
   return back_first_records(member);
 }
 
@@ -192,6 +210,11 @@ void Session::welcome(Member& member, uint32_t serial) {
 
 void Session::handle(Member& from, const wire::Packet& packet, os::Received& received) {
   if (ending_ || from.ended_by_us) return;  // too late to ask for anything
+  if (packet.type == wire::Type::kResumed) {
+    if (packet.serial == from.resuming) from.resuming = 0;
+    return;
+  }
+  if (from.resuming != 0 && packet.type != wire::Type::kGoodbye) return;  // it says again what counts
   if (from.phase == Member::Phase::kStarting) {
     if (packet.type != wire::Type::kHello || from.hello) return reject(from, "a message before HELLO was answered");
     return handle_worker_hello(from, packet);
@@ -228,9 +251,14 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
 }
 
 void Session::handle_task_names(Member& from, const wire::Packet& packet) {
-  if (!from.is_client() || !task_names_.empty())
+  if (!from.is_client() || std::exchange(has_told_names_, true))
     return reject(from, "TASK_NAMES of a worker, or for the second time");
-  std::string_view names(reinterpret_cast<const char*>(packet.tail.data()), packet.tail.size());
+  kept_->set_task_names(packet.tail);
+  take_names(packet.tail);
+}
+
+void Session::take_names(std::span<const std::byte> bytes) {
+  std::string_view names(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   while (!names.empty() && task_names_.size() < kTaskNamesMax) {
     std::string_view name =
         names.substr(0, names.find('\0'));  // there is one: the message was validated
@@ -282,6 +310,7 @@ void Session::handle_client_gone(const std::string& reason) {
 void Session::end(const char* reason) {
   if (ending_) return;
   ending_ = true;
+  kept_->end();
   events_.stop();
   log(Level::kInfo, "session %u (%s) ends: %s", identity_.number, name_.c_str(), reason);
   for (Lane& lane : lanes_) lane.restart.reset();
@@ -316,6 +345,7 @@ void Session::finish_if_over() {
 // Takes `member` out of the session. It may still be on the stack, but holds nothing any more.
 void Session::forget(Member& member) {
   auto found = members_.find(member.index());
+  kept_->erase_member(member.index(), true);
   slab_count_ -= static_cast<uint32_t>(member.slabs.size());
   member.slabs.clear();
   member.last_moment.reset();

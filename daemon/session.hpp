@@ -9,8 +9,12 @@
 // board and the waiters of their segments, and reads nothing there that it acts upon but which wake-up
 // is due. Loop thread only.
 //
-// The code lies in session.cpp (life and death of the whole), session_worker.cpp (lanes and workers)
-// and session_slab.cpp (memory).
+// A session outlives a tarnd that is killed (kept_session.hpp): its processes go on, and the next tarnd takes it over. It
+// tells every member what there is, as it tells a new one; who knows all that notices nothing, and who asked for something
+// asks again.
+//
+// The code lies in session.cpp (life and death of the whole), session_worker.cpp (lanes and workers), session_slab.cpp
+// (memory) and session_resume.cpp (being taken over).
 #pragma once
 
 #include <sys/types.h>
@@ -24,6 +28,7 @@
 
 #include "connection.hpp"
 #include "event_feed.hpp"
+#include "kept_session.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
 #include "memory_queue.hpp"
@@ -97,6 +102,7 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   uint32_t lane = 0;
   SharedFd control;     // a worker's end of `connection`, until it is asked for
   bool ended_by_us = false;
+  uint32_t resuming = 0;  // the serial of a RESUME that it has not answered: what it says was for the tarnd before; 0: none
   int no_room = 0;           // of a worker for whose records there was none: the code,
   std::string no_room_text;  // and the numbers
   bool service_gone = false;  // that had started it
@@ -139,6 +145,7 @@ struct SessionServices {
   Prefaulter& prefaulter;
   MemoryQueue& memory_queue;
   Spill& spill;
+  Keeper& keeper;
   uint32_t host_epoch;
   bool is_private;
   uint32_t spin_budget_ns;
@@ -191,6 +198,10 @@ class Session {
   [[nodiscard]] int open(std::unique_ptr<Connection>& connection, const wire::Packet& packet, os::Received& received,
                          Fd client_pidfd);
 
+  // Instead of open: goes on with a session of the tarnd before, whose book `kept` is. On failure the caller drops this, and
+  // the session has ended.
+  [[nodiscard]] int resume(std::unique_ptr<KeptSession> kept);
+
   // Ends it: kills the workers, and tells the owner once they are dead. `reason` is for the log.
   void end(const char* reason);
 
@@ -199,6 +210,7 @@ class Session {
   // Its objects that leave memory and come back.
   [[nodiscard]] Mover& mover() { return mover_; }
   [[nodiscard]] const Mover& mover() const { return mover_; }
+  [[nodiscard]] KeptSession& kept() { return *kept_; }
   // What its client is told.
   [[nodiscard]] EventFeed& events() { return events_; }
 
@@ -220,10 +232,13 @@ class Session {
   [[nodiscard]] const Budget& budget() const { return *budget_; }
   [[nodiscard]] const SharedFd& board_file() const { return board_file_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
+  [[nodiscard]] uint32_t host_epoch() const { return services_.host_epoch; }
 
  private:
   friend Member;
 
+  static constexpr uint64_t kDescriptorsOfSession = 2;  // the pidfd, and one in passing
+  static constexpr uint64_t kDescriptorsOfSlab = 2;     // the writer's, and the readers'
   struct Area;
 
   struct Lane {
@@ -237,7 +252,11 @@ class Session {
   // session.cpp
   [[nodiscard]] int pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>& out);
   [[nodiscard]] int make_board();
+  [[nodiscard]] int map_board(Fd file);
   [[nodiscard]] int make_segment(Member& member);
+  [[nodiscard]] int pay_segment(Member& member);
+  [[nodiscard]] int watch_client(Fd pidfd);
+  void take_names(std::span<const std::byte> names);
   [[nodiscard]] int keep_hello(const wire::Packet& packet, os::Received& received);
   void welcome(Member& member, uint32_t serial);
   void handle(Member& from, const wire::Packet& packet, os::Received& received);
@@ -254,6 +273,18 @@ class Session {
   void break_session(int code, const std::string& text);
   // Ends `from` because of what it sent: the session for the client, the process for a worker.
   void reject(Member& from, const char* what);
+
+  // session_resume.cpp
+  void keep_session(uint32_t hello_serial);
+  void keep_member(const Member& member);
+  void update_kept(const Member& member);
+  void keep_slab(const Member& owner, uint32_t number, const Slab& slab);
+  [[nodiscard]] int resume_all();
+  [[nodiscard]] int resume_client();
+  [[nodiscard]] int resume_members();
+  [[nodiscard]] int resume_member(uint32_t index, const KeptMember& kept);
+  [[nodiscard]] int resume_slab(const KeptSlab& kept);
+  void tell_all(Member& to);
 
   // session_worker.cpp
   void start_worker(uint32_t lane);
@@ -287,9 +318,11 @@ class Session {
   void handle_grow(Member& from, const wire::Grow& wish, uint32_t serial);
   [[nodiscard]] static std::vector<Area> missing_areas(const Member& member, const wire::Grow& wish, uint64_t& bytes);
   [[nodiscard]] int pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>& areas);
+  [[nodiscard]] int pay_backed(Member& member, const wire::Grow& backed);
   void back_areas(Member& member, std::vector<Area> areas, uint32_t serial);
   [[nodiscard]] int back_first_records(Member& member);
-  void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to);
+  void announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to,
+                     wire::Type how = wire::Type::kSlabAdded);
   void announce_slab_to_others(const Member& owner, uint32_t number, const Slab& slab);
   void ask_for_memory();
   [[nodiscard]] int check_slab_count(const Member& owner, uint32_t& number);
@@ -307,6 +340,7 @@ class Session {
   Charge descriptor_charge_;
   std::string name_;
   std::map<uint32_t, std::string> task_names_;  // by number, for the tools
+  bool has_told_names_ = false;                 // the client, to this tarnd
 
   // From the client's HELLO.
   wire::Hello hello_{};
@@ -324,6 +358,7 @@ class Session {
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
 
+  std::unique_ptr<KeptSession> kept_;
   EventFeed events_;
   Mover mover_;  // its objects go with the slabs of the members
   std::vector<Lane> lanes_;

@@ -14,7 +14,6 @@
 namespace tarn::daemon {
 namespace {
 
-constexpr uint64_t kDescriptorsOfSlab = 2;  // the writer's, and the readers'
 constexpr uint64_t kFollowedMin = 8u << 20;       // its owner follows with his part of the work while a slab is made warm
 constexpr int64_t kReclaimPatienceNs = 200'000'000;  // for others to drop what they keep, though nothing is coming yet
 constexpr int64_t kHurryNs = 1'000'000'000;          // of who has other ways than to wait; 5 GiB are closed in that time
@@ -181,6 +180,7 @@ void Session::grant_slab(Member& owner, uint32_t number, const Prefaulter::Resul
   slab.is_huge = result.is_huge;
   slab.phase = Slab::Phase::kReady;
   slab.wanted.reset();
+  keep_slab(owner, number, slab);
   announce_slab_to_others(owner, number, slab);  // before the owner can refer to anything in it
   send_slab(owner, number, wire::Type::kSlabGranted);
   slab.owners.reset();
@@ -194,6 +194,7 @@ void Session::handle_slab_drop(Member& from, const wire::SlabId& id) {
   if (found == owner->slabs.end()) return;
   if (found->second.phase != Slab::Phase::kReady) return reject(from, "SLAB_DROP of a slab that is not ready");
   SharedFd file = std::move(found->second.reader);
+  kept_->erase_slab(id.member, id.slab);
   owner->slabs.erase(found);
   --slab_count_;
   wire::Buffer<wire::kToMemberSizeMax> buffer;
@@ -219,6 +220,7 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
   slab.phase = Slab::Phase::kReady;
   slab.size = info.size;
   slab.is_file = true;
+  keep_slab(from, number, slab);
   announce_slab_to_others(from, number, slab);
   from.slabs.emplace(number, std::move(slab));
   ++slab_count_;
@@ -281,6 +283,14 @@ int Session::pay_areas(Member& member, const wire::Grow& wish, std::vector<Area>
   return member.segment_payment->memory.add(bytes);
 }
 
+// For what the tarnd before had backed.
+int Session::pay_backed(Member& member, const wire::Grow& backed) {
+  std::vector<Area> areas;
+  if (int r = pay_areas(member, backed, areas); r < 0) return r;
+  member.backed = backed;
+  return 0;
+}
+
 // One after the other; large ones not on the loop. `serial` 0: nobody waits for an answer.
 void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t serial) {
   if (!areas.empty()) {
@@ -291,6 +301,7 @@ void Session::back_areas(Member& member, std::vector<Area> areas, uint32_t seria
         [this, &member, areas = std::move(areas), serial](const Prefaulter::Result& result) mutable {
           if (result.code == 0) {
             if (areas.back().total != nullptr) member.backed.*areas.back().total = areas.back().entries;
+            update_kept(member);
             areas.pop_back();
             return back_areas(member, std::move(areas), serial);
           }
@@ -316,9 +327,9 @@ int Session::back_first_records(Member& member) {
   return fail(TARN_E_NO_MEMORY, "no memory for the records of a member");
 }
 
-void Session::announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to) {
+void Session::announce_slab(const Member& owner, uint32_t number, const Slab& slab, Member& to, wire::Type how) {
   wire::Buffer<wire::kToMemberSizeMax> buffer;
-  wire::Builder message(buffer.bytes, wire::Type::kSlabAdded, 0);
+  wire::Builder message(buffer.bytes, how, 0);
   auto& body = message.body<wire::SlabInfo>();
   body.member = owner.index();
   body.slab = number;

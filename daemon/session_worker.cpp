@@ -147,25 +147,23 @@ void Session::admit_worker(Member& worker) {
   // First everybody else learns of it, then it may begin: whoever meets its index in shared memory
   // finds the announcement in the socket.
   worker.phase = Member::Phase::kAdmitted;
+  keep_member(worker);
   for (auto& [index, member] : members_)
     if (member.get() != &worker && member->is_reachable() && member->connection != nullptr) announce(worker, *member);
   welcome(worker, worker.hello_serial);
   for (auto& [index, member] : members_) {
-    if (member.get() == &worker || !member->is_known()) continue;
-    announce(*member, worker);
-    for (auto& [number, slab] : member->slabs)
-      if (slab.phase == Slab::Phase::kReady) announce_slab(*member, number, slab, worker);
-    if (member->phase != Member::Phase::kDead) continue;
-    bool order = !member->settled && member->settled_by == 0;
-    if (order) member->settled_by = worker.index();
-    tell_of_death(*member, worker, order);
+    if (member->phase != Member::Phase::kDead || member->settled || member->settled_by != 0) continue;
+    member->settled_by = worker.index();
+    update_kept(*member);
   }
+  tell_all(worker);
   board_->membership.fetch_add(1);
 }
 
 void Session::handle_ready(Member& worker) {
   if (worker.is_client() || worker.phase != Member::Phase::kAdmitted) return reject(worker, "READY out of order");
   worker.phase = Member::Phase::kServing;
+  update_kept(worker);
   lanes_[worker.lane].failures = 0;
   board_->doorbell.set_serving(worker.index(), true);
   // Work may have been submitted while nobody served.
@@ -177,6 +175,7 @@ void Session::handle_recovered(Member& worker, const wire::MemberInfo& message) 
   if (dead == nullptr || dead->phase != Member::Phase::kDead || dead->settled || dead->settled_by != worker.index())
     return reject(worker, "RECOVERED without an order");
   dead->settled = true;
+  update_kept(*dead);
   wake_everybody();
   release_if_empty(*dead);
 }
@@ -216,9 +215,14 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
 
   slab_count_ -= static_cast<uint32_t>(
       std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kReady; }));
-  for (auto& [index, member] : members_)
-    if (member->settled_by == worker.index()) member->settled_by = 0;  // its orders go to the next one
+  for (auto& [index, member] : members_) {
+    if (member->settled_by != worker.index()) continue;
+    member->settled_by = 0;  // its orders go to the next one
+    update_kept(*member);
+  }
   if (was_known) {
+    update_kept(worker);
+    kept_->drop_connection(worker.index());
     board_->doorbell.set_serving(worker.index(), false);
     board_->doorbell.withdraw(worker.index());  // before wake_everybody: tests/model, ADeadWorkersBitMustGo
     for (auto& [index, member] : members_)

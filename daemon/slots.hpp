@@ -37,6 +37,8 @@ class SlotTable {
   // Takes `count` different slots, those with the fewest workers first.
   // REQUIRES: count <= size().
   [[nodiscard]] std::vector<uint32_t> take(uint32_t count);
+  // Takes one that had been taken from the tarnd before.
+  void take_again(uint32_t number) { ++slots_[number].workers; }
   void give_back(uint32_t number);
 
  private:

@@ -16,6 +16,16 @@ void SpawnLink::connect(Fd socket, std::function<void()> on_lost) {
   connection_->start();
 }
 
+void SpawnLink::call_roll() {
+  wire::Buffer<sizeof(wire::Header)> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kRollCall, 0);
+  connection_->send(message);
+}
+
+void SpawnLink::take_over(uint64_t ticket, SpawnedProcess& process) {
+  tickets_.emplace(ticket, Ticket{&process, Ticket::Phase::kTakenOver, Fd{}, {}});
+}
+
 uint64_t SpawnLink::spawn(uid_t user, SpawnedProcess& process) {
   if (connection_ == nullptr) return 0;
   uint64_t ticket = ++last_ticket_;
@@ -77,6 +87,10 @@ void SpawnLink::kill(uint64_t ticket, int signal) {
   auto found = tickets_.find(ticket);
   if (connection_ == nullptr || found == tickets_.end()) return;
   if (found->second.phase == Ticket::Phase::kWaiting) return loop_.defer([this, ticket] { end(ticket, SIGKILL, 0); });
+  send_kill(ticket, signal);
+}
+
+void SpawnLink::send_kill(uint64_t ticket, int signal) {
   wire::Buffer<64> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kKill, 0);
   auto& body = message.body<wire::Kill>();
@@ -86,10 +100,24 @@ void SpawnLink::kill(uint64_t ticket, int signal) {
 }
 
 void SpawnLink::on_packet(Connection&, const wire::Packet& packet, os::Received& received) {
+  if (packet.type == wire::Type::kRollCallEnd) {
+    std::vector<uint64_t> dead;
+    for (auto& [ticket, entry] : tickets_)
+      if (entry.phase == Ticket::Phase::kTakenOver) dead.push_back(ticket);
+    // How they ended was told to the tarnd before, who had no time to write it down.
+    for (uint64_t ticket : dead) end(ticket, SIGKILL, 0);
+    return;
+  }
   uint64_t ticket;
   memcpy(&ticket, packet.body, sizeof ticket);  // every message of the service begins with it
   auto found = tickets_.find(ticket);
+  if (found == tickets_.end() && packet.type == wire::Type::kSpawned) return send_kill(ticket, SIGKILL);
   if (found == tickets_.end() || found->second.phase == Ticket::Phase::kWaiting) return;
+  if (found->second.phase == Ticket::Phase::kTakenOver && packet.type == wire::Type::kSpawned) {
+    found->second.phase = Ticket::Phase::kAnswered;
+    found->second.pidfd = std::move(received.descriptors[0]);
+    return;
+  }
   SpawnedProcess& process = *found->second.process;
   count_answer(found->second);
   switch (packet.type) {

@@ -19,6 +19,7 @@
 #include <string>
 
 #include "connection.hpp"
+#include "os/clock.hpp"
 
 namespace tarn::daemon {
 
@@ -64,6 +65,12 @@ class SpawnLink final : public Connection::Owner {
   void connect(Fd socket, std::function<void()> on_lost);
   [[nodiscard]] bool connected() const { return connection_ != nullptr; }
 
+  // The connection was that of the tarnd before: its processes that live are to be told once more. Those that have a ticket
+  // and that nobody takes over are killed; those that were taken over and live no more have ended.
+  void call_roll();
+  void take_over(uint64_t ticket, SpawnedProcess& process);
+  void disown(uint64_t ticket) { tickets_.erase(ticket); }  // before the roll is called
+
   // Orders that the service has not answered: their sum is less than what a Connection queues.
   static constexpr uint32_t kUnderWayMax = 16;
 
@@ -78,13 +85,15 @@ class SpawnLink final : public Connection::Owner {
  private:
   struct Ticket {
     SpawnedProcess* process;
-    enum class Phase : uint8_t { kWaiting, kUnderWay, kAnswered } phase = Phase::kWaiting;
+    // kTakenOver: nothing is known of it before the roll is called.
+    enum class Phase : uint8_t { kWaiting, kUnderWay, kAnswered, kTakenOver } phase = Phase::kWaiting;
     Fd pidfd;
     Loop::Watch watch;  // on the pidfd, once the service is lost
   };
 
   void send_orders();
   void send_order(uint64_t ticket, SpawnedProcess& process);
+  void send_kill(uint64_t ticket, int signal);
   void count_answer(Ticket& ticket);
   void end(uint64_t ticket, int signal, int exit_status);
 
@@ -92,7 +101,7 @@ class SpawnLink final : public Connection::Owner {
   Closer& closer_;
   std::unique_ptr<Connection> connection_;
   std::function<void()> on_lost_;
-  uint64_t last_ticket_ = 0;
+  uint64_t last_ticket_ = static_cast<uint64_t>(os::now_ns());  // a tarnd before this one had lower ones
   std::map<uint64_t, Ticket> tickets_;
   std::map<uid_t, std::deque<uint64_t>> waiting_;  // of each user in order; some may have ended meanwhile
   uid_t last_user_ = 0;                            // whose turn it was

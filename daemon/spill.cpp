@@ -15,6 +15,7 @@
 #include <csignal>
 
 #include "base/error.hpp"
+#include "log.hpp"
 #include "os/clock.hpp"
 #include "os/memory.hpp"
 #include "tarn/tarn.h"
@@ -51,8 +52,24 @@ int punch(int file, uint64_t offset, uint64_t size) {
 }  // namespace
 
 struct Spill::File {
+  File(Fd opened, uint64_t most) : fd(std::move(opened)), size(most) {}
+  ~File() {
+    if (number != 0) keeper->drop(name(number));
+  }
+  static std::string name(uint64_t number) { return std::string(kKeptPrefix) + "f" + std::to_string(number); }
+  // From now on it is kept, if that can be: what is in it is lost otherwise when this process is killed.
+  void keep(Keeper& by, uint64_t as) {
+    if (!by.is_on()) return;
+    if (!by.keep(name(as), fd)) return log(Level::kWarning, "what leaves memory is lost, should tarnd be killed: %s", last_error());
+    keeper = &by;
+    number = as;
+  }
+
   Fd fd;
   uint64_t size;          // that it may reach
+  Keeper* keeper = nullptr;
+  uint64_t number = 0;    // 0: it is not kept
+  std::vector<std::pair<uint64_t, uint64_t>> taken_over;  // begin and size
   uint64_t reserved = 0;  // of the disk, from the start
   uint64_t end = 0;       // of what was given out
   uint64_t live = 0;      // bytes of copies
@@ -87,7 +104,8 @@ Spill::Copy::~Copy() {
   spill_.submit(std::move(job));
 }
 
-Spill::Spill(Loop& loop, std::string directory) : loop_(loop), directory_(std::move(directory)) {}
+Spill::Spill(Loop& loop, std::string directory, Keeper& keeper)
+    : loop_(loop), directory_(std::move(directory)), keeper_(keeper), last_number_(static_cast<uint64_t>(os::now_ns())) {}
 
 Spill::~Spill() {
   {
@@ -139,13 +157,14 @@ int Spill::open_file(uint64_t size, std::shared_ptr<File>& out) const {
   // A file system without O_DIRECT says EINVAL.
   if (!fd.valid() && errno == EINVAL) fd = Fd{open(directory_.c_str(), O_TMPFILE | O_EXCL | kFlags, 0600)};
   if (!fd.valid()) return fail_errno(TARN_E_SYSTEM, "cannot make a file in %s", directory_.c_str());
-  out = std::make_shared<File>(File{std::move(fd), size});
+  out = std::make_shared<File>(std::move(fd), size);
   return 0;
 }
 
 int Spill::find_room(uint64_t size, uint64_t ahead, std::shared_ptr<File>& file, uint64_t& offset) {
   if (last_file_ == nullptr || size > last_file_->size - last_file_->end) {
     if (int r = open_file(std::max(size, kFileSize), last_file_); r < 0) return r;
+    last_file_->keep(keeper_, ++last_number_);
   }
   if (int r = reserve(*last_file_, last_file_->end + size, ahead); r < 0) {
     if (last_file_->live == 0) last_file_.reset();
@@ -177,6 +196,54 @@ int Spill::reserve(File& file, uint64_t end, uint64_t ahead) {
   }
   return fail_errno(TARN_E_SYSTEM, "%s has no room for %llu bytes", directory_.c_str(),
                     static_cast<unsigned long long>(end - file.reserved));
+}
+
+// ---- What the tarnd before had written -------------------------------------------------------
+
+Spill::Place Spill::place_of(const Copy& copy) { return {copy.file_->number, copy.offset_, copy.size_, copy.digest_}; }
+
+void Spill::take_over_files(KeptDescriptors& passed) {
+  std::string prefix = std::string(kKeptPrefix) + "f";
+  for (auto at = passed.lower_bound(prefix); at != passed.end() && at->first.starts_with(prefix);) {
+    uint64_t number = strtoull(at->first.c_str() + prefix.size(), nullptr, 10);
+    auto file = std::make_shared<File>(std::move(at->second), 0);
+    file->keeper = &keeper_;
+    file->number = number;
+    taken_over_.emplace(number, std::move(file));
+    at = passed.erase(at);
+  }
+}
+
+int Spill::take_over(uid_t user, const Place& place, Budget& disk, std::shared_ptr<Copy>& out) {
+  auto file = taken_over_.find(place.file);
+  if (file == taken_over_.end()) return fail(TARN_E_LOST, "a file on the disk with objects was not kept");
+  auto copy = std::make_shared<Copy>(*this, user);
+  if (int r = Charge::take(disk, place.size, copy->charge_); r < 0) return r;
+  copy->file_ = file->second;
+  copy->offset_ = place.offset;
+  copy->size_ = place.size;
+  copy->digest_ = place.digest;
+  file->second->live += place.size;
+  file->second->taken_over.emplace_back(place.offset, place.size);
+  largest_ = std::max(largest_, place.size);
+  out = std::move(copy);
+  return 0;
+}
+
+// What was being written, or was kept of what is in memory, and what was reserved.
+void Spill::end_take_over() {
+  for (auto& [number, file] : taken_over_) {
+    auto& ranges = file->taken_over;
+    std::ranges::sort(ranges);
+    uint64_t end = 0;
+    for (auto& [begin, size] : ranges) {
+      if (begin > end) (void)punch(file->fd.get(), end, begin - end);
+      end = begin + size;
+    }
+    (void)!ftruncate(file->fd.get(), static_cast<off_t>(end));
+    ranges = {};
+  }
+  taken_over_.clear();  // those without copies go
 }
 
 // ---- Copies of what is in memory again -------------------------------------------------------
@@ -249,9 +316,9 @@ int Spill::save(uid_t user, std::weak_ptr<const void> wanted, Range range, Budge
     return r;
   }
   copy->size_ = range.size;
-  copy->sums_.resize((range.size + kPiece - 1) / kPiece);
   auto job = std::make_shared<Job>();
   job->kind = Kind::kSave;
+  job->sums.resize((range.size + kPiece - 1) / kPiece);
   job->user = user;
   job->wanted = std::move(wanted);
   job->range = std::move(range);
@@ -281,6 +348,7 @@ void Spill::load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<C
 void Spill::read_back(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done) {
   auto job = std::make_shared<Job>();
   job->kind = Kind::kLoad;
+  job->sums.resize((range.size + kPiece - 1) / kPiece);
   job->user = user;
   job->wanted = std::move(wanted);
   job->range = std::move(range);
@@ -447,7 +515,7 @@ int Spill::make_pages(const Range& range, uint64_t at, uint64_t size) {
 
 // The copy is of what was there at one time or another: who writes into a sealed object may find it lost.
 int Spill::save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes) {
-  job.copy->sums_[at / kPiece] = XXH3_64bits(bytes.data(), bytes.size());
+  job.sums[at / kPiece] = XXH3_64bits(bytes.data(), bytes.size());
   return transfer_all(
       [&](uint64_t i) {
         return pwrite(job.file->fd.get(), bytes.data() + i, bytes.size() - i, static_cast<off_t>(job.file_offset + at + i));
@@ -461,8 +529,7 @@ int Spill::load_piece(Job& job, uint64_t at, std::span<std::byte> bytes) {
         return pread(job.file->fd.get(), bytes.data() + i, bytes.size() - i, static_cast<off_t>(job.file_offset + at + i));
       },
       bytes.size(), TARN_E_LOST, "read an object from the disk");
-  if (r == 0 && XXH3_64bits(bytes.data(), bytes.size()) != job.copy->sums_[at / kPiece])
-    return fail(TARN_E_LOST, "an object's copy on the disk is damaged: its checksum is wrong");
+  if (r == 0) job.sums[at / kPiece] = XXH3_64bits(bytes.data(), bytes.size());
   return r;
 }
 
@@ -488,6 +555,18 @@ int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
                       "bring an object back to memory");
 }
 
+// All pieces are through.
+void Spill::finish(Job& job) {
+  if (job.sums.empty() || job.code < 0) return;
+  uint64_t digest = XXH3_64bits(job.sums.data(), job.sums.size() * sizeof(uint64_t));
+  if (job.kind == Kind::kSave) {
+    job.copy->digest_ = digest;
+  } else if (digest != job.copy->digest_) {
+    job.code = TARN_E_LOST;
+    job.text = "an object's copy on the disk is damaged: its checksum is wrong";
+  }
+}
+
 void Spill::deliver() {
   uint64_t count;
   [[maybe_unused]] ssize_t size = read(event_.get(), &count, sizeof count);
@@ -503,7 +582,10 @@ void Spill::deliver() {
       job->file->live -= job->range.size;
       if (job->file->live == 0 && job->file == last_file_) last_file_.reset();
     }
-    if (job->done && !job->wanted.expired()) job->done(job->code, job->text);
+    if (job->done && !job->wanted.expired()) {
+      finish(*job);
+      job->done(job->code, job->text);
+    }
     job.reset();
   }
 }

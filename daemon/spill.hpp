@@ -1,8 +1,9 @@
 // Spill: copies of objects on a disk, written and read back by threads of its own.
 //
 // The disk is filled by appending to files that have no name, so that nothing is left of them however this process ends;
-// what is dropped is punched out, and a file goes with its last copy. Pieces of kPiece bytes have a checksum each, kept
-// here. Files are read and written past the page cache (O_DIRECT): memory is short when this is used.
+// what is dropped is punched out, and a file goes with its last copy. Pieces of kPiece bytes have a checksum each, and a copy
+// the one of those, kept here. The service manager keeps the files (keeper.hpp): the next tarnd takes over what copies there
+// are. Files are read and written past the page cache (O_DIRECT): memory is short when this is used.
 //
 // What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
 // first, while the disk's room is getting short for others.
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "closer.hpp"
+#include "keeper.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
 
@@ -66,7 +68,7 @@ class Spill {
     std::shared_ptr<File> file_;
     uint64_t offset_ = 0;
     uint64_t size_ = 0;
-    std::vector<uint64_t> sums_;
+    uint64_t digest_ = 0;  // of the checksums of its pieces
     uint64_t kept_number_ = 0;  // in the order in which they were kept; 0: it is not
     std::list<std::shared_ptr<Copy>>::iterator kept_at_{};
   };
@@ -80,8 +82,8 @@ class Spill {
   // `code` is 0, or negative with a text.
   using Done = std::function<void(int code, const std::string& text)>;
 
-  // `directory` "": there is no disk. Nothing is opened and no thread started before the first save.
-  Spill(Loop& loop, std::string directory);
+  // `directory` "": there is no disk. Nothing is opened and no thread started before the first save. `keeper` outlives it.
+  Spill(Loop& loop, std::string directory, Keeper& keeper);
   Spill(const Spill&) = delete;
   Spill& operator=(const Spill&) = delete;
   ~Spill();
@@ -108,6 +110,19 @@ class Spill {
   [[nodiscard]] std::shared_ptr<Copy> take_back(const std::weak_ptr<Copy>& copy);
   [[nodiscard]] uint64_t bytes_kept() const { return bytes_kept_; }
 
+  // Where a whole copy is, for who takes it over.
+  struct Place {
+    uint64_t file;
+    uint64_t offset;
+    uint64_t size;
+    uint64_t digest;
+  };
+  [[nodiscard]] static Place place_of(const Copy& copy);
+  // The files of the tarnd before, out of `passed`; then its copies, paid from `disk`; then what else is in the files goes.
+  void take_over_files(KeptDescriptors& passed);
+  [[nodiscard]] int take_over(uid_t user, const Place& place, Budget& disk, std::shared_ptr<Copy>& out);
+  void end_take_over();
+
   [[nodiscard]] bool idle();
 
  private:
@@ -122,6 +137,7 @@ class Spill {
     uint64_t file_offset = 0;
     Charge charge;  // of an end: the disk's room is free when it is done
     Done done;
+    std::vector<uint64_t> sums;  // of the pieces
     uint64_t next = 0;     // the first byte that no thread has begun with
     uint32_t running = 0;  // pieces in hand
     int code = 0;
@@ -139,6 +155,7 @@ class Spill {
   void make_room(const Budget& disk, uint64_t size);
   void drop_kept(const Budget* of, uint64_t bytes);
   [[nodiscard]] int check_room(const Budget& disk, uint64_t size, For why);
+  static void finish(Job& job);
   [[nodiscard]] int find_room(uint64_t size, uint64_t ahead, std::shared_ptr<File>& file, uint64_t& offset);
   [[nodiscard]] int open_file(uint64_t size, std::shared_ptr<File>& out) const;
   [[nodiscard]] int reserve(File& file, uint64_t end, uint64_t ahead);
@@ -156,6 +173,9 @@ class Spill {
 
   Loop& loop_;
   const std::string directory_;
+  Keeper& keeper_;
+  uint64_t last_number_;  // of a file
+  std::map<uint64_t, std::shared_ptr<File>> taken_over_;  // until end_take_over
   mutable std::string why_off_;
   mutable bool was_looked_at_ = false;
   mutable int64_t look_again_ns_ = 0;

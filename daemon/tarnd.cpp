@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
+#include <cstring>
 #include <stdexcept>
 #include <vector>
 
@@ -38,7 +38,8 @@ constexpr uint32_t kSpinBudgetDefault =
 constexpr int64_t kWakeCostDelayNs = 200'000'000;     // not while the first tasks are under way
 constexpr int64_t kWakeCostLookNs = 50'000'000;
 
-uint32_t epoch_now() { return static_cast<uint32_t>(time(nullptr)); }
+// No other tarnd's of this host, for long enough: 24 bits, of 65 us each.
+uint32_t epoch_now() { return static_cast<uint32_t>(os::now_ns() >> 16 & 0xffffff); }
 
 // The groups of the process at the other end, the first kGroupsMax of them; those of the service itself say nothing
 // about it.
@@ -90,8 +91,9 @@ Tenant::Tenant(uid_t user, const Limits& limits, const TenantBudgets& of_host)
       disk("user " + std::to_string(user), "bytes on disk", limits.disk, TARN_E_QUOTA, &of_host.disk,
            "memory.spill_per_tenant") {}
 
-Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
+Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, Keeper& keeper, bool is_private)
     : loop_(loop),
+      keeper_(keeper),
       config_(config),
       is_private_(is_private),
       started_ns_(os::now_ns()),
@@ -108,7 +110,7 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private)
           [this](const Budget& full, uint64_t missing, bool is_return) { want_memory(full, missing, is_return); },
           [this](const Budget& full) { return is_memory_coming(full); }),
       closer_(loop),
-      spill_(loop, config.spill_directory),
+      spill_(loop, config.spill_directory, keeper),
       spawn_(loop, closer_),
       prefaulter_(loop),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
@@ -218,24 +220,9 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
   // that case the session ends with the first, which is the stricter choice.
   Fd pidfd;
   if (int r = os::pidfd_open(peer.pid, pidfd); r < 0) return r;
-  SessionServices services{loop_,
-                           closer_,
-                           spawn_,
-                           slots_,
-                           prefaulter_,
-                           memory_queue_,
-                           spill_,
-                           host_epoch_,
-                           is_private_,
-                           spin_budget_ns(),
-                           int64_t{config_.memory_keep_s} * 1'000'000'000,
-                           config_.session_slabs_max,
-                           config_.session_workers_max};
   SessionIdentity identity{last_session_ + 1, peer.pid, peer.uid, peer.gid,
                            is_private_ ? std::vector<gid_t>{} : peer_groups(visitor.connection->socket())};
-  uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : Budget::kNoLimit;
-  TenantBudgets budgets{tenant->budget, tenant->descriptors, tenant->in_flight, tenant->disk};
-  auto session = std::make_unique<Session>(services, std::move(identity), budgets, most, *this);
+  auto session = make_session(std::move(identity), *tenant);
   int r = session->open(visitor.connection, packet, received, std::move(pidfd));
   if (r == TARN_E_STORE_FULL || r == TARN_E_QUOTA) {
     // Perhaps there is room when it comes again.
@@ -244,14 +231,73 @@ int Tarnd::open_session(Visitor& visitor, const wire::Packet& packet, os::Receiv
     return fail(r, "%s", why.c_str());
   }
   if (r < 0) return r;
-  ++last_session_;
-  ++tenant->sessions;
-  log(Level::kInfo, "session %u: %s, process %d of user %u, %u workers", last_session_, session->name().c_str(),
+  log(Level::kInfo, "session %u: %s, process %d of user %u, %u workers", session->number(), session->name().c_str(),
       peer.pid, peer.uid, session->worker_count());
-  for (const Budget* b : {&session->budget(), session->budget().parent()}) payers_[b].push_back(session.get());
-  sessions_.emplace(last_session_, std::move(session));
-  set_spin_budgets();
+  add_session(std::move(session), *tenant);
   drop_visitor(visitor);
+  return 0;
+}
+
+std::unique_ptr<Session> Tarnd::make_session(SessionIdentity identity, Tenant& tenant) {
+  SessionServices services{loop_,
+                           closer_,
+                           spawn_,
+                           slots_,
+                           prefaulter_,
+                           memory_queue_,
+                           spill_,
+                           keeper_,
+                           host_epoch_,
+                           is_private_,
+                           spin_budget_ns(),
+                           int64_t{config_.memory_keep_s} * 1'000'000'000,
+                           config_.session_slabs_max,
+                           config_.session_workers_max};
+  uint64_t most = config_.session_memory_max != 0 ? config_.session_memory_max : Budget::kNoLimit;
+  TenantBudgets budgets{tenant.budget, tenant.descriptors, tenant.in_flight, tenant.disk};
+  return std::make_unique<Session>(services, std::move(identity), budgets, most, *this);
+}
+
+void Tarnd::add_session(std::unique_ptr<Session> session, Tenant& tenant) {
+  ++tenant.sessions;
+  last_session_ = std::max(last_session_, session->number());
+  for (const Budget* b : {&session->budget(), session->budget().parent()}) payers_[b].push_back(session.get());
+  sessions_.emplace(session->number(), std::move(session));
+  set_spin_budgets();
+}
+
+void Tarnd::take_over(KeptDescriptors& passed) {
+  spawn_.call_roll();
+  spill_.take_over_files(passed);
+  std::vector<uint32_t> numbers;
+  for (auto& [name, fd] : passed) {
+    std::string_view rest = std::string_view(name).substr(strlen(kKeptPrefix));
+    if (rest.empty() || rest.find_first_not_of("0123456789") != std::string_view::npos) continue;
+    numbers.push_back(static_cast<uint32_t>(std::stoul(std::string(rest))));
+  }
+  for (uint32_t number : numbers) {
+    last_session_ = std::max(last_session_, number);
+    if (take_over_session(number, passed) < 0) log(Level::kWarning, "session %u ends: %s", number, last_error());
+  }
+  spill_.end_take_over();
+  // Of a session whose book is not there.
+  for (auto& [name, fd] : passed) keeper_.drop(name);
+  passed.clear();
+  if (is_private_ && sessions_.empty()) shut_down();
+}
+
+int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed) {
+  auto kept = std::make_unique<KeptSession>(keeper_);
+  if (!kept->take_over(number, passed)) return TARN_E_LOST;
+  const KeptIdentity& before = kept->identity();
+  Tenant* tenant = nullptr;
+  if (int r = check_tenant(before.uid, tenant); r < 0) return r;
+  auto session = make_session({number, before.client_pid, before.uid, before.gid, {before.groups, before.groups + before.group_count}},
+                              *tenant);
+  if (int r = session->resume(std::move(kept)); r < 0) return r;
+  log(Level::kInfo, "session %u: %s, process %d of user %u goes on", number, session->name().c_str(), session->identity().client_pid,
+      session->identity().uid);
+  add_session(std::move(session), *tenant);
   return 0;
 }
 

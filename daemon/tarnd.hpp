@@ -16,6 +16,7 @@
 #include "closer.hpp"
 #include "config.hpp"
 #include "connection.hpp"
+#include "keeper.hpp"
 #include "ledger.hpp"
 #include "loop.hpp"
 #include "memory_queue.hpp"
@@ -45,13 +46,18 @@ struct Tenant {
 
 class Tarnd final : public Session::Owner {
  public:
-  Tarnd(Loop& loop, const Config& config, SlotTable slots, bool is_private);
+  // `keeper` outlives it.
+  Tarnd(Loop& loop, const Config& config, SlotTable slots, Keeper& keeper, bool is_private);
   Tarnd(const Tarnd&) = delete;
   Tarnd& operator=(const Tarnd&) = delete;
   ~Tarnd();
 
   // Who starts the workers. When the service goes, `on_lost` decides.
   void use_spawn_service(Fd socket, std::function<void()> on_lost);
+
+  // Goes on with the sessions of the tarnd before: takes out of `passed` what was kept of them. After use_spawn_service with
+  // that one's link. Those that cannot be taken over end.
+  void take_over(KeptDescriptors& passed);
   [[nodiscard]] bool has_spawn_service() const { return spawn_.connected(); }
 
   // Lets in whoever connects to `listener`: clients and tools, or only tools.
@@ -124,6 +130,9 @@ class Tarnd final : public Session::Owner {
   void answer_in_turn(Visitor& visitor);
   void answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial);
   [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
+  [[nodiscard]] std::unique_ptr<Session> make_session(SessionIdentity identity, Tenant& tenant);
+  void add_session(std::unique_ptr<Session> session, Tenant& tenant);
+  [[nodiscard]] int take_over_session(uint32_t number, KeptDescriptors& passed);
   // Calls fn(session) for all that are paid from `budget`, and looks at no others.
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;
@@ -135,6 +144,7 @@ class Tarnd final : public Session::Owner {
   void drop_visitor(Visitor& visitor);
 
   Loop& loop_;
+  Keeper& keeper_;
   const Config config_;
   const bool is_private_;
   const int64_t started_ns_;

@@ -270,6 +270,17 @@ int Session::open_worker(Fd socket, const Listeners& listeners) {
 int Session::say_task_names(std::span<const char> names) {
   if (names.empty()) return 0;
   Gate::Pass pass(gate_);
+  if (task_names_.get() != names.data()) {
+    task_names_ = std::make_unique<char[]>(names.size());
+    std::ranges::copy(names, task_names_.get());
+    task_names_size_ = names.size();
+  }
+  return send_task_names();
+}
+
+int Session::send_task_names() {
+  std::span<const char> names(task_names_.get(), task_names_size_);
+  if (names.empty()) return 0;
   auto buffer = std::make_unique<wire::Buffer<wire::kMessageSizeMax>>();
   wire::Builder message(buffer->bytes, wire::Type::kTaskNames, 0);
   message.body<wire::TaskNames>().names_size = static_cast<uint32_t>(names.size());
@@ -288,21 +299,24 @@ int Session::subscribe(uint32_t mask) {
 
 int Session::say_ready() {
   Gate::Pass pass(gate_);
+  return say(wire::Type::kReady);
+}
+
+int Session::say(wire::Type type, uint32_t serial) {
   wire::Buffer<sizeof(wire::Header)> buffer;
-  return send(wire::Builder(buffer.bytes, wire::Type::kReady, 0).finish());
+  return send(wire::Builder(buffer.bytes, type, serial).finish());
 }
 
 void Session::close() {
   if (!socket_.valid()) return;
   int64_t deadline_ns = os::deadline_after(kCloseTimeoutNs);
-  if (!is_worker_ && !is_gone_ && welcome_.session != 0) {
-    wire::Buffer<sizeof(wire::Header)> buffer;
-    if (send(wire::Builder(buffer.bytes, wire::Type::kGoodbye, 0).finish()) == 0) {
-      // tarnd closes its end when the workers have ended. What it says until then is of no use.
-      os::Received received;
-      while (os::socket_receive(socket_, in_.bytes, received, deadline_ns) == 0 && received.size != 0) {
-      }
-    }
+  if (!is_worker_ && !is_gone_ && welcome_.session != 0 && say(wire::Type::kGoodbye) == 0) {
+    is_closing_ = true;
+    // tarnd closes its end when the workers have ended. What it says until then is of no use, unless it is another tarnd.
+    wire::Packet packet;
+    os::Received received;
+    while (receive(packet, received, deadline_ns) == 0)
+      if (packet.type == wire::Type::kResume) (void)resume(packet.as<wire::Resume>(), packet.serial);
   }
   socket_.reset();
   if (private_daemon_.valid()) await_private_daemon(private_daemon_, deadline_ns);
@@ -315,6 +329,12 @@ int Session::take_in_member(const wire::MemberInfo& info, os::Received& received
   if (info.member >= shm::kMembersMax || info.member == view_.self || info.segment_size != sizeof(shm::MemberSegment))
     return fail(TARN_E_PROTOCOL, "tarnd announced member %u with a segment of %llu bytes", info.member,
                 static_cast<unsigned long long>(info.segment_size));
+  announced_[info.member] = resumed_;
+  if (view_.segments[info.member] != nullptr) {
+    if (pids_[info.member] == info.pid) return 0;  // told twice
+    take_in_gone(info.member);                     // before a tarnd that was killed could say so
+  }
+  pids_[info.member] = info.pid;
   os::Mapping mapping;
   if (int r = os::Mapping::map(received.descriptors[0], sizeof(shm::MemberSegment), os::Access::kReadWrite, mapping);
       r < 0)
@@ -339,25 +359,42 @@ int Session::take_in_slab(const wire::SlabInfo& info, os::Received& received) {
                                          info.is_file != 0);
 }
 
+void Session::take_in_death(const wire::MemberInfo& info) {
+  auto orders_end = orders_ + order_count_;
+  bool is_known = std::any_of(orders_, orders_end, [&](const Order& order) { return order.member == info.member; });
+  if (is_worker_ && info.recover != 0 && !is_known && order_count_ < shm::kMembersMax)
+    orders_[order_count_++] = {info.member, info.signal, info.exit_status};
+  if (listeners_.store != nullptr) listeners_.store->on_member_died(info.member);
+}
+
+void Session::take_in_gone(uint32_t member) {
+  if (member >= shm::kMembersMax || member == view_.self) return;
+  // The mapping stays until the index is used again: another thread may be reading in it.
+  view_.segments[member] = nullptr;
+  if (listeners_.store != nullptr) listeners_.store->on_member_gone(member);
+}
+
+void Session::take_in_event(const wire::Event& event) {
+  if (event.kind == TARN_EVENT_PRESSURE) is_told_short_ = event.is_over == 0;
+  if (listeners_.event != nullptr) listeners_.event(listeners_.context, event);
+}
+
+// Of a request that nobody waits for any more, because it failed meanwhile; or told by the next tarnd.
+int Session::take_in_own_slab(const wire::SlabInfo& info) {
+  if (info.member == view_.self && is_granted(info.slab)) return 0;
+  return tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
+}
+
 int Session::take_in(const wire::Packet& packet, os::Received& received) {
   switch (packet.type) {
     case wire::Type::kMemberAdded:
       return take_in_member(packet.as<wire::MemberInfo>(), received);
-    case wire::Type::kMemberDied: {
-      const auto& info = packet.as<wire::MemberInfo>();
-      if (is_worker_ && info.recover != 0 && order_count_ < shm::kMembersMax)
-        orders_[order_count_++] = {info.member, info.signal, info.exit_status};
-      if (listeners_.store != nullptr) listeners_.store->on_member_died(info.member);
+    case wire::Type::kMemberDied:
+      take_in_death(packet.as<wire::MemberInfo>());
       return 0;
-    }
-    case wire::Type::kMemberGone: {
-      uint32_t member = packet.as<wire::MemberInfo>().member;
-      if (member >= shm::kMembersMax || member == view_.self) return 0;
-      // The mapping stays until the index is used again: another thread may be reading in it.
-      view_.segments[member] = nullptr;
-      if (listeners_.store != nullptr) listeners_.store->on_member_gone(member);
+    case wire::Type::kMemberGone:
+      take_in_gone(packet.as<wire::MemberInfo>().member);
       return 0;
-    }
     case wire::Type::kSlabAdded:
       return take_in_slab(packet.as<wire::SlabInfo>(), received);
     case wire::Type::kSlabDropped:
@@ -375,13 +412,15 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
       return 0;
     }
     case wire::Type::kEvent:
-      if (listeners_.event != nullptr) listeners_.event(listeners_.context, packet.as<wire::Event>());
+      take_in_event(packet.as<wire::Event>());
       return 0;
-    case wire::Type::kSlabGranted: {
-      // To a request that nobody waits for any more, because it failed meanwhile.
-      const auto& info = packet.as<wire::SlabInfo>();
-      return tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
-    }
+    case wire::Type::kSlabGranted:
+      return take_in_own_slab(packet.as<wire::SlabInfo>());
+    case wire::Type::kResume:
+      return resume(packet.as<wire::Resume>(), packet.serial);
+    case wire::Type::kCurrent:
+      forget_what_is_gone();
+      return 0;
     default:
       return 0;  // another answer that nobody waits for
   }
@@ -420,6 +459,34 @@ int Session::poll() {
   return 0;
 }
 
+// ---- Another tarnd ---------------------------------------------------------------------------
+
+// All that the one before had to say has been read. What it was told is said again, unless it can be seen to have heard it.
+int Session::resume(const wire::Resume& info, uint32_t serial) {
+  welcome_.daemon_pid = info.daemon_pid;
+  welcome_.host_epoch = info.host_epoch;
+  is_resumed_ = true;
+  ++resumed_;
+  if (int r = say(wire::Type::kResumed, serial); r < 0) return r;
+  if (is_closing_) return say(wire::Type::kGoodbye);
+  if (listeners_.store != nullptr) listeners_.store->on_another_daemon(info.host_epoch);
+  // It tells anew if it is still so.
+  if (is_told_short_) take_in_event({TARN_EVENT_PRESSURE, 1, 0, 0, 0, 0});
+  if (subscribed_ != 0)
+    if (int r = tell(wire::Type::kSubscribe, wire::Subscribe{subscribed_, 0}); r < 0) return r;
+  if (int r = send_task_names(); r < 0) return r;
+  Gate::Pass pass(end_runs_gate_);
+  for (uint32_t i = 0; i < std::min(end_run_count_, kEndRunsMax); ++i)
+    if (int r = tell(wire::Type::kEndRun, end_runs_[i]); r < 0) return r;
+  return 0;
+}
+
+void Session::forget_what_is_gone() {
+  for (uint32_t member = 0; member < view_.members_end; ++member)
+    if (view_.segments[member] != nullptr && member != view_.self && announced_[member] != resumed_) take_in_gone(member);
+  if (listeners_.store != nullptr) listeners_.store->drop_doubted_slabs();
+}
+
 int Session::learn(uint32_t member) {
   Gate::Pass pass(gate_);
   int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
@@ -438,18 +505,32 @@ int Session::await_answer(uint32_t serial, wire::Packet& packet, os::Received& r
   int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
   for (;;) {
     if (int r = receive(packet, received, deadline_ns); r < 0) return r;
-    if (packet.serial == serial) return packet.type == wire::Type::kSlabRefused ? refused(packet) : 0;
+    if (packet.serial == serial && packet.type != wire::Type::kResume)
+      return packet.type == wire::Type::kSlabRefused ? refused(packet) : 0;
     if (int r = take_in(packet, received); r < 0) return r;
+    if (is_resumed_) return kAskAgain;
   }
 }
 
+// Until a tarnd lives long enough to answer.
+template <class Try>
+int Session::ask(Try attempt) {
+  int r;
+  do {
+    is_resumed_ = false;
+    r = attempt(++serial_);
+  } while (r == kAskAgain);
+  return r;
+}
+
 int Session::send_grow(uint32_t records, uint32_t objects, uint32_t edges) {
-  wire::Grow body{records, objects, edges, 0};
-  uint32_t serial = ++serial_;
-  if (int r = tell(wire::Type::kGrow, body, serial); r < 0) return r;
-  wire::Packet packet;
-  os::Received received;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  int r = ask([&](uint32_t serial) {
+    if (int told = tell(wire::Type::kGrow, wire::Grow{records, objects, edges, 0}, serial); told < 0) return told;
+    wire::Packet packet;
+    os::Received received;
+    return await_answer(serial, packet, received);
+  });
+  if (r < 0) return r;
   records_ = records;
   objects_ = objects;
   edges_ = edges;
@@ -462,7 +543,12 @@ int Session::grow(uint32_t records, uint32_t edges) {
 }
 
 int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
-  return tell(wire::Type::kEndRun, wire::EndRun{member, shm::id_index(id), generation, shm::id_member(id)});
+  wire::EndRun body{member, shm::id_index(id), generation, shm::id_member(id)};
+  {
+    Gate::Pass pass(end_runs_gate_);
+    end_runs_[end_run_count_++ % kEndRunsMax] = body;
+  }
+  return tell(wire::Type::kEndRun, body);
 }
 
 int Session::grow_objects(uint32_t objects) {
@@ -472,11 +558,14 @@ int Session::grow_objects(uint32_t objects) {
 
 int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) {
   Gate::Pass pass(gate_);
-  uint32_t serial = ++serial_;
   // tarnd knows where workers run.
   int32_t node = is_worker_ ? wire::kOwnNode : os::current_node();
   if (placement == store::Placement::kInterleaved) node = wire::kAllNodes;
   wire::SlabRequest request{size, node, how};
+  return ask([&](uint32_t serial) { return try_request_slab(request, serial, out); });
+}
+
+int Session::try_request_slab(const wire::SlabRequest& request, uint32_t serial, store::SlabView& out) {
   if (int r = tell(wire::Type::kSlabRequest, request, serial); r < 0) return r;
   wire::Packet packet;
   wire::SlabInfo info{};
@@ -490,7 +579,7 @@ int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabH
   };
   do {
     os::Received received;
-    if (int r = await_answer(serial, packet, received); r < 0) return r;
+    if (int r = await_answer(serial, packet, received); r != 0) return r;
     switch (packet.type) {
       case wire::Type::kSlabWarm:
         map_to(packet.as<wire::SlabWarm>().bytes);
@@ -509,6 +598,7 @@ int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabH
         return fail(TARN_E_PROTOCOL, "tarnd answered a request for a slab with %s", wire::type_name(packet.type));
     }
   } while (packet.type != wire::Type::kSlabGranted);
+  set_granted(info.slab);
   map_to(info.size);
   out.slab = info.slab;
   out.mapping = std::move(mapping);
@@ -518,7 +608,16 @@ int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabH
 
 int Session::share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab) {
   Gate::Pass pass(gate_);
-  uint32_t serial = ++serial_;
+  wire::SlabId id{};
+  int r = ask([&](uint32_t serial) { return try_share_file(file, size, serial, id); });
+  if (r < 0) return r;
+  set_granted(id.slab);
+  member = id.member;
+  slab = id.slab;
+  return 0;
+}
+
+int Session::try_share_file(const Fd& file, uint64_t size, uint32_t serial, wire::SlabId& out) {
   wire::Buffer<sizeof(wire::Header) + sizeof(wire::SlabInfo)> buffer;
   wire::Builder builder(buffer.bytes, wire::Type::kFileShare, serial);
   auto& info = builder.body<wire::SlabInfo>();
@@ -529,10 +628,8 @@ int Session::share_file(Fd file, uint64_t size, uint32_t& member, uint32_t& slab
   if (int r = send(builder.finish(), {&descriptor, 1}); r < 0) return r;
   wire::Packet packet;
   os::Received received;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
-  const auto& id = packet.as<wire::SlabId>();
-  member = id.member;
-  slab = id.slab;
+  if (int r = await_answer(serial, packet, received); r != 0) return r;
+  out = packet.as<wire::SlabId>();
   return 0;
 }
 
@@ -552,6 +649,7 @@ int Session::learn_slab(uint32_t member, uint32_t slab) {
 // is the same until the session is closed, and takes packets one by one.
 void Session::drop_slab(uint32_t member, uint32_t slab) {
   ErrorGuard guard;
+  if (member == view_.self) clear_granted(slab);  // first: if this is not heard, the next tarnd is told so when it asks
   // tarnd gone: everything ends anyway.
   (void)tell(wire::Type::kSlabDrop, wire::SlabId{member, slab});
   (void)guard.end(0);
@@ -565,11 +663,13 @@ void Session::drop_copy(uint32_t slab, uint64_t offset) {
 
 int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {
   Gate::Pass pass(gate_);
-  uint32_t serial = ++serial_;
-  if (int r = tell(wire::Type::kRestore, wire::Extent{shm::id_member(ref.id), slab, offset}, serial); r < 0) return r;
   wire::Packet packet;
   os::Received received;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  int r = ask([&](uint32_t serial) {
+    int told = tell(wire::Type::kRestore, wire::Extent{shm::id_member(ref.id), slab, offset}, serial);
+    return told < 0 ? told : await_answer(serial, packet, received);
+  });
+  if (r < 0) return r;
   return packet.type == wire::Type::kRestored
              ? 0
              : fail(TARN_E_PROTOCOL, "tarnd answered a request for an object with %s", wire::type_name(packet.type));

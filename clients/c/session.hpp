@@ -4,11 +4,15 @@
 // descriptor that its spawn service left it. The control socket is read only by calls that need
 // something from tarnd and by waits that take long: there is no thread.
 //
-// Thread safety: all public functions, by one gate; it is the innermost of this process's gates.
+// A tarnd that is killed is followed by another, which says RESUME: what was asked and not answered is asked again, here, and
+// what there is is told once more; to callers it is as if tarnd had taken its time.
+//
+// Thread safety: all public functions, by one gate; it is the innermost of this process's gates but one.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "base/fd.hpp"
@@ -85,6 +89,9 @@ class Session final : public task::SessionLink, public store::SlabSource {
     int signal;
     int exit_status;
   };
+  static constexpr uint32_t kEndRunsMax = shm::kMembersMax;  // no more are under way: each ends a worker
+  // What await_answer returns when the request has to be made once more.
+  static constexpr int kAskAgain = 2;
 
   [[nodiscard]] int connect(std::string_view address, int64_t deadline_ns);
   [[nodiscard]] int start_private();
@@ -101,6 +108,21 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int take_in(const wire::Packet& packet, os::Received& received);
   [[nodiscard]] int take_in_member(const wire::MemberInfo& info, os::Received& received);
   [[nodiscard]] int take_in_slab(const wire::SlabInfo& info, os::Received& received);
+  void take_in_death(const wire::MemberInfo& info);
+  void take_in_gone(uint32_t member);
+  [[nodiscard]] int take_in_own_slab(const wire::SlabInfo& info);
+  [[nodiscard]] int resume(const wire::Resume& info, uint32_t serial);
+  void forget_what_is_gone();
+  void take_in_event(const wire::Event& event);
+  [[nodiscard]] int say(wire::Type type, uint32_t serial = 0);
+  [[nodiscard]] int send_task_names();
+  [[nodiscard]] int try_request_slab(const wire::SlabRequest& request, uint32_t serial, store::SlabView& out);
+  [[nodiscard]] int try_share_file(const Fd& file, uint64_t size, uint32_t serial, wire::SlabId& out);
+  [[nodiscard]] bool is_granted(uint32_t slab) const { return (granted_[slab / 64].load() >> slab % 64 & 1) != 0; }
+  void set_granted(uint32_t slab) { granted_[slab / 64].fetch_or(uint64_t{1} << slab % 64); }
+  void clear_granted(uint32_t slab) { granted_[slab / 64].fetch_and(~(uint64_t{1} << slab % 64)); }
+  template <class Try>
+  [[nodiscard]] int ask(Try attempt);
   [[nodiscard]] int refused(const wire::Packet& packet);
   [[nodiscard]] int send_grow(uint32_t records, uint32_t objects, uint32_t edges);
   [[nodiscard]] int gone();
@@ -127,6 +149,16 @@ class Session final : public task::SessionLink, public store::SlabSource {
   uint32_t records_ = shm::kRecordsAtStart;
   uint32_t objects_ = shm::kObjectsAtStart;
   uint32_t edges_ = shm::kEdgesAtStart;
+  bool is_resumed_ = false;   // since a request was sent: it is to be sent again
+  bool is_closing_ = false;
+  bool is_told_short_ = false;  // of memory
+  uint32_t resumed_ = 0;      // how often
+  std::unique_ptr<char[]> task_names_;
+  size_t task_names_size_ = 0;
+  int32_t pids_[shm::kMembersMax] = {};          // of the members that were announced
+  uint32_t announced_[shm::kMembersMax] = {};    // resumed_ at that time
+  // The slabs and files of this process, a bit each, as tarnd has granted them. Set under gate_; cleared by drop_slab.
+  std::atomic<uint64_t> granted_[(wire::kSlabNumberMax + 64) / 64] = {};
   os::Mapping board_;
   os::Mapping segments_[shm::kMembersMax];
   os::Mapping orphaned_segment_;  // of a member that is gone, and whose task this worker still runs
@@ -134,6 +166,10 @@ class Session final : public task::SessionLink, public store::SlabSource {
   Order orders_[shm::kMembersMax];
   uint32_t order_count_ = 0;
   wire::Buffer<wire::kToMemberSizeMax> in_;
+
+  Gate end_runs_gate_;  // guards the rest; the innermost one
+  wire::EndRun end_runs_[kEndRunsMax] = {};
+  uint32_t end_run_count_ = 0;
 };
 
 }  // namespace tarn::client

@@ -160,14 +160,8 @@ int run_private(const Options& options) {
   if (poll(&entry, 1, 0) > 0 && (entry.revents & POLLHUP) != 0) return 0;
   service.end_with(std::move(client));
 
-  std::string client_pid = std::to_string(options.client);
-  const char* argv[] = {"tarnd", "--private", "--client-fd", "3", "--spawn-fd", "4", "--client", client_pid.c_str(),
-                        nullptr};
-  StartRequest request;
-  request.path = path.c_str();
-  request.argv = const_cast<char**>(argv);
-  request.environment = environ;
-  if (int r = service.start_daemon(request, client_socket); r < 0) return r;
+  Service::Daemon daemon{path, {"tarnd", "--private", "--client", std::to_string(options.client)}, true};
+  if (int r = service.start_daemon(std::move(daemon), client_socket); r < 0) return r;
   client_socket.reset();
   return service.run();
 }
@@ -175,18 +169,8 @@ int run_private(const Options& options) {
 int run_supervise(const Options& options) {
   Service service;
   if (int r = service.prepare(true); r < 0) return r;
-  std::vector<char*> argv(options.command, options.command + options.command_count);
-  std::string name = "--spawn-fd";
-  std::string number = "3";
-  argv.push_back(name.data());
-  argv.push_back(number.data());
-  argv.push_back(nullptr);
-  StartRequest request;
-  request.path = argv[0];
-  request.argv = argv.data();
-  request.environment = environ;
-  request.null_input = false;
-  if (int r = service.start_daemon(request, Fd{}); r < 0) return r;
+  Service::Daemon daemon{options.command[0], {options.command, options.command + options.command_count}, false};
+  if (int r = service.start_daemon(std::move(daemon), Fd{}); r < 0) return r;
   return service.run();
 }
 
@@ -201,7 +185,8 @@ int run_host(const Options& options) {
         chown(options.listen.c_str(), options.allowed, static_cast<gid_t>(-1)) < 0)
       return fail_errno(TARN_E_DENIED, "cannot give %s to user %u", options.listen.c_str(), options.allowed);
   } else {
-    listener = os::socket_from_manager();
+    auto passed = os::take_passed_descriptors();
+    if (!passed.empty()) listener = std::move(passed.front().fd);
     if (!listener.valid())
       return fail(TARN_E_ARGUMENT,
                   "no socket: give --listen PATH, or start it by tarn-spawn.socket");

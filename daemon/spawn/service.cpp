@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -30,7 +31,11 @@ constexpr size_t kProcessesMax = 4096;          // of all links together; docs/l
 constexpr rlim_t kDescriptorsMin = 48;          // for us and a tarnd with one small session; docs/limits.md
 constexpr size_t kLinksMax = 16;
 constexpr int kPacketsPerVisit = 16;
-constexpr int64_t kSendTimeout = 5'000'000'000;   // tarnd reads its link at once, or is no tarnd any more
+constexpr size_t kQueueMax = 4 * kProcessesMax;   // a tarnd that does not read so many is no tarnd any more
+constexpr const char* kKeptLink = "k.spawn";       // what tarnd has us keep of its link (daemon/keeper.hpp)
+constexpr int64_t kShortLife = 1'000'000'000;      // of a tarnd
+constexpr uint32_t kCrashesMax = 8;                // in short lives: then it is given up
+constexpr int64_t kPauseMax = 128'000'000;         // before it is started again
 constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has closed its link
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
 constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
@@ -63,10 +68,12 @@ int Service::prepare(bool adopts) {
   os::reset_signals();
   // Nobody may be reading our standard error any more; that is no reason to end.
   signal(SIGPIPE, SIG_IGN);
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < kDescriptorsMin)
+  if (getrlimit(RLIMIT_NOFILE, &descriptors_) == 0 && descriptors_.rlim_cur < kDescriptorsMin)
     return fail(TARN_E_LIMIT, "only %llu descriptors may be open here, and %llu are needed; raise the limit (ulimit -n, RLIMIT_NOFILE)",
-                static_cast<unsigned long long>(limit.rlim_cur), static_cast<unsigned long long>(kDescriptorsMin));
+                static_cast<unsigned long long>(descriptors_.rlim_cur), static_cast<unsigned long long>(kDescriptorsMin));
+  // For what is kept.
+  rlimit most{descriptors_.rlim_max, descriptors_.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &most);
   sigset_t set;
   sigemptyset(&set);
   for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
@@ -85,24 +92,90 @@ void Service::listen(Fd listener, uid_t uid) {
   allowed_uid_ = uid;
 }
 
-int Service::start_daemon(StartRequest request, const Fd& client_socket) {
+int Service::start_daemon(Daemon daemon, const Fd& client_socket) {
+  tarnd_ = std::move(daemon);
+  if (int r = keeper_.open(closer_, kLaneOfLinks); r < 0) return r;
   Fd ours;
   Fd theirs;
   if (int r = os::socket_pair(ours, theirs); r < 0) return r;
-  int inherited[kInheritedMax] = {theirs.get(), -1};
-  size_t count = 1;
+  std::vector<int> inherited = {theirs.get()};
+  std::vector<std::string> more = {"--spawn-fd", "3"};
   if (client_socket.valid()) {
-    inherited[0] = client_socket.get();
-    inherited[1] = theirs.get();
-    count = 2;
+    inherited.push_back(client_socket.get());
+    more.insert(more.end(), {"--client-fd", "4"});
   }
-  request.inherited = {inherited, count};
+  if (int r = run_daemon(more, inherited, ""); r < 0) return r;
+  links_.push_back(std::make_unique<Link>(Link{std::move(ours), getuid(), {}}));
+  return 0;
+}
+
+// `names`: of what it inherits, if it is to go on with that.
+int Service::run_daemon(const std::vector<std::string>& more_arguments, std::span<const int> inherited, const std::string& names) {
+  std::vector<char*> argv;
+  for (const std::string& each : tarnd_.arguments) argv.push_back(const_cast<char*>(each.c_str()));
+  for (const std::string& each : more_arguments) argv.push_back(const_cast<char*>(each.c_str()));
+  argv.push_back(nullptr);
+
+  std::string pid_text = "LISTEN_PID=0000000000";
+  std::vector<std::string> variables = {"NOTIFY_SOCKET=" + keeper_.address(), "FDSTORE=" + std::to_string(Keeper::kMost)};
+  if (!names.empty()) {
+    variables.push_back("LISTEN_FDS=" + std::to_string(inherited.size()));
+    variables.push_back("LISTEN_FDNAMES=" + names);
+  }
+  std::vector<char*> environment;
+  for (std::string& each : variables) environment.push_back(each.data());
+  if (!names.empty()) environment.push_back(pid_text.data());
+  for (char** at = environ; *at != nullptr; ++at) {
+    std::string_view each = *at;
+    auto is_set_here = [each](const char* name) { return each.starts_with(name); };
+    if (std::ranges::none_of(std::array{"NOTIFY_SOCKET=", "FDSTORE=", "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES="}, is_set_here))
+      environment.push_back(*at);
+  }
+  environment.push_back(nullptr);
+
+  StartRequest request;
+  request.path = tarnd_.path.c_str();
+  request.argv = argv.data();
+  request.environment = environment.data();
+  request.null_input = tarnd_.null_input;
+  request.inherited = inherited;
+  request.descriptors = &descriptors_;
+  if (!names.empty()) request.pid_text = pid_text.data();
   Started started;
   if (int r = start(request, started); r < 0) return r;
   daemon_ = started.pid;
+  daemon_started_ns_ = os::now_ns();
   processes_.push_back({started.pid, 0, nullptr, Fd{}, std::move(started.outcome)});
-  links_.push_back(std::make_unique<Link>(Link{std::move(ours), getuid()}));
   return 0;
+}
+
+// It was killed, or crashed. The first time at once: nobody shall notice. One that does not live is not started all the time, and
+// given up if that is its own doing.
+void Service::start_again(bool was_killed) {
+  bool is_short = os::now_ns() - daemon_started_ns_ < kShortLife;
+  short_lives_ = is_short ? short_lives_ + 1 : 0;
+  crashes_ = is_short ? crashes_ + (was_killed ? 0 : 1) : 0;
+  if (crashes_ > kCrashesMax) {
+    fprintf(stderr, "tarn-spawn: tarnd crashed %u times, each within a second of its start; its sessions end\n", crashes_);
+    ending_ = true;
+    return;
+  }
+  int64_t pause = short_lives_ == 0 ? 0 : std::min(kPauseMax, int64_t{1'000'000} << std::min(short_lives_, 16u));
+  start_again_ns_ = os::now_ns() + pause;
+  if (pause == 0) start_again_now();
+}
+
+void Service::start_again_now() {
+  start_again_ns_ = 0;
+  std::string names;
+  std::vector<int> inherited;
+  for (auto& [name, fd] : keeper_.kept()) {
+    names += names.empty() ? name : ":" + name;
+    inherited.push_back(fd.get());
+  }
+  if (run_daemon({}, inherited, names) == 0) return;
+  fprintf(stderr, "tarn-spawn: tarnd cannot be started again, and its sessions end: %s\n", last_error());
+  ending_ = true;
 }
 
 int Service::run() {
@@ -137,8 +210,10 @@ void Service::wait_for_events() {
   polled.push_back({client_.get(), POLLIN, 0});    // -1 is ignored
   polled.push_back({listener_.get(), POLLIN, 0});
   polled.push_back({closer_.event().get(), POLLIN, 0});
+  polled.push_back({keeper_.socket().get(), POLLIN, 0});
   size_t first_link = polled.size();
-  for (auto& link : links_) polled.push_back({link->socket.get(), POLLIN, 0});
+  for (auto& link : links_)
+    polled.push_back({link->socket.get(), static_cast<short>(link->queue.empty() ? POLLIN : POLLIN | POLLOUT), 0});
   size_t first_outcome = polled.size();
   std::vector<pid_t> starting;
   for (Process& process : processes_) {
@@ -146,7 +221,10 @@ void Service::wait_for_events() {
     polled.push_back({process.outcome.get(), POLLIN, 0});
     starting.push_back(process.pid);
   }
-  if (poll(polled.data(), polled.size(), -1) < 0) return;
+  int timeout = -1;
+  if (start_again_ns_ != 0) timeout = static_cast<int>(std::max<int64_t>(0, start_again_ns_ - os::now_ns()) / 1'000'000 + 1);
+  if (poll(polled.data(), polled.size(), timeout) < 0) return;
+  if (start_again_ns_ != 0 && os::now_ns() >= start_again_ns_) start_again_now();
 
   if (polled[1].revents != 0) {
     ending_ = true;
@@ -159,9 +237,13 @@ void Service::wait_for_events() {
   }
   if (polled[0].revents != 0) read_signals();
   if (polled[3].revents != 0) closer_.collect();
+  if (polled[4].revents != 0) keeper_.serve(daemon_);
   std::vector<Link*> ready;
-  for (size_t i = first_link; i < first_outcome; ++i)
-    if (polled[i].revents != 0) ready.push_back(links_[i - first_link].get());
+  for (size_t i = first_link; i < first_outcome; ++i) {
+    Link& link = *links_[i - first_link];
+    if ((polled[i].revents & POLLOUT) != 0) flush(link);
+    if ((polled[i].revents & ~POLLOUT) != 0) ready.push_back(&link);
+  }
   for (Link* link : ready) serve_link(*link);
   std::erase_if(links_, [](auto& link) { return !link->socket.valid(); });
   if (polled[2].revents != 0) accept_link();
@@ -175,7 +257,7 @@ void Service::accept_link() {
     fprintf(stderr, "tarn-spawn: refused process %d of user %u\n", static_cast<int>(peer.pid), peer.uid);
     return;
   }
-  links_.push_back(std::make_unique<Link>(Link{std::move(socket), peer.uid}));
+  links_.push_back(std::make_unique<Link>(Link{std::move(socket), peer.uid, {}}));
 }
 
 void Service::serve_link(Link& link) {
@@ -201,6 +283,7 @@ void Service::serve_link(Link& link) {
 
 void Service::handle(Link& link, const wire::Packet& packet, os::Received& received) {
   if (packet.type == wire::Type::kKill) return kill_one(link, packet.as<wire::Kill>());
+  if (packet.type == wire::Type::kRollCall) return call_roll(link);
   spawn(link, packet, received);
 }
 
@@ -214,6 +297,7 @@ void Service::spawn(Link& link, const wire::Packet& packet, os::Received& receiv
   request.standard_output = received.descriptors[2].get();
   request.standard_error = received.descriptors[3].get();
   request.inherited = {&control, 1};
+  request.descriptors = &descriptors_;
   request.argv = strings.argv.data();
   request.environment = strings.environment.data();
   request.uid = order.uid;
@@ -243,7 +327,7 @@ void Service::spawn(Link& link, const wire::Packet& packet, os::Received& receiv
     failed.ticket = order.ticket;
     failed.error = error == 0 ? EIO : error;
     wire::set_text(failed.text, last_error());
-    return send(link, message, nullptr);
+    return send(link, message);
   }
   processes_.push_back({started.pid, order.ticket, &link, std::move(started.pidfd), std::move(started.outcome)});
 }
@@ -257,6 +341,42 @@ void Service::kill_one(Link& link, const wire::Kill& order) {
   }
 }
 
+void Service::send_spawned(Link& link, const Process& process, Fd pidfd) {
+  wire::Buffer<64> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kSpawned, 0);
+  auto& spawned = message.body<wire::Spawned>();
+  spawned.ticket = process.ticket;
+  spawned.pid = process.pid;
+  send(link, message, std::move(pidfd));
+}
+
+// What a tarnd that was killed had been told is lost with it.
+void Service::call_roll(Link& link) {
+  for (const Process& process : processes_) {
+    if (process.link != &link || process.outcome.valid()) continue;  // what is still starting is told as it was to be
+    Fd pidfd;
+    if (os::pidfd_open(process.pid, pidfd) < 0) continue;  // not reaped yet: it is about to be told of
+    send_spawned(link, process, std::move(pidfd));
+    if (process.is_stopped) send_change(link, process, wire::Type::kStopped, 0, 0);
+  }
+  wire::Buffer<sizeof(wire::Header)> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kRollCallEnd, 0);
+  send(link, message);
+}
+
+// kExited or kStopped.
+void Service::send_change(Link& link, const Process& process, wire::Type type, int signal, int exit_status) {
+  wire::Buffer<64> buffer;
+  wire::Builder message(buffer.bytes, type, 0);
+  auto& change = message.body<wire::Exited>();
+  change.ticket = process.ticket;
+  change.pid = process.pid;
+  change.signal = signal;
+  change.exit_status = exit_status;
+  change.stopped = type == wire::Type::kStopped && process.is_stopped ? 1 : 0;
+  send(link, message);
+}
+
 // Tells tarnd whether the program runs.
 void Service::finish_start(Process& process) {
   const char* step = "";
@@ -268,20 +388,14 @@ void Service::finish_start(Process& process) {
   if (process.link == nullptr) return;
   Link& link = *process.link;
   wire::Buffer<512> buffer;
-  if (error == 0) {
-    wire::Builder message(buffer.bytes, wire::Type::kSpawned, 0);
-    auto& spawned = message.body<wire::Spawned>();
-    spawned.ticket = process.ticket;
-    spawned.pid = process.pid;
-    return send(link, message, &pidfd);
-  }
+  if (error == 0) return send_spawned(link, process, std::move(pidfd));
   process.link = nullptr;  // it exits by itself, and nobody needs to hear of that
   wire::Builder message(buffer.bytes, wire::Type::kSpawnFailed, 0);
   auto& failed = message.body<wire::SpawnFailed>();
   failed.ticket = process.ticket;
   failed.error = error;
   snprintf(failed.text, sizeof failed.text, "%s: %s", step, strerror(error));
-  send(link, message, nullptr);
+  send(link, message);
 }
 
 void Service::read_signals() {
@@ -315,29 +429,30 @@ void Service::reap() {
 
 void Service::report_change(pid_t pid, int code, int status) {
   auto found = std::ranges::find_if(processes_, [&](const Process& p) { return p.pid == pid; });
-  bool stopped = code == CLD_STOPPED;
   bool ended = code == CLD_EXITED || code == CLD_KILLED || code == CLD_DUMPED;
+  found->is_stopped = code == CLD_STOPPED;
   if (ended && found->outcome.valid()) finish_start(*found);
   if (found->link != nullptr && !found->outcome.valid()) {
-    wire::Buffer<64> buffer;
-    wire::Builder message(buffer.bytes, ended ? wire::Type::kExited : wire::Type::kStopped, 0);
-    auto& exited = message.body<wire::Exited>();
-    exited.ticket = found->ticket;
-    exited.pid = pid;
-    exited.stopped = stopped ? 1 : 0;
-    if (ended) (code == CLD_EXITED ? exited.exit_status : exited.signal) = status;
-    send(*found->link, message, nullptr);
+    bool exited = code == CLD_EXITED;
+    send_change(*found->link, *found, ended ? wire::Type::kExited : wire::Type::kStopped, ended && !exited ? status : 0,
+                exited ? status : 0);
   }
   if (!ended) return;
-  if (pid == daemon_) {
-    exit_status_ = code == CLD_EXITED ? status : 128 + status;
-    ending_ = true;
-  }
   processes_.erase(found);
+  if (pid == daemon_) daemon_ended(code, status);
+}
+
+void Service::daemon_ended(int code, int status) {
+  keeper_.serve(daemon_);  // the last that it had to say
+  bool crashed = code != CLD_EXITED;
+  if (crashed && !ending_ && !lost_daemon_ && keeper_.has(kKeptLink)) return start_again(status == SIGKILL);
+  exit_status_ = crashed ? 128 + status : status;
+  ending_ = true;
 }
 
 void Service::drop_link(Link& link) {
   closer_.close(kLaneOfLinks, std::move(link.socket));  // and what is in it
+  link.queue.clear();
   for (Process& process : processes_) {
     if (process.link != &link) continue;
     kill(-process.pid, SIGKILL);
@@ -347,12 +462,23 @@ void Service::drop_link(Link& link) {
   if (daemon_ > 0 && !listener_.valid()) ending_ = lost_daemon_ = true;
 }
 
-void Service::send(Link& link, wire::Builder& message, const Fd* descriptor) {
+void Service::send(Link& link, wire::Builder& message, Fd descriptor) {
   if (!link.socket.valid()) return;
-  int fd = descriptor == nullptr ? -1 : descriptor->get();
-  std::span<const int> descriptors(&fd, descriptor == nullptr ? 0 : 1);
-  if (os::socket_send(link.socket, message.finish(), descriptors, os::deadline_after(kSendTimeout)) != 0)
-    drop_link(link);
+  std::span<const std::byte> bytes = message.finish();
+  link.queue.push_back({{bytes.begin(), bytes.end()}, std::move(descriptor)});
+  flush(link);
+  if (link.queue.size() > kQueueMax) drop_link(link);
+}
+
+void Service::flush(Link& link) {
+  while (link.socket.valid() && !link.queue.empty()) {
+    Link::Message& next = link.queue.front();
+    int fd = next.descriptor.get();
+    int r = os::socket_send(link.socket, next.bytes, {&fd, next.descriptor.valid() ? 1u : 0u}, 0);
+    if (r == os::kWouldBlock) return;
+    if (r < 0) return drop_link(link);
+    link.queue.pop_front();
+  }
 }
 
 void Service::kill_everything() {

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <vector>
 
 #include "base/error.hpp"
 #include "tarn/tarn.h"
@@ -21,8 +22,6 @@
 
 namespace tarn::spawn {
 namespace {
-
-constexpr int kFirstFree = 3 + kInheritedMax;  // descriptors are parked from here before they move into place
 
 enum Step : int32_t { kDescriptors, kAffinity, kUser, kParent, kDirectory, kExec };
 constexpr const char* kStepNames[] = {"arranging descriptors", "binding to the slot's cores", "becoming the user",
@@ -37,8 +36,9 @@ struct Outcome {
 // The child, between clone and exec: system calls only.
 class Child {
  public:
-  Child(const StartRequest& request, int outcome, pid_t parent)
-      : request_(request), outcome_(outcome), parent_(parent) {}
+  // `parked` has room for what is inherited: the child may not allocate.
+  Child(const StartRequest& request, int outcome, pid_t parent, std::span<int> parked)
+      : request_(request), outcome_(outcome), parent_(parent), parked_(parked) {}
 
   [[noreturn]] void run() {
     // Its own process group: a Ctrl-C on the client's terminal is for the client to act on.
@@ -48,6 +48,7 @@ class Child {
     default_signals();
     arrange_descriptors();
     bind_to_cpus();
+    if (request_.descriptors != nullptr && setrlimit(RLIMIT_NOFILE, request_.descriptors) < 0) give_up(kDescriptors);
     become_user();
     tie_to_parent();
     if (request_.directory >= 0 && fchdir(directory_) < 0) give_up(kDirectory);
@@ -55,6 +56,7 @@ class Child {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
+    write_pid();
     if (request_.path != nullptr) {
       execve(request_.path, request_.argv, request_.environment);
     } else {
@@ -76,9 +78,10 @@ class Child {
     for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
   }
 
+  // Out of the way of those that move into place.
   int park(int fd) {
     if (fd < 0) return -1;
-    int parked = fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree);
+    int parked = fcntl(fd, F_DUPFD_CLOEXEC, 3 + static_cast<int>(parked_.size()));
     if (parked < 0) give_up(kDescriptors);
     return parked;
   }
@@ -93,8 +96,7 @@ class Child {
     directory_ = park(request_.directory);
     int output = park(request_.standard_output);
     int error = park(request_.standard_error);
-    int inherited[kInheritedMax];
-    for (size_t i = 0; i < request_.inherited.size(); ++i) inherited[i] = park(request_.inherited[i]);
+    for (size_t i = 0; i < parked_.size(); ++i) parked_[i] = park(request_.inherited[i]);
     if (request_.null_input) {
       int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
       if (null < 0) give_up(kDescriptors);
@@ -103,7 +105,7 @@ class Child {
     place(output, 1);
     place(error, 2);
     int next = 3;
-    for (size_t i = 0; i < request_.inherited.size(); ++i) place(inherited[i], next++);
+    for (int fd : parked_) place(fd, next++);
     if (syscall(SYS_close_range, next, ~0u, CLOSE_RANGE_CLOEXEC) < 0) give_up(kDescriptors);
   }
 
@@ -138,9 +140,17 @@ class Child {
     if (getppid() != parent_) _exit(127);  // it died before the line above; nobody is left to tell
   }
 
+  void write_pid() {
+    if (request_.pid_text == nullptr) return;
+    pid_t left = getpid();
+    for (char* at = request_.pid_text + strlen(request_.pid_text) - 1; *at != '='; --at, left /= 10)
+      *at = static_cast<char>('0' + left % 10);
+  }
+
   const StartRequest& request_;
   int outcome_;
   pid_t parent_;
+  std::span<int> parked_;
   int executable_ = -1;
   int directory_ = -1;
 };
@@ -148,13 +158,12 @@ class Child {
 }  // namespace
 
 int start(const StartRequest& request, Started& out) {
-  if (request.inherited.size() > kInheritedMax)
-    return fail(TARN_E_ARGUMENT, "%zu inherited descriptors", request.inherited.size());
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return fail_errno(code_of_errno(errno), "cannot make a pipe");
   Fd outcome{ends[0]};
   Fd outcome_writer{ends[1]};
 
+  std::vector<int> parked(request.inherited.size());
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = CLONE_PIDFD;
@@ -163,7 +172,7 @@ int start(const StartRequest& request, Started& out) {
   pid_t parent = getpid();
   long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
   if (pid < 0) return fail_errno(code_of_errno(errno), "cannot make a process");
-  if (pid == 0) Child{request, outcome_writer.get(), parent}.run();
+  if (pid == 0) Child{request, outcome_writer.get(), parent, parked}.run();
   out.pid = static_cast<pid_t>(pid);
   out.pidfd = Fd{pidfd};
   out.outcome = std::move(outcome);

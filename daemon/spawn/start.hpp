@@ -5,6 +5,7 @@
 // that never answers.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -26,6 +27,10 @@ struct StartRequest {
   int standard_error = -1;
   bool null_input = true;
   std::span<const int> inherited;
+  // A string of `environment` ("LISTEN_PID=0000000000") whose digits become the number of the process; or null.
+  char* pid_text = nullptr;
+  // How many descriptors it may have; null: as many as this process.
+  const rlimit* descriptors = nullptr;
   // Who it runs as: changed only where it differs from this process.
   uid_t uid = static_cast<uid_t>(-1);
   gid_t gid = static_cast<gid_t>(-1);
@@ -39,8 +44,6 @@ struct Started {
   Fd pidfd;
   Fd outcome;  // see read_outcome
 };
-
-inline constexpr size_t kInheritedMax = 2;
 
 // Starts the process, in a process group of its own, to be killed when the calling thread ends.
 // Success means only that a child exists: whether the program runs is told by read_outcome.

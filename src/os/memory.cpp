@@ -108,13 +108,18 @@ int memfd_open_again(const Fd& writer, Fd& again) {
 
 int memfd_open_reader(const Fd& writer, Fd& reader) {
   if (int r = memfd_seal_size(writer); r < 0) return r;
-  char path[32];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", writer.get());
-  Fd opened{open(path, O_RDONLY | O_CLOEXEC)};
-  if (!opened.valid() || fchmod(writer.get(), 0400) < 0)
-    return fail_errno(code_of_errno(errno), "cannot open shared memory for reading (%s)", path);
+  Fd opened;
+  if (int r = memfd_open_reader_again(writer, opened); r < 0) return r;
+  if (fchmod(writer.get(), 0400) < 0) return fail_errno(code_of_errno(errno), "cannot protect shared memory");
   reader = std::move(opened);
   return 0;
+}
+
+int memfd_open_reader_again(const Fd& writer, Fd& reader) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", writer.get());
+  reader = Fd{open(path, O_RDONLY | O_CLOEXEC)};
+  return reader.valid() ? 0 : fail_errno(code_of_errno(errno), "cannot open shared memory for reading (%s)", path);
 }
 
 int memfd_seal_size(const Fd& fd) {

@@ -27,6 +27,9 @@ namespace tarn::os {
 // and put them back (docs/internals/store.md).
 [[nodiscard]] int memfd_open_reader(const Fd& writer, Fd& reader);
 
+// Another such reader of a file that has had one.
+[[nodiscard]] int memfd_open_reader_again(const Fd& writer, Fd& reader);
+
 // From now on the file keeps its size.
 [[nodiscard]] int memfd_seal_size(const Fd& fd);
 

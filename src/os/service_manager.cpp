@@ -3,13 +3,20 @@
 #include "os/service_manager.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "tarn/tarn.h"
 
 namespace tarn::os {
 namespace {
@@ -27,21 +34,78 @@ bool is_for_us(const char* pid_variable) {
   return number_in(pid_variable) == getpid();
 }
 
+bool send_with(const Fd& manager, std::string_view state, const Fd* fd, int64_t patience_ns) {
+  iovec part{const_cast<char*>(state.data()), state.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (fd != nullptr) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    int number = fd->get();
+    memcpy(CMSG_DATA(header), &number, sizeof number);
+  }
+  int64_t deadline = deadline_after(patience_ns);
+  while (sendmsg(manager.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    int64_t left = deadline - now_ns();
+    if (errno == EINTR) continue;
+    // ETOOMANYREFS: more descriptors on their way than this process may have; the manager is about to take them.
+    if ((errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS) || left <= 0) {
+      (void)fail_errno(TARN_E_SYSTEM, "the service manager takes no descriptor");
+      return false;
+    }
+    pollfd entry{manager.get(), POLLOUT, 0};
+    if (errno == EAGAIN) {
+      (void)poll(&entry, 1, static_cast<int>(left / 1'000'000) + 1);
+    } else {
+      (void)poll(nullptr, 0, 1);
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
-void notify_manager(const char* state) {
+Fd connect_manager() {
   const char* path = getenv("NOTIFY_SOCKET");
-  if (path == nullptr) return;
+  if (path == nullptr) return {};
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   size_t length = strlen(path);
-  if (length >= sizeof address.sun_path) return;
+  if (length >= sizeof address.sun_path) return {};
   memcpy(address.sun_path, path, length);
   if (path[0] == '@') address.sun_path[0] = '\0';
   Fd socket{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-  if (!socket.valid()) return;
-  sendto(socket.get(), state, strlen(state), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
-         static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length));
+  if (!socket.valid()) return {};
+  auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+  if (connect(socket.get(), reinterpret_cast<sockaddr*>(&address), size) < 0) return {};
+  return socket;
+}
+
+void notify_manager(const char* state) {
+  Fd manager = connect_manager();
+  if (manager.valid()) (void)send(manager.get(), state, strlen(state), MSG_NOSIGNAL);
+}
+
+size_t descriptors_kept_at_most() {
+  int64_t most = number_in("FDSTORE");
+  return most > 0 && getenv("NOTIFY_SOCKET") != nullptr ? static_cast<size_t>(most) : 0;
+}
+
+bool keep_descriptor(const Fd& manager, std::string_view name, const Fd& fd, int64_t patience_ns) {
+  // Not polled for hang-ups by the manager: who has gone is for us to see.
+  std::string state = "FDSTORE=1\nFDPOLL=0\nFDNAME=";
+  return send_with(manager, state.append(name), &fd, patience_ns);
+}
+
+bool drop_descriptor(const Fd& manager, std::string_view name, int64_t patience_ns) {
+  std::string state = "FDSTOREREMOVE=1\nFDNAME=";
+  return send_with(manager, state.append(name), nullptr, patience_ns);
 }
 
 int64_t watchdog_interval_ns() {
@@ -50,11 +114,21 @@ int64_t watchdog_interval_ns() {
   return usec * 1000 / 2;
 }
 
-Fd socket_from_manager() {
-  if (!is_for_us("LISTEN_PID") || number_in("LISTEN_FDS") < 1) return {};
+std::vector<PassedDescriptor> take_passed_descriptors() {
+  std::vector<PassedDescriptor> passed;
+  int64_t count = is_for_us("LISTEN_PID") ? number_in("LISTEN_FDS") : 0;
+  const char* variable = getenv("LISTEN_FDNAMES");
+  std::string_view names = variable == nullptr ? "" : variable;
   constexpr int kFirst = 3;
-  fcntl(kFirst, F_SETFD, FD_CLOEXEC);
-  return Fd{kFirst};
+  for (int i = 0; i < count; ++i) {
+    size_t end = names.find(':');
+    std::string_view name = names.substr(0, end);
+    names = end == std::string_view::npos ? "" : names.substr(end + 1);
+    fcntl(kFirst + i, F_SETFD, FD_CLOEXEC);
+    passed.push_back({std::string(name), Fd{kFirst + i}});
+  }
+  for (const char* each : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(each);
+  return passed;
 }
 
 }  // namespace tarn::os

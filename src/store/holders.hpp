@@ -69,8 +69,13 @@ constexpr uint64_t holder_bit(uint32_t member) {
   return member < kHoldersMax ? uint64_t{1} << member : 0;
 }
 
-// The set of an object that `member` freed.
+// The set of an object that `member` freed; for tarnd daemon_of(its epoch): another tarnd's are told from its own.
 constexpr uint64_t dead_by(uint32_t member) { return kDead | member; }
+constexpr uint32_t daemon_of(uint32_t host_epoch) { return host_epoch << 8 | shm::kDaemonMember; }
+// Whether `bits` say that a tarnd freed it that is not the one of `host_epoch`.
+constexpr bool is_dead_by_former_daemon(uint64_t bits, uint32_t host_epoch) {
+  return (bits & kDead) != 0 && (bits & 0xff) == shm::kDaemonMember && bits != dead_by(daemon_of(host_epoch));
+}
 
 struct Holders {
   Word<uint64_t> state;  // ObjectState
@@ -109,7 +114,9 @@ struct Holders {
 
   // The first reference of process `self`, got from somebody who held one when it was handed over.
   // The caller has no reference to any object of this record, or one of this generation.
-  [[nodiscard]] Taken take(uint32_t generation, uint32_t self) {
+  [[nodiscard]] Taken take(uint32_t generation, uint32_t self) { return take(generation, self, self); }
+  // `freed_by` is how `self` signs what it frees.
+  [[nodiscard]] Taken take(uint32_t generation, uint32_t self, uint32_t freed_by) {
     uint64_t bit = holder_bit(self);
     uint64_t found = bits.load(kAcquire);
     do {
@@ -118,7 +125,7 @@ struct Holders {
     ObjectState now = state_now();
     if (now.generation == generation && now.readable()) return Taken::kHeld;
     // The record is another object's by now.
-    if ((found & bit) == 0 && drop(self, self)) return Taken::kGoneAndFreed;
+    if ((found & bit) == 0 && drop(self, freed_by)) return Taken::kGoneAndFreed;
     return Taken::kGone;
   }
 

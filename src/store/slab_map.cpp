@@ -27,6 +27,7 @@ int SlabMap::add(uint32_t member, uint32_t slab, Fd file, uint64_t size, bool is
   Gate::Pass pass(gate_);
   Slot* slot = nullptr;
   if (int r = make_slot(member, slab, slot); r < 0) return r;
+  slot->is_doubted = false;
   if (slot->state.load(std::memory_order_relaxed) != State::kUnknown) return 0;  // told twice
   slot->file_plus_one = file.release() + 1;
   slot->size = size;
@@ -54,6 +55,7 @@ void SlabMap::clear(Slot& slot) {
   slot.state.store(State::kUnknown, std::memory_order_release);
   if (slot.guard != nullptr) unguard_file(std::exchange(slot.guard, nullptr));
   slot.mapping.reset();
+  slot.is_doubted = false;
   Fd file{std::exchange(slot.file_plus_one, 0) - 1};
 }
 
@@ -70,6 +72,26 @@ void SlabMap::drop_all(uint32_t member) {
     Slot* slot = find(member, slab);
     if (slot->state.load(std::memory_order_relaxed) != State::kUnknown) clear(*slot);
   }
+}
+
+template <class Found>
+void SlabMap::for_each_known(Found found) {
+  Gate::Pass pass(gate_);
+  for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
+    uint32_t end = ends_[member].load(std::memory_order_relaxed);
+    for (uint32_t slab = 0; slab < end; ++slab)
+      if (Slot* slot = find(member, slab); slot->state.load(std::memory_order_relaxed) != State::kUnknown) found(member, *slot);
+  }
+}
+
+void SlabMap::doubt_all_but(uint32_t self) {
+  for_each_known([self](uint32_t member, Slot& slot) { slot.is_doubted = member != self; });
+}
+
+void SlabMap::drop_doubted() {
+  for_each_known([this](uint32_t, Slot& slot) {
+    if (slot.is_doubted) clear(slot);
+  });
 }
 
 bool SlabMap::knows(uint32_t member, uint32_t slab) const {

@@ -41,6 +41,10 @@ class SlabMap {
   // Unmaps and forgets it; nothing if it is not known.
   void drop(uint32_t member, uint32_t slab);
   void drop_all(uint32_t member);
+  // All that is known now, of members other than `self`, is in doubt until it is announced again; what is not by
+  // drop_doubted() is dropped.
+  void doubt_all_but(uint32_t self);
+  void drop_doubted();
 
   [[nodiscard]] bool knows(uint32_t member, uint32_t slab) const;
   [[nodiscard]] View view(uint32_t member, uint32_t slab) const {
@@ -77,6 +81,7 @@ class SlabMap {
     FileGuard* guard;
     int node;
     bool is_file;
+    bool is_doubted;
   };
 
   [[nodiscard]] Slot* find(uint32_t member, uint32_t slab) const {
@@ -86,6 +91,8 @@ class SlabMap {
   }
   [[nodiscard]] int make_slot(uint32_t member, uint32_t slab, Slot*& out);
   void clear(Slot& slot);
+  template <class Found>
+  void for_each_known(Found found);
 
   std::atomic<Slot*> tables_[shm::kMembersMax] = {};
   std::atomic<uint32_t> ends_[shm::kMembersMax] = {};  // slabs below may be known

@@ -481,8 +481,12 @@ void Store::take_back() {
 void Store::take_back_from_dead(uint32_t member) {
   take_back();
   uint32_t used = table_.used(self_);
-  for (uint32_t i = 0; i < used; ++i)
-    if (table_.own(i).is_live && table_.own_record(i).life.bits.load(kAcquire) == dead_by(member)) free_own(i);
+  uint32_t epoch = host_epoch_.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < used; ++i) {
+    uint64_t bits = table_.own_record(i).life.bits.load(kAcquire);
+    bool is_its = member == shm::kDaemonMember ? is_dead_by_former_daemon(bits, epoch) : bits == dead_by(member);
+    if (is_its && table_.own(i).is_live) free_own(i);
+  }
 }
 
 // ---- Reading ---------------------------------------------------------------------------------
@@ -806,6 +810,13 @@ void Store::on_member_died(uint32_t member) {
   is_dead_[member].store(true, std::memory_order_release);
   died_[member].store(true, std::memory_order_release);
   any_died_.store(true, std::memory_order_release);
+}
+
+void Store::on_another_daemon(uint32_t host_epoch) {
+  slabs_.doubt_all_but(self_);
+  host_epoch_.store(host_epoch, std::memory_order_relaxed);
+  on_member_died(shm::kDaemonMember);
+  is_dead_[shm::kDaemonMember].store(false, std::memory_order_release);
 }
 
 void Store::on_reclaim() {

@@ -44,6 +44,7 @@ enum class Type : uint16_t {
   kCopyDrop = 13,   // owner: an object that is away was freed
   kSubscribe = 14,  // client: which events it wants to be sent
   kEndRun = 15,     // the process that runs a doomed task shall end
+  kResumed = 16,    // the answer to kResume: from here on all that is said counts
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -64,14 +65,19 @@ enum class Type : uint16_t {
   kEvent = 48,     // to a client that asked for it
   kSlabComing = 49,  // before kSlabGranted of a large one: as that, but nothing may be touched beyond what kSlabWarm tells
   kSlabWarm = 50,    // how much of it has its pages
+  kResume = 51,   // this is another tarnd than before: what it was asked and has not answered shall be asked again. What
+                  // there is follows (kMemberAdded, kSlabAdded, kSlabGranted, kMemberDied), known to the receiver or not,
+  kCurrent = 52,  // and that was all: what was not among it is gone
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
   kKill = 65,     // ends one process that the service started
+  kRollCall = 70,     // tells again of all that are alive: kSpawned, kStopped for one that is, and then kRollCallEnd
   kSpawned = 66,  // descriptors: pidfd
   kSpawnFailed = 67,
   kExited = 68,
   kStopped = 69,  // stopped or continued by a signal
+  kRollCallEnd = 71,
 };
 
 struct Header {
@@ -129,6 +135,11 @@ enum SlabHow : uint32_t {
   kSlabNow = 0,       // or a refusal: who asks has other ways
   kSlabMayWait = 1,   // if there is no room, others are asked to drop what they keep, and objects leave memory
   kSlabGenerous = 2,  // more than is needed now: as kSlabNow, and not more than an eighth of what is left
+};
+
+struct Resume {
+  int32_t daemon_pid;
+  uint32_t host_epoch;
 };
 
 struct SlabRequest {

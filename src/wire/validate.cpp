@@ -14,7 +14,8 @@ static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offseto
 static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
-static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16);
+static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16 &&
+              sizeof(Resume) == 8);
 static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
 static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
@@ -231,9 +232,16 @@ void check_body(Candidate& c) {
     }
     case Type::kReady:
     case Type::kGoodbye:
+    case Type::kResumed:
+    case Type::kCurrent:
+    case Type::kRollCall:
+    case Type::kRollCallEnd:
     case Type::kWake:
     case Type::kReclaim:
     case Type::kRestored:
+      return c.descriptors(0);
+    case Type::kResume:
+      c.check(p.as<Resume>().daemon_pid > 0, "daemon_pid");
       return c.descriptors(0);
     case Type::kRestore:
     case Type::kCopyDrop:
@@ -343,6 +351,7 @@ constexpr Shape kShapes[] = {
     {Type::kCopyDrop, From::kMember, sizeof(Extent), false, "COPY_DROP"},
     {Type::kSubscribe, From::kMember, sizeof(Subscribe), false, "SUBSCRIBE"},
     {Type::kEndRun, From::kMember, sizeof(EndRun), false, "END_RUN"},
+    {Type::kResumed, From::kMember, 0, false, "RESUMED"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -362,12 +371,16 @@ constexpr Shape kShapes[] = {
     {Type::kEvent, From::kDaemon, sizeof(Event), false, "EVENT"},
     {Type::kSlabComing, From::kDaemon, sizeof(SlabInfo), false, "SLAB_COMING"},
     {Type::kSlabWarm, From::kDaemon, sizeof(SlabWarm), false, "SLAB_WARM"},
+    {Type::kResume, From::kDaemon, sizeof(Resume), false, "RESUME"},
+    {Type::kCurrent, From::kDaemon, 0, false, "CURRENT"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
+    {Type::kRollCall, From::kDaemonToSpawn, 0, false, "ROLL_CALL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},
     {Type::kSpawnFailed, From::kSpawn, sizeof(SpawnFailed), false, "SPAWN_FAILED"},
     {Type::kExited, From::kSpawn, sizeof(Exited), false, "EXITED"},
     {Type::kStopped, From::kSpawn, sizeof(Exited), false, "STOPPED"},
+    {Type::kRollCallEnd, From::kSpawn, 0, false, "ROLL_CALL_END"},
 };
 
 const Shape* find_shape(uint16_t type) {

@@ -115,7 +115,11 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
     if (alive) alive = load.finish();
     check_journal(load, alive, verdict);
     if (alive) {
-      std::string left = wait_until_quiet(info.daemon_pid, info.workers, kQuietTimeMax, [&load] { load.nudge(); });
+      auto daemon = [client, &info] {  // another one, if it was killed
+        (void)tarn_client_get_info(client, &info);
+        return info.daemon_pid;
+      };
+      std::string left = wait_until_quiet(daemon, info.workers, kQuietTimeMax, [&load] { load.nudge(); });
       if (!left.empty()) {
         fprintf(stderr, "fault: left in the session: %s\n", left.c_str());
         ++verdict.leaked;

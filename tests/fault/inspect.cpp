@@ -78,12 +78,12 @@ Left look(pid_t daemon) {
 
 }  // namespace
 
-std::string wait_until_quiet(pid_t daemon, uint32_t workers, std::chrono::milliseconds limit,
+std::string wait_until_quiet(const std::function<pid_t()>& daemon, uint32_t workers, std::chrono::milliseconds limit,
                              const std::function<void()>& nudge) {
   auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
     nudge();
-    Left left = look(daemon);
+    Left left = look(daemon());
     // Each process has some slabs of its own; what a fixed load needs does not grow with the kills.
     uint64_t bytes_max = (1 + workers) * uint64_t{128} << 20;
     if (left.segments <= 1 + workers && left.objects == 0 && left.tasks == 0 && left.slab_bytes <= bytes_max) return "";

@@ -2,9 +2,9 @@
 """Kills or stops a process at its N-th operation on shared memory or its N-th message, for one N after the other.
 
 Needs a build with -Dkill_points=true (scripts/build kill). A client runs a fixed amount of everything with two workers and
-checks every result; memory is so small that objects go to the disk and come back. If a worker is struck, the client must
-end as if nothing had happened; if tarnd or tarn-spawn is, it must end, too, with what it has or with TARN_E_DAEMON_GONE;
-whoever is struck, nothing may be left in the end.
+checks every result; memory is so small that objects go to the disk and come back. If a worker is struck, or tarnd once the
+session is open, the client must end as if nothing had happened; if tarn-spawn is, it must end, too, with what it has or with
+TARN_E_DAEMON_GONE; whoever is struck, nothing may be left in the end.
 """
 
 import argparse
@@ -60,11 +60,14 @@ class Driver:
         end = time.monotonic() + harness.LINE_SECONDS_MAX
         result = ""
         settle_at = 0.0
+        opened = ended_early = False
         killed_client = role == "client" and by == signal.SIGKILL
         while not run.closed:
             for line in run.lines(0.005):
                 if line.startswith("tasks="):
                     result = line
+                opened = opened or line.startswith("open")
+                ended_early = ended_early or opened and line.startswith("gone")
             if then is not None and mark.exists():
                 if settle_at == 0.0:
                     settle_at = time.monotonic() + self.random.uniform(0.001, STOPPED_SECONDS_MAX)
@@ -87,6 +90,8 @@ class Driver:
                 harness.send(pid, then)
         if killed_client and mark.exists():
             return ""
+        if ended_early and role in ("worker", "tarnd"):
+            return "the session ended before its client closed it"
         if run.process.returncode != 0:
             return f"the client ended {run.process.returncode}: {result}"
         return ""

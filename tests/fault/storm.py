@@ -56,7 +56,7 @@ class Storm:
         self.young_kills = 0
         self.result = ""
         self.client_tasks = 0
-        self.opened = self.client_killed = False
+        self.opened = self.was_open = self.client_killed = self.spawn_was_killed = False
         before = sum(self.count.values())
         left = kills
         while left > 0 and not self.run.closed:
@@ -103,10 +103,13 @@ class Storm:
         if line.startswith("open"):
             self.sessions += 1
             self.opened = True
+            self.spawn_was_killed = False
         elif line.startswith(("gone", "closed")):
-            self.opened = False
+            self.was_open, self.opened = self.opened, False
             self.tasks += int(line.split()[1]) - self.client_tasks
             self.client_tasks = int(line.split()[1])
+            if line.startswith("gone") and self.was_open and not self.spawn_was_killed:
+                self.fault("lost", "a session ended, and its tarn-spawn had not been killed")
             if line.startswith("gone") and self.doomed:
                 self.expect_gone(self.doomed)
                 self.doomed = set()
@@ -149,9 +152,10 @@ class Storm:
         return True
 
     def kill(self, role: str, pid: int) -> None:
-        if role in ("tarnd", "spawn"):
+        if role == "spawn":
             # The whole session goes with it. The client may have noticed before, and be in another one already.
             self.doomed |= self.session_of(pid)
+            self.spawn_was_killed = True
         harness.send(pid, signal.SIGKILL)
         if role == "client":
             self.client_killed = True

@@ -29,7 +29,7 @@ class Host {
   static constexpr uint32_t kRecords = 16;           // of each kind, that are filled
   static constexpr uint64_t kFileSize = 256 * 1024;  // of the file behind all slabs, none of which is larger
 
-  Host() : daemon_(loop_, config(), daemon::SlotTable(std::vector<daemon::Slot>(1)), true) {
+  Host() : daemon_(loop_, config(), daemon::SlotTable(std::vector<daemon::Slot>(1)), keeper_, true) {
     Fd theirs;
     require(os::socket_pair(spawn_, theirs) == 0, "socket pair");
     daemon_.use_spawn_service(std::move(theirs), [] {});
@@ -110,6 +110,7 @@ class Host {
   }
 
   daemon::Loop loop_;
+  daemon::Keeper keeper_{0};
   daemon::Tarnd daemon_;
   Fd spawn_;
   Fd socket_;  // the client's

@@ -59,7 +59,7 @@ struct Peer {
 
 class World {
  public:
-  World() : daemon_(loop_, small_config(), two_slots(), true) {
+  World() : daemon_(loop_, small_config(), two_slots(), keeper_, true) {
     Fd theirs;
     require(os::socket_pair(spawn_, theirs) == 0, "socket pair");
     daemon_.use_spawn_service(std::move(theirs), [this] { daemon_.shut_down(); });
@@ -449,6 +449,7 @@ class World {
   }
 
   Loop loop_;
+  Keeper keeper_{0};
   Tarnd daemon_;
   Fd spawn_;
   Peer client_;

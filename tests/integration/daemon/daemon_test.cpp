@@ -159,10 +159,13 @@ TEST(Daemon, EndsWithItsClientThoughTheSpawnServiceIsStopped) {
   EXPECT_TRUE(eventually([&] { return !process_exists(service); }));
 }
 
-TEST(Daemon, WorkersEndWithTheirDaemon) {
+// Not with tarnd, which is started again: tests/integration/clients/restart_test.cpp.
+TEST(Daemon, AllEndsWithTheSpawnService) {
   FakeClient client;
-  client.open(with({"child"}));
-  kill(client.daemon_pid(), SIGKILL);
+  client.open();
+  pid_t service = stat_of(client.workers()[0].pid).parent;
+  ASSERT_GT(service, 1);
+  kill(service, SIGKILL);
   EXPECT_TRUE(client.wait_for_end());
   for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
 }

@@ -43,7 +43,7 @@ int64_t cpu_ns() {
 // to have none: what is not huge after all moves all the same.
 class SpillTest : public testing::TestWithParam<bool> {
  protected:
-  SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp")) {}
+  SpillTest() : disk("the disk", "bytes", 256 * kMiB, TARN_E_QUOTA, nullptr), spill(std::make_unique<Spill>(loop, "/var/tmp", keeper)) {}
 
   ~SpillTest() override {
     if (spill != nullptr) wait_until([this] { return spill->idle(); });
@@ -130,6 +130,7 @@ class SpillTest : public testing::TestWithParam<bool> {
     return found;
   }
 
+  Keeper keeper{0};
   Loop loop;
   Budget disk;
   std::unique_ptr<Spill> spill;
@@ -379,7 +380,7 @@ TEST_P(SpillTest, copies_that_are_freed_in_any_order_leave_the_others_whole) {
 
 TEST_P(SpillTest, a_directory_that_comes_back_is_used) {
   std::string folder = "/var/tmp/tarn-spill-test-" + std::to_string(getpid());
-  Spill late(loop, folder);
+  Spill late(loop, folder, keeper);
   EXPECT_NE(late.why_off(), nullptr);
   ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
   int64_t end = os::now_ns() + 10'000'000'000;
@@ -449,9 +450,9 @@ TEST_P(SpillTest, nobody_is_told_of_what_nobody_wants_any_more) {
 
 TEST_P(SpillTest, places_that_cannot_be_used_say_why) {
   EXPECT_EQ(spill->why_off(), nullptr) << spill->why_off();
-  EXPECT_NE(std::string(Spill(loop, "").why_off()).find("configured"), std::string::npos);
-  EXPECT_NE(std::string(Spill(loop, "/nowhere/at all").why_off()).find("No such file"), std::string::npos);
-  EXPECT_NE(std::string(Spill(loop, "/dev/shm").why_off()).find("memory itself"), std::string::npos);
+  EXPECT_NE(std::string(Spill(loop, "", keeper).why_off()).find("configured"), std::string::npos);
+  EXPECT_NE(std::string(Spill(loop, "/nowhere/at all", keeper).why_off()).find("No such file"), std::string::npos);
+  EXPECT_NE(std::string(Spill(loop, "/dev/shm", keeper).why_off()).find("memory itself"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(OfPages, SpillTest, testing::Bool(), [](const auto& one) { return one.param ? "Huge" : "Small"; });

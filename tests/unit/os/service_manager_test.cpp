@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace tarn::os {
 namespace {
@@ -19,7 +22,7 @@ namespace {
 class ServiceManagerTest : public testing::Test {
  protected:
   void TearDown() override {
-    for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"})
+    for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "FDSTORE"})
       ::unsetenv(name);
   }
 
@@ -80,28 +83,86 @@ TEST_F(ServiceManagerTest, the_watchdog_is_fed_twice_per_interval_if_it_is_ours)
   }
 }
 
-TEST_F(ServiceManagerTest, takes_the_first_socket_only_if_it_was_opened_for_us) {
-  EXPECT_FALSE(socket_from_manager().valid());
+TEST_F(ServiceManagerTest, takes_what_is_passed_only_if_it_is_for_us) {
+  EXPECT_TRUE(take_passed_descriptors().empty());
   set("LISTEN_FDS", "1");
   set("LISTEN_PID", "1");
-  EXPECT_FALSE(socket_from_manager().valid()) << "left over from a parent";
+  EXPECT_TRUE(take_passed_descriptors().empty()) << "left over from a parent";
   set("LISTEN_PID", own_pid());
   set("LISTEN_FDS", "0");
-  EXPECT_FALSE(socket_from_manager().valid());
+  EXPECT_TRUE(take_passed_descriptors().empty());
 
-  // Descriptor 3 may be anybody's here: it is put back as it was.
-  const Fd before{::fcntl(3, F_DUPFD_CLOEXEC, 100)};
+  // Descriptors 3 to 5 may be anybody's here: they are put back as they were.
+  Fd before[3];
   const Fd stand_in{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
-  ASSERT_EQ(::dup2(stand_in.get(), 3), 3);
-  set("LISTEN_FDS", "1");
+  for (int i = 0; i < 3; ++i) {
+    before[i] = Fd{::fcntl(3 + i, F_DUPFD_CLOEXEC, 100)};
+    if (stand_in.get() != 3 + i) {
+      ASSERT_EQ(::dup2(stand_in.get(), 3 + i), 3 + i);
+    }
+  }
+  set("LISTEN_PID", own_pid());
+  set("LISTEN_FDS", "3");
+  set("LISTEN_FDNAMES", "tarnd.socket:k.7.3s");
   {
-    const Fd socket = socket_from_manager();
-    EXPECT_EQ(socket.get(), 3);
-    EXPECT_EQ(::fcntl(3, F_GETFD), FD_CLOEXEC) << "workers must not inherit it";
+    const std::vector<PassedDescriptor> passed = take_passed_descriptors();
+    ASSERT_EQ(passed.size(), 3u);
+    const char* names[] = {"tarnd.socket", "k.7.3s", ""};
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(passed[static_cast<size_t>(i)].fd.get(), 3 + i);
+      EXPECT_EQ(passed[static_cast<size_t>(i)].name, names[i]);
+      EXPECT_EQ(::fcntl(3 + i, F_GETFD), FD_CLOEXEC) << "workers must not inherit it";
+    }
   }
-  if (before.valid()) {
-    ASSERT_EQ(::dup3(before.get(), 3, O_CLOEXEC), 3);
-  }
+  EXPECT_TRUE(take_passed_descriptors().empty()) << "once";
+  for (int i = 0; i < 3; ++i)
+    if (before[i].valid()) {
+      ASSERT_EQ(::dup3(before[i].get(), 3 + i, O_CLOEXEC), 3 + i);
+    }
+}
+
+TEST_F(ServiceManagerTest, has_descriptors_kept_by_a_manager_that_can) {
+  EXPECT_EQ(descriptors_kept_at_most(), 0u);
+  set("FDSTORE", "17");
+  EXPECT_EQ(descriptors_kept_at_most(), 0u) << "nobody is there to keep them";
+  const std::string path = "@tarn-keeper-" + own_pid();
+  const Fd manager = bind_to(path);
+  set("NOTIFY_SOCKET", path);
+  EXPECT_EQ(descriptors_kept_at_most(), 17u);
+  const Fd link = connect_manager();
+  Fd file{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+  ASSERT_TRUE(keep_descriptor(link, "k.1", file, 1'000'000'000));
+
+  char text[256];
+  iovec part{text, sizeof text};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t size = ::recvmsg(manager.get(), &message, MSG_CMSG_CLOEXEC);
+  ASSERT_GT(size, 0);
+  EXPECT_EQ(std::string(text, static_cast<size_t>(size)), "FDSTORE=1\nFDPOLL=0\nFDNAME=k.1");
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  ASSERT_NE(header, nullptr);
+  EXPECT_EQ(header->cmsg_type, SCM_RIGHTS);
+  int received;
+  std::memcpy(&received, CMSG_DATA(header), sizeof received);
+  const Fd owned{received};
+  struct stat a;
+  struct stat b;
+  ASSERT_EQ(::fstat(file.get(), &a), 0);
+  ASSERT_EQ(::fstat(received, &b), 0);
+  EXPECT_EQ(a.st_ino, b.st_ino);
+
+  ASSERT_TRUE(drop_descriptor(link, "k.1", 1'000'000'000));
+  EXPECT_EQ(next_datagram(manager), "FDSTOREREMOVE=1\nFDNAME=k.1");
+
+  // One that does not read: it ends, and says so.
+  bool was_taken = true;
+  for (int i = 0; was_taken && i < 10'000; ++i) was_taken = drop_descriptor(link, "k.1", 1'000'000);
+  EXPECT_FALSE(was_taken);
 }
 
 }  // namespace

@@ -1,0 +1,36 @@
+#include "keeper.hpp"
+
+#include "base/error.hpp"
+#include "log.hpp"
+#include "os/service_manager.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr int64_t kPatienceNs = 1'000'000'000;  // with a manager that does not read; systemd reloads its units for so long
+
+}  // namespace
+
+Keeper::Keeper(size_t most) : most_(most) {
+  if (most_ != 0) manager_ = os::connect_manager();
+  if (!manager_.valid()) most_ = 0;
+}
+
+bool Keeper::keep(const std::string& name, const Fd& fd) {
+  if (count_ >= most_) {
+    (void)fail(TARN_E_LIMIT, "%zu descriptors are kept, which is all that may be", count_);
+    return false;
+  }
+  if (!os::keep_descriptor(manager_, name, fd, kPatienceNs)) return false;
+  ++count_;
+  return true;
+}
+
+void Keeper::drop(const std::string& name) {
+  if (!is_on()) return;
+  if (count_ > 0) --count_;
+  if (!os::drop_descriptor(manager_, name, kPatienceNs)) log(Level::kWarning, "%s stays with the service manager: %s", name.c_str(), last_error());
+}
+
+}  // namespace tarn::daemon
