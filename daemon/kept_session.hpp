@@ -41,6 +41,11 @@ struct KeptIdentity {
   uint32_t hello_serial;
   uint32_t reserved;
   wire::Hello hello;
+  // Its standard output and error: the manager keeps one of two that are the same, also of two sessions.
+  struct File {
+    uint64_t device;
+    uint64_t inode;
+  } streams[2];
   gid_t groups[wire::kGroupsMax];
   uint32_t lanes[shm::kMembersMax];  // their slots
 };

@@ -23,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -198,9 +199,9 @@ class Session {
   [[nodiscard]] int open(std::unique_ptr<Connection>& connection, const wire::Packet& packet, os::Received& received,
                          Fd client_pidfd);
 
-  // Instead of open: goes on with a session of the tarnd before, whose book `kept` is. On failure the caller drops this, and
-  // the session has ended.
-  [[nodiscard]] int resume(std::unique_ptr<KeptSession> kept);
+  // Instead of open: goes on with a session of the tarnd before, whose book `kept` is; `streams` are the outputs of all clients.
+  // On failure the caller drops this, and the session has ended.
+  [[nodiscard]] int resume(std::unique_ptr<KeptSession> kept, std::span<const Fd> streams);
 
   // Ends it: kills the workers, and tells the owner once they are dead. `reason` is for the log.
   void end(const char* reason);
@@ -279,8 +280,10 @@ class Session {
   void keep_member(const Member& member);
   void update_kept(const Member& member);
   void keep_slab(const Member& owner, uint32_t number, const Slab& slab);
-  [[nodiscard]] int resume_all();
+  [[nodiscard]] int resume_all(std::span<const Fd> streams);
   [[nodiscard]] int resume_client();
+  [[nodiscard]] int resume_descriptor(const char* what, Fd fd, SharedFd& out);
+  [[nodiscard]] int resume_streams(std::span<const Fd> streams);
   [[nodiscard]] int resume_members();
   [[nodiscard]] int resume_member(uint32_t index, const KeptMember& kept);
   [[nodiscard]] int resume_slab(const KeptSlab& kept);

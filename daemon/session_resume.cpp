@@ -1,4 +1,5 @@
 // Session: what is kept of it for the next tarnd, and being taken over by that.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,9 @@ void Session::keep_session(uint32_t hello_serial) {
   for (uint32_t lane = 0; lane < worker_count(); ++lane) identity->lanes[lane] = lanes_[lane].slot;
   identity->hello_serial = hello_serial;
   identity->hello = hello_;
+  const SharedFd* streams[] = {&standard_output_, &standard_error_};
+  for (size_t i = 0; i < std::size(streams); ++i)
+    if (os::FileStatus status; os::file_status(**streams[i], status) == 0) identity->streams[i] = {status.device, status.inode};
   kept_->begin(*identity, argv_, environment_);
   kept_->keep("x", *executable_);
   kept_->keep("d", *directory_);
@@ -60,17 +64,18 @@ void Session::keep_slab(const Member& owner, uint32_t number, const Slab& slab) 
 
 // ---- Being taken over ------------------------------------------------------------------------
 
-int Session::resume(std::unique_ptr<KeptSession> kept) {
+int Session::resume(std::unique_ptr<KeptSession> kept, std::span<const Fd> streams) {
   kept_ = std::move(kept);
-  int r = resume_all();
+  int r = resume_all(streams);
   if (r == 0) return 0;
   for (auto& [index, member] : members_) services_.spawn.disown(member->ticket);
   kept_->end();
   return r;
 }
 
-int Session::resume_all() {
+int Session::resume_all(std::span<const Fd> streams) {
   if (int r = resume_client(); r < 0) return r;
+  if (int r = resume_streams(streams); r < 0) return r;
   if (int r = resume_members(); r < 0) return r;
   int failed = 0;
   kept_->for_each_slab([&](const KeptSlab& slab) {
@@ -121,18 +126,34 @@ int Session::resume_client() {
   }
   if (int r = Charge::take(descriptors_, kDescriptorsOfSession, descriptor_charge_); r < 0) return r;
   if (int r = map_board(kept_->take("b")); r < 0) return r;
-  std::pair<const char*, SharedFd*> streams[] = {
-      {"x", &executable_}, {"d", &directory_}, {"o", &standard_output_}, {"e", &standard_error_}, {"v", &client_event_}};
-  for (auto& [what, kept] : streams) {
-    Fd fd = kept_->take(what);
-    // The manager keeps one of two that are the same: standard output and error, as a rule.
-    if (!fd.valid() && kept == &standard_error_) fd = Fd{dup(standard_output_->get())};
-    if (!fd.valid()) return fail(TARN_E_LOST, "a descriptor of its client (%s) was not kept", what);
-    std::shared_ptr<Payment> payment;
-    if (int r = pay(0, 1, payment); r < 0) return r;
-    *kept = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(fd), std::move(payment));
-  }
+  std::pair<const char*, SharedFd*> all[] = {{"x", &executable_}, {"d", &directory_}, {"v", &client_event_}};
+  for (auto& [what, kept] : all)
+    if (int r = resume_descriptor(what, kept_->take(what), *kept); r < 0) return r;
   return watch_client(kept_->take("p"));
+}
+
+int Session::resume_descriptor(const char* what, Fd fd, SharedFd& out) {
+  if (!fd.valid()) return fail(TARN_E_LOST, "a descriptor of its client (%s) was not kept", what);
+  std::shared_ptr<Payment> payment;
+  if (int r = pay(0, 1, payment); r < 0) return r;
+  out = services_.closer.share(identity_.uid, Closer::Kind::kForeign, std::move(fd), std::move(payment));
+  return 0;
+}
+
+int Session::resume_streams(std::span<const Fd> streams) {
+  std::pair<const char*, SharedFd*> all[] = {{"o", &standard_output_}, {"e", &standard_error_}};
+  for (size_t i = 0; i < std::size(all); ++i) {
+    Fd fd = kept_->take(all[i].first);
+    const KeptIdentity::File& wanted = kept_->identity().streams[i];
+    for (const Fd& stream : streams) {
+      if (fd.valid()) break;
+      os::FileStatus status;
+      if (os::file_status(stream, status) == 0 && status.device == wanted.device && status.inode == wanted.inode)
+        fd = Fd{fcntl(stream.get(), F_DUPFD_CLOEXEC, 0)};
+    }
+    if (int r = resume_descriptor(all[i].first, std::move(fd), *all[i].second); r < 0) return r;
+  }
+  return 0;
 }
 
 int Session::resume_members() {

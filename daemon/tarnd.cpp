@@ -270,23 +270,26 @@ void Tarnd::take_over(KeptDescriptors& passed) {
   spawn_.call_roll();
   spill_.take_over_files(passed);
   std::vector<uint32_t> numbers;
+  std::vector<Fd> streams;
   for (auto& [name, fd] : passed) {
+    if (name.ends_with(".o") || name.ends_with(".e")) streams.emplace_back(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
     std::string_view rest = std::string_view(name).substr(strlen(kKeptPrefix));
     if (rest.empty() || rest.find_first_not_of("0123456789") != std::string_view::npos) continue;
     numbers.push_back(static_cast<uint32_t>(std::stoul(std::string(rest))));
   }
   for (uint32_t number : numbers) {
     last_session_ = std::max(last_session_, number);
-    if (take_over_session(number, passed) < 0) log(Level::kWarning, "session %u ends: %s", number, last_error());
+    if (take_over_session(number, passed, streams) < 0) log(Level::kWarning, "session %u ends: %s", number, last_error());
   }
   spill_.end_take_over();
+  for (Fd& stream : streams) closer_.close(0, Closer::Kind::kForeign, std::move(stream));
   // Of a session whose book is not there.
   for (auto& [name, fd] : passed) keeper_.drop(name);
   passed.clear();
   if (is_private_ && sessions_.empty()) shut_down();
 }
 
-int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed) {
+int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed, std::span<const Fd> streams) {
   auto kept = std::make_unique<KeptSession>(keeper_);
   if (!kept->take_over(number, passed)) return TARN_E_LOST;
   const KeptIdentity& before = kept->identity();
@@ -294,7 +297,7 @@ int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed) {
   if (int r = check_tenant(before.uid, tenant); r < 0) return r;
   auto session = make_session({number, before.client_pid, before.uid, before.gid, {before.groups, before.groups + before.group_count}},
                               *tenant);
-  if (int r = session->resume(std::move(kept)); r < 0) return r;
+  if (int r = session->resume(std::move(kept), streams); r < 0) return r;
   log(Level::kInfo, "session %u: %s, process %d of user %u goes on", number, session->name().c_str(), session->identity().client_pid,
       session->identity().uid);
   add_session(std::move(session), *tenant);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -132,7 +133,7 @@ class Tarnd final : public Session::Owner {
   [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
   [[nodiscard]] std::unique_ptr<Session> make_session(SessionIdentity identity, Tenant& tenant);
   void add_session(std::unique_ptr<Session> session, Tenant& tenant);
-  [[nodiscard]] int take_over_session(uint32_t number, KeptDescriptors& passed);
+  [[nodiscard]] int take_over_session(uint32_t number, KeptDescriptors& passed, std::span<const Fd> streams);
   // Calls fn(session) for all that are paid from `budget`, and looks at no others.
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;

@@ -235,9 +235,9 @@ bool populate_huge(const Mapping& part, uint64_t page_size) {
 
 int file_status(const Fd& fd, FileStatus& out) {
   struct statx status;
-  if (statx(fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &status) < 0)
+  if (statx(fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE | STATX_INO, &status) < 0)
     return fail_errno(TARN_E_SYSTEM, "cannot look at a file");
-  out = {status.stx_mode, status.stx_size};
+  out = {status.stx_mode, status.stx_size, uint64_t{status.stx_dev_major} << 32 | status.stx_dev_minor, status.stx_ino};
   return 0;
 }
 

@@ -92,6 +92,8 @@ bool populate_huge(const Mapping& part, uint64_t page_size);
 struct FileStatus {
   uint32_t mode;  // as in stat
   uint64_t size;
+  uint64_t device;
+  uint64_t inode;
 };
 
 // What the kernel knows of somebody's file without asking its file system, which may never answer.

@@ -1,0 +1,221 @@
+// A tarnd that a service manager starts again, and what it says to a client that speaks the protocol by hand: in which order, what it
+// believes of a client that does not answer, and what becomes of a session of which something was not kept.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+
+#include "host.hpp"
+#include "os/clock.hpp"
+#include "support/processes.hpp"
+#include "tarn/tarn.h"
+
+namespace tarn::testing {
+namespace {
+
+using wire::Type;
+
+class Resume : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    host_.start_service();
+    host_.start_daemon(manager_);
+  }
+  void TearDown() override { EXPECT_EQ(host_.stop_daemon(SIGTERM), 0); }
+
+  void restart() {
+    EXPECT_EQ(host_.stop_daemon(SIGKILL), 128 + SIGKILL);
+    host_.start_daemon(manager_);
+  }
+
+  static void acknowledge(FakeClient& client, uint32_t serial) {
+    wire::Buffer<sizeof(wire::Header)> buffer;
+    wire::Builder message(buffer.bytes, Type::kResumed, serial);
+    client.send(message);
+  }
+
+  // What the next tarnd says, from RESUME to CURRENT.
+  static std::vector<Message> hear(FakeClient& client) {
+    std::vector<Message> heard;
+    heard.push_back(client.expect(Type::kResume));
+    while (auto message = client.next()) {
+      bool is_last = message->type == Type::kCurrent;
+      heard.push_back(std::move(*message));
+      if (is_last) return heard;
+    }
+    ADD_FAILURE() << "the connection ended before CURRENT";
+    return heard;
+  }
+
+  static size_t count(const std::vector<Message>& heard, Type type) {
+    size_t n = 0;
+    for (const Message& message : heard) n += message.type == type ? 1 : 0;
+    return n;
+  }
+
+  Manager manager_;
+  Host host_;
+};
+
+TEST_F(Resume, WhatThereIsIsToldAgainAndTheWorkersStay) {
+  FakeClient client(host_.socket_path());
+  client.open(host_.options());
+  Message granted = client.request_slab(1 << 20, 3);
+  ASSERT_EQ(granted.type, Type::kSlabGranted);
+  restart();
+  std::vector<Message> heard = hear(client);
+  EXPECT_NE(heard.front().as<wire::Resume>().daemon_pid, client.daemon_pid());
+  EXPECT_EQ(count(heard, Type::kMemberAdded), 2u);
+  EXPECT_EQ(count(heard, Type::kMemberDied), 0u);
+  ASSERT_EQ(count(heard, Type::kSlabGranted), 1u);
+  for (const Message& message : heard) {
+    if (message.type == Type::kSlabGranted) {
+      EXPECT_EQ(message.as<wire::SlabInfo>().slab, granted.as<wire::SlabInfo>().slab);
+    }
+    if (message.type != Type::kMemberAdded) continue;
+    auto info = message.as<wire::MemberInfo>();
+    bool is_one_of_them = false;
+    for (auto& worker : client.workers()) is_one_of_them = is_one_of_them || (worker.member == info.member && worker.pid == info.pid);
+    EXPECT_TRUE(is_one_of_them) << info.pid;
+  }
+  for (auto& worker : client.workers()) EXPECT_TRUE(process_exists(worker.pid));
+  acknowledge(client, heard.front().serial);
+  EXPECT_EQ(client.request_slab(1 << 20, 4).type, Type::kSlabGranted);
+  client.close();
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+  EXPECT_TRUE(eventually([&] { return manager_.names().size() == 3; })) << "the host's book, the listener, the link";
+}
+
+TEST_F(Resume, WhatIsSaidBeforeTheAnswerToResumeDoesNotCount) {
+  FakeClient client(host_.socket_path());
+  client.open(host_.options());
+  restart();
+  std::vector<Message> heard = hear(client);
+  uint32_t serial = heard.front().serial;
+  acknowledge(client, serial + 2);  // to some other tarnd
+  client.send(Type::kGrow, 7, wire::Grow{8192, 4096, 16384, 0});
+  client.send(Type::kGrow, 8, wire::Grow{8192, 4096, 16384, 0});  // two at once would be an error
+  acknowledge(client, serial);
+  acknowledge(client, serial);
+  client.send(Type::kGrow, 9, wire::Grow{8192, 4096, 16384, 0});
+  EXPECT_EQ(client.expect(Type::kGrown).serial, 9u);
+  client.close();
+}
+
+TEST_F(Resume, ASlabThatItsOwnerDoesNotKnowIsDroppedByHim) {
+  FakeClient client(host_.socket_path());
+  client.open(host_.options({}));
+  client.send(Type::kSlabRequest, 5, wire::SlabRequest{1 << 20, -1, wire::kSlabNow});
+  // Granted, perhaps, and not heard of.
+  EXPECT_TRUE(eventually([&] {
+    auto names = manager_.names();
+    return std::ranges::any_of(names, [](const std::string& name) { return name.ends_with(".1.0"); });
+  }));
+  restart();
+  std::vector<Message> heard = hear(client);
+  acknowledge(client, heard.front().serial);
+  client.send(Type::kSlabDrop, 0, wire::SlabId{1, 0});
+  EXPECT_TRUE(eventually([&] {
+    auto names = manager_.names();
+    return std::ranges::none_of(names, [](const std::string& name) { return name.ends_with(".1.0"); });
+  }));
+  client.close();
+}
+
+TEST_F(Resume, AWorkerThatDiedMeanwhileIsReplaced) {
+  FakeClient client(host_.socket_path());
+  client.open(host_.options());
+  EXPECT_EQ(host_.stop_daemon(SIGKILL), 128 + SIGKILL);
+  wire::MemberInfo victim = client.workers()[0];
+  kill(victim.pid, SIGKILL);
+  host_.start_daemon(manager_);
+  std::vector<Message> heard = hear(client);
+  acknowledge(client, heard.front().serial);
+  Message died = client.expect(Type::kMemberDied);
+  EXPECT_EQ(died.as<wire::MemberInfo>().member, victim.member);
+  EXPECT_EQ(died.as<wire::MemberInfo>().signal, SIGKILL);
+  Message added = client.expect(Type::kMemberAdded);
+  EXPECT_NE(added.as<wire::MemberInfo>().pid, victim.pid);
+  client.close();
+}
+
+TEST_F(Resume, ASessionOfWhichSomethingWasNotKeptEndsAndNoOther) {
+  for (const char* lost : {".b", ".1s", ".2g", ".1.0", ".x", ""}) {
+    FakeClient other(host_.socket_path());
+    other.open(host_.options());
+    FakeClient client(host_.socket_path());
+    client.open(host_.options());
+    ASSERT_EQ(client.request_slab(1 << 20, 3).type, Type::kSlabGranted);
+    std::string session = "k." + std::to_string(client.welcome().session);
+    EXPECT_EQ(host_.stop_daemon(SIGKILL), 128 + SIGKILL);
+    usleep(50'000);
+    EXPECT_EQ(manager_.lose(session + lost), 1u) << lost;
+    host_.start_daemon(manager_);
+    EXPECT_TRUE(client.wait_for_end()) << lost;
+    for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); })) << lost;
+    std::vector<Message> heard = hear(other);
+    acknowledge(other, heard.front().serial);
+    EXPECT_EQ(other.request_slab(1 << 20, 4).type, Type::kSlabGranted);
+    other.close();
+    EXPECT_TRUE(eventually([&] { return manager_.names().size() == 3; })) << lost;
+  }
+}
+
+// There is room for the first session, and not for a slab of the second.
+TEST(ResumeLimits, ASessionForWhichThereIsNoRoomEndsWithItsDaemon) {
+  Manager manager(22);
+  Host host;
+  host.start_service();
+  host.start_daemon(manager);
+  FakeClient first(host.socket_path());
+  FakeClient::Options one = host.options();
+  one.workers = 1;
+  first.open(one);
+  FakeClient second(host.socket_path());
+  second.open(one);
+  EXPECT_EQ(second.request_slab(1 << 20, 3).type, Type::kSlabGranted) << "it is served all the same";
+  EXPECT_EQ(host.stop_daemon(SIGKILL), 128 + SIGKILL);
+  host.start_daemon(manager);
+  EXPECT_TRUE(second.wait_for_end());
+  EXPECT_EQ(first.expect(Type::kResume).type, Type::kResume);
+  first.close();
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+TEST(ResumeLimits, SlotsThatAreNoMoreEndTheSession) {
+  Manager manager;
+  Host host;
+  host.start_service();
+  host.start_daemon(manager);
+  FakeClient client(host.socket_path());
+  client.open(host.options());
+  ASSERT_EQ(client.workers().size(), 2u);
+  EXPECT_EQ(host.stop_daemon(SIGKILL), 128 + SIGKILL);
+  host.configure("[slots]\ncpus = [\"0\"]\n");
+  host.start_daemon(manager);
+  EXPECT_TRUE(client.wait_for_end());
+  for (auto& worker : client.workers()) EXPECT_TRUE(eventually([&] { return !process_exists(worker.pid); }));
+  EXPECT_EQ(host.stop_daemon(SIGTERM), 0);
+}
+
+TEST_F(Resume, ASpawnServiceThatComesBackIsUsedByTheNextOne) {
+  FakeClient client(host_.socket_path());
+  client.open(host_.options());
+  restart();
+  std::vector<Message> heard = hear(client);
+  acknowledge(client, heard.front().serial);
+  EXPECT_EQ(host_.stop_service(SIGKILL), 128 + SIGKILL);
+  host_.start_service();
+  for (int i = 0; i < 2; ++i) client.expect(Type::kMemberAdded);
+  restart();
+  heard = hear(client);
+  EXPECT_GE(count(heard, Type::kMemberAdded), 2u);
+  acknowledge(client, heard.front().serial);
+  client.close();
+}
+
+}  // namespace
+}  // namespace tarn::testing
