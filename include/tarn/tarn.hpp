@@ -19,6 +19,8 @@
 //   object.hpp   object, object_options, writer, filled, split_lines
 //   array.hpp    array_view, array_writer, array_options: arrays of several dimensions
 //   future.hpp   future, wait, wait_any, when_all
+//   completion.hpp  as_completed, when_any
+//   async.hpp    async, run, all: coroutines, where the compiler has them
 //   task.hpp     TARN_TASK, this_task
 //   session.hpp  what keeps those that outlive their client out of harm
 //   error.hpp    error and its kinds, task_error
@@ -36,7 +38,9 @@
 
 #include <tarn/tarn.h>
 #include <tarn/array.hpp>
+#include <tarn/async.hpp>
 #include <tarn/codec.hpp>
+#include <tarn/completion.hpp>
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
 #include <tarn/object.hpp>
