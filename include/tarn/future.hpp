@@ -137,9 +137,11 @@ class future {
   [[nodiscard]] tarn_future handle() const noexcept { return handle_; }
   [[nodiscard]] tarn_client* client() const noexcept { return detail::client_of(session_); }
 
+#if defined(__cpp_impl_coroutine)
   // `co_await` gives what get() returns. The coroutine goes on inside of client.dispatch(), in the
   // thread that calls it. A future is awaited once at most. Since 0.1.
   auto operator co_await() const noexcept { return awaiter{*this}; }
+#endif
 
  private:
   template <detail::futures Futures>

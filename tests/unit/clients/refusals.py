@@ -296,6 +296,11 @@ def main() -> None:
         ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda case: compile_program(command, case[1] + "\n"), cases))
+    # Who compiles without coroutines has all but those; not every compiler can.
+    without = [*command, "-fno-coroutines"]
+    if compile_program(without, "")[0]:
+        cases.append(("right use without coroutines", "", None))
+        outcomes.append(compile_program(without, PRELUDE + ACCEPTED))
 
     print(f"1..{len(cases)}")
     for number, ((name, _, texts), (compiles, message)) in enumerate(zip(cases, outcomes), 1):
