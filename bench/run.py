@@ -89,6 +89,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
 
     idle = ("--idle-ms", str(args.idle_ms))
     search = ("--file", str(log))
+    skewed = ("--elements", "100" if args.smoke else "2000")
     cases = [
         Case("task.sync.spin", "lower", (tarn("task.sync.spin"), limit("pingpong", "pingpong"))),
         Case("task.sync.parked", "lower",
@@ -97,6 +98,9 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
              (tarn("task.sync.parked.same"), limit("futex_pingpong", "futex_pingpong", "--place", "same"))),
         Case("task.async", "higher", (tarn("task.async"), limit("ring", "ring"))),
         Case("task.forkjoin", "lower", (tarn("task.forkjoin", "--depth", "10" if args.smoke else "24"),)),
+        Case("map.skewed", "lower",
+             (tarn("map.skewed", *skewed, program="tarn_map"), limit("skewed", "skewed", *skewed),
+              Subject("static", (str(system / "tarn_map"),) + ms + skewed, "map.skewed.static"))),
         Case("put.64", "lower", (tarn("put.64"), limit("alloc_store", "store.64"))),
         Case("get.64", "lower", (tarn("get.64"), limit("alloc_store", "load.64"))),
         sized("get.other", "64", "lower", limit("alloc_store", "load.64")),
@@ -115,6 +119,8 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
           for of, better in (("rate", "higher"), ("overhead", "lower"))],
         *[Case(f"queue.1m.{of}", "lower", (tarn(f"queue.1m.{of}", "--tasks", str(args.objects), command="queue.1m"),))
           for of in ("time", "bytes", "wakes")],
+        Case("wait.1m", "lower", (tarn("wait.1m", "--tasks", str(args.objects), command="queue.1m"),
+                                  limit("lines", "lines", "--lines", str(args.objects)))),
         Case("release.same", "lower", (tarn("release.same"),)),
         Case("release.other", "lower", (tarn("release.other"),)),
         *[Case(f"store.churn.{of}", better,

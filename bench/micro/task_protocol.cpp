@@ -23,7 +23,7 @@ struct Space {
   Group& group(uint32_t index) { return groups[index]; }
   uint32_t id(uint32_t index) { return index; }
   void publish(uint32_t) { ++published; }
-  void notify() { ++notified; }
+  void notify(const TaskRecord&) { ++notified; }
 };
 
 void run(Space& space, shm::UndoLine& undo, uint32_t generation, uint8_t flags) {

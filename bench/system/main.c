@@ -18,7 +18,8 @@
  *   release.same           release of --size bytes (1 MiB), until this process has the memory again
  *   release.other          the same when the owner of the memory is the worker
  *   objects.1m             .rate and .overhead: --objects (1 000 000) of 64 bytes at a time
- *   queue.1m               .time, .bytes and .wakes: --tasks (1 000 000) wait at a time, and one wait for all of them
+ *   queue.1m               .time, .bytes and .wakes: --tasks (1 000 000) wait at a time, and one wait for all of them;
+ *                          wait.1m: the processor time of that wait, for each
  *   store.churn            .waste and .decay: --ms at 85 % of a store of --size bytes (1 GiB)
  *   spill                  spill.bw and restore.bw: out of a full store of --size bytes (1 GiB), and back
  *   overcommit             the most memory, by the limit, while four times --size bytes (2 GiB) go through it

@@ -1,6 +1,7 @@
 // Defining, submitting and awaiting tasks.
 
 #include <cstring>
+#include <new>
 
 #include "base/error.hpp"
 #include "client.hpp"
@@ -74,6 +75,43 @@ int tarn_cancel(tarn_client* client, tarn_future future, uint32_t flags) {
 int tarn_future_release(tarn_client* client, tarn_future future) {
   if (int r = client::check_client(client); r < 0) return r;
   return client->submitter.release(future);
+}
+
+struct tarn_watch {
+  tarn_client* client;
+  task::Watch futures;
+};
+
+int tarn_watch_open(tarn_client* client, const tarn_future* futures, size_t count, tarn_watch** watch) {
+  if (int r = client::check_client(client); r < 0) return r;
+  if (int r = client::check_pointer(watch, "watch"); r < 0) return r;
+  if (count != 0 && futures == nullptr) return fail(TARN_E_ARGUMENT, "futures is NULL, but count is %zu", count);
+  auto* made = new (std::nothrow) tarn_watch{client, {}};
+  if (made == nullptr) return fail(TARN_E_NO_MEMORY, "no memory for a watch");
+  if (int r = client->submitter.open_watch(futures, count, made->futures); r < 0) {
+    delete made;
+    return r;
+  }
+  *watch = made;
+  return 0;
+}
+
+int tarn_watch_next(tarn_watch* watch, int64_t timeout_ns, size_t* positions, size_t capacity, size_t* count) {
+  if (int r = client::check_pointer(watch, "watch"); r < 0) return r;
+  if (int r = client::check_client(watch->client); r < 0) return r;
+  if (int r = client::check_pointer(count, "count"); r < 0) return r;
+  if (positions == nullptr || capacity == 0) return fail(TARN_E_ARGUMENT, "positions is NULL, or there is no room in it");
+  return watch->client->submitter.watch_next(watch->futures, timeout_ns, positions, capacity, *count);
+}
+
+void tarn_watch_close(tarn_client* client, tarn_watch* watch) {
+  if (watch == nullptr) return;
+  if (client != nullptr) {
+    watch->client->submitter.close_watch(watch->futures);
+  } else {
+    task::Submitter::forget_watch(watch->futures);
+  }
+  delete watch;
 }
 
 int tarn_future_then(tarn_client* client, tarn_future future, tarn_future_fn fn, void* context) {

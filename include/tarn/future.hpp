@@ -21,7 +21,21 @@
 
 namespace tarn {
 
+template <class R>
+class future;
+
 namespace detail {
+
+template <class Futures>
+using future_of_t = std::remove_cvref_t<decltype(*std::begin(std::declval<Futures&>()))>;
+
+template <class T>
+inline constexpr bool is_future_v = false;
+template <class R>
+inline constexpr bool is_future_v<future<R>> = true;
+
+template <class T>
+concept futures = is_future_v<future_of_t<T>>;
 
 // Throws the failure of `future`, or if it has none, `code` itself: an error of the call.
 [[noreturn]] inline void raise_failure(tarn_client* client, tarn_future future, int code) {
@@ -36,6 +50,9 @@ namespace detail {
 }
 
 }  // namespace detail
+
+template <detail::futures Futures>
+class as_completed;
 
 // The result of a task that returns R, now or later.
 template <class R>
@@ -120,11 +137,16 @@ class future {
   [[nodiscard]] tarn_future handle() const noexcept { return handle_; }
   [[nodiscard]] tarn_client* client() const noexcept { return detail::client_of(session_); }
 
+#if defined(__cpp_impl_coroutine)
   // `co_await` gives what get() returns. The coroutine goes on inside of client.dispatch(), in the
   // thread that calls it. A future is awaited once at most. Since 0.1.
   auto operator co_await() const noexcept { return awaiter{*this}; }
+#endif
 
  private:
+  template <detail::futures Futures>
+  friend class as_completed;
+
   struct awaiter {
     const future& awaited;
 
@@ -162,17 +184,6 @@ class future {
 };
 
 namespace detail {
-
-template <class Futures>
-using future_of_t = std::remove_cvref_t<decltype(*std::begin(std::declval<Futures&>()))>;
-
-template <class T>
-inline constexpr bool is_future_v = false;
-template <class R>
-inline constexpr bool is_future_v<future<R>> = true;
-
-template <class T>
-concept futures = is_future_v<future_of_t<T>>;
 
 // Waits for `want` of `range` and returns which are done.
 template <futures Futures>

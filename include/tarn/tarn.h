@@ -324,8 +324,30 @@ TARN_API int tarn_future_release(tarn_client *client, tarn_future future);
 typedef void (*tarn_future_fn)(tarn_client *client, tarn_future future, void *context);
 
 /* Has `fn` called by tarn_client_dispatch once `future` is done, also when it is done already. At most
- * one callback a future: TARN_E_STATE for a second. The future stays the caller's. Since 0.1. */
+ * one callback a future: TARN_E_STATE for a second, or if it is watched. A dispatch costs by what has finished, however many
+ * futures have callbacks. The future stays the caller's. Since 0.1. */
 TARN_API int tarn_future_then(tarn_client *client, tarn_future future, tarn_future_fn fn, void *context);
+
+typedef struct tarn_watch tarn_watch; /* which of many futures are done, as they finish */
+
+/* Watches `count` futures: tarn_watch_next tells of each once, by its position here. They stay the caller's; one that is
+ * released is no longer watched. A future has one callback or one watch at a time. To be closed by tarn_watch_close. In a task it
+ * is for that run only. Does not block.
+ * Errors: TARN_E_NO_FUTURE, TARN_E_STATE (a future is watched or has a callback already, or stands there twice), TARN_E_NO_MEMORY:
+ * nothing is watched then. Since 0.1. */
+TARN_API int tarn_watch_open(tarn_client *client, const tarn_future *futures, size_t count, tarn_watch **watch);
+
+/* Waits until at least one watched future that was not told of is done (succeeded or failed), and sets positions[0] to
+ * positions[*count - 1] to those that are: at most `capacity`, in the order in which they were found done. `*count` is 0 only when
+ * all were told of. Costs by what it tells, however many are watched. Blocks without using the processor after a short spin; one
+ * thread at a time for each watch.
+ * Errors: TARN_E_TIMED_OUT, TARN_E_ARGUMENT, TARN_E_LIMIT, in a task those of tarn_wait; TARN_E_DAEMON_GONE (none is done and the
+ * rest never will be). Since 0.1. */
+TARN_API int tarn_watch_next(tarn_watch *watch, int64_t timeout_ns, size_t *positions, size_t capacity, size_t *count);
+
+/* Ends the watch; the futures stay as they are. NULL is allowed. `client` is that of the watch, or NULL if that has been closed
+ * meanwhile. Does not block. Since 0.1. */
+TARN_API void tarn_watch_close(tarn_client *client, tarn_watch *watch);
 
 /* ---- Inside a task --------------------------------------------------------------------------- */
 

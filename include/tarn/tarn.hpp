@@ -19,7 +19,10 @@
 //   object.hpp   object, object_options, writer, filled, split_lines
 //   array.hpp    array_view, array_writer, array_options: arrays of several dimensions
 //   future.hpp   future, wait, wait_any, when_all
+//   completion.hpp  as_completed, when_any
+//   async.hpp    async, run, all: coroutines, where the compiler has them
 //   task.hpp     TARN_TASK, this_task
+//   map.hpp      indices, slices, rows, map_error: what client.map maps
 //   session.hpp  what keeps those that outlive their client out of harm
 //   error.hpp    error and its kinds, task_error
 //
@@ -36,9 +39,12 @@
 
 #include <tarn/tarn.h>
 #include <tarn/array.hpp>
+#include <tarn/async.hpp>
 #include <tarn/codec.hpp>
+#include <tarn/completion.hpp>
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
+#include <tarn/map.hpp>
 #include <tarn/object.hpp>
 #include <tarn/session.hpp>
 #include <tarn/task.hpp>
@@ -180,6 +186,75 @@ class client {
     detail::check(result);
     return futures;
   }
+
+  // Runs `task` for each element of `source`, cut into chunks so that all workers are busy whatever
+  // an element costs, and returns what came of them, in their order: a std::vector, or nothing.
+  // `source` is tarn::indices(n), for a task that takes a number; an object, whose elements it
+  // takes; tarn::slices(object, n) or tarn::rows<T>(object), for one that takes a span, text or an
+  // object; or a container of values. The other arguments are those of each call: what submit
+  // takes, and const in the task.
+  //
+  // Waits until all is done. Also in a task, with its client. If an element fails throws map_error,
+  // which says which; those that have not begun never do. An element whose worker dies is run again
+  // as the options say, and those that were in a chunk with it as well: with retries = -1 the map
+  // fails instead, and knows only the chunk. A deadline is for all of the map; a timeout is
+  // refused. Throws also as submit and put. Since 0.1.
+  template <class R, class P, class... Ps, class Source, class... As>
+  auto map(R (*task)(P, Ps...), const Source& source, As&&... others)  //
+      requires detail::mapped_source<Source, P> && detail::arguments_for<std::tuple<Ps...>, As...> {
+    return map(task_options{}, task, source, std::forward<As>(others)...);
+  }
+  template <class R, class P, class... Ps, class Source, class... As>
+  auto map(const task_options& options, R (*task)(P, Ps...), const Source& source,
+           As&&... others)  //
+      requires detail::mapped_source<Source, P> && detail::arguments_for<std::tuple<Ps...>, As...> {
+    using element = std::remove_cvref_t<P>;
+    using result = std::remove_cvref_t<R>;
+    static_assert(detail::is_mappable_v<R (*)(P, Ps...)>,
+                  "tarn: this task cannot be mapped: its parameters and its result must travel "
+                  "inside of other values");
+    const detail::task_entry& entry =
+        detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
+    if (entry.map_id == 0) {
+      detail::raise(TARN_E_NO_TASK, std::string("the task ") + entry.name +
+                                        " cannot be mapped: its name is too long");
+    }
+    if (options.timeout != nanoseconds(0)) {
+      detail::raise(
+          TARN_E_ARGUMENT,
+          "map: a timeout is for one run, and elements have none of their own; use a deadline");
+    }
+    tarn_submit_options how = to_c(options);
+    how.signature = entry.signature;
+    detail::map_collection<result> results;
+    detail::map_input input = detail::make_input<element>(*this, source);
+    if (input.count != 0) {
+      [&](const auto&... sent) {
+        detail::map_run run(handle(), entry, how, input.order,
+                            {tarn_arg{}, input.argument, sent.arg()...});
+        run.run(input.count,
+                [&](auto first, auto count, auto bytes) { results.take(first, count, bytes); });
+      }(detail::send<Ps>(std::forward<As>(others))...);
+    }
+    return results.all(input.count);
+  }
+
+  // Chosen when `source` has no elements that the task takes (indices are for numbers, an object as
+  // it is for plain values, slices and rows for spans, text and objects), or the others do not fit
+  // its other parameters.
+  template <class R, class... Ps, class Source, class... As>
+  void map(R (*task)(Ps...), const Source& elements_or_arguments_that_do_not_fit_the_task,
+           As&&... others) = delete;
+  template <class R, class... Ps, class Source, class... As>
+  void map(const task_options& options, R (*task)(Ps...),
+           const Source& elements_or_arguments_that_do_not_fit_the_task, As&&... others) = delete;
+  // Chosen for a container of objects or futures, each of which is worth a task of its own.
+  template <class R, class... Ps, detail::handle_container Source, class... As>
+  void map(R (*task)(Ps...), const Source& for_objects_and_futures_there_is_submit_many,
+           As&&... others) = delete;
+  template <class R, class... Ps, detail::handle_container Source, class... As>
+  void map(const task_options& options, R (*task)(Ps...),
+           const Source& for_objects_and_futures_there_is_submit_many, As&&... others) = delete;
 
   // Chosen when the arguments do not fit the parameters of the task: wrong in type or in number.
   template <class R, class... Ps, class... As>
@@ -504,6 +579,52 @@ inline client& this_task::client() {
   // For as long as the process: it is not this task's.
   static tarn::client& of_worker = *new tarn::client(session::of_worker(handle));
   return of_worker;
+}
+
+template <class P, class Values>
+detail::map_input detail::packed_input(tarn::client& client, const Values& values) {
+  map_input input;
+  if constexpr (plain<P>) {
+    std::vector<std::byte> bytes;
+    for (const auto& value : values) {
+      const P element = value;
+      const auto* begin = reinterpret_cast<const std::byte*>(&element);
+      bytes.insert(bytes.end(), begin, begin + sizeof element);
+      ++input.count;
+    }
+    input.order.source = map_source::slices;
+    input.order.stride = sizeof(P);
+    input.order.end = bytes.size();
+    take_object(input, client.put(bytes));
+  } else {
+    const auto encode = [](const auto& value) {
+      const auto sent = send<P>(value);
+      const tarn_bytes bytes = sent.arg().u.value;
+      const auto* begin = static_cast<const std::byte*>(bytes.data);
+      return std::vector<std::byte>(begin, begin + bytes.size);
+    };
+    input.order.source = map_source::packed;
+    input.count = static_cast<std::uint64_t>(std::distance(std::begin(values), std::end(values)));
+    std::vector<std::uint64_t> table;
+    std::vector<std::byte> encoded;
+    for (const auto& value : values) {
+      const std::vector<std::byte> bytes = encode(value);
+      encoded.resize((encoded.size() + 7) / 8 * 8);
+      table.push_back(input.count * 16 + encoded.size());
+      encoded.insert(encoded.end(), bytes.begin(), bytes.end());
+      table.push_back(input.count * 16 + encoded.size());
+    }
+    const std::size_t table_size = table.size() * sizeof table[0];
+    take_object(input, client.create<std::byte>(table_size + encoded.size())
+                           .fill([&](std::span<std::byte> memory) {
+                             if (input.count == 0) return;
+                             std::memcpy(memory.data(), table.data(), table_size);
+                             std::memcpy(memory.data() + table_size, encoded.data(),
+                                         encoded.size());
+                           })
+                           .seal());
+  }
+  return input;
 }
 
 // In the program as the user started it: connects to a daemon, starting a private one if need be,

@@ -100,6 +100,8 @@ struct task_entry {
   any_function function;
   tarn_task id;
   std::uint32_t signature;
+  const char* name;
+  tarn_task map_id;  // runs it for many elements (map_chunk.hpp); 0: there is no such task
 };
 
 // Every task of this program, ordered by function.
@@ -110,8 +112,9 @@ class task_table {
     return table;
   }
 
-  // Cannot throw before main(): a refusal is kept for tarn::init.
-  void add(const char* name, any_function function, tarn_task_fn body, std::uint32_t signature) {
+  // Cannot throw before main(): a refusal is kept for tarn::init. `map_body` may be NULL.
+  void add(const char* name, any_function function, tarn_task_fn body, std::uint32_t signature,
+           tarn_task_fn map_body) {
     const auto at = lower_bound(function);
     const tarn_task id = ::tarn_task_id(name);
     if (at != entries_.end() && at->function == function && at->id == id) return;  // from a header
@@ -119,7 +122,7 @@ class task_table {
       if (refusal_.empty()) refusal_ = ::tarn_last_error();
       return;
     }
-    entries_.insert(at, {function, id, signature});
+    entries_.insert(at, {function, id, signature, name, add_map(name, map_body, signature)});
   }
 
   [[nodiscard]] const task_entry& find(any_function function) {
@@ -135,6 +138,17 @@ class task_table {
   }
 
  private:
+  // Tools show it under that name. One that cannot be had, for the name is too long, is missed by
+  // map alone.
+  static tarn_task add_map(const char* name, tarn_task_fn body, std::uint32_t signature) {
+    const std::string map_name = std::string("map(") + name + ")";
+    if (body == nullptr ||
+        ::tarn_task_define_typed(map_name.c_str(), body, signature, nullptr) < 0) {
+      return 0;
+    }
+    return ::tarn_task_id(map_name.c_str());
+  }
+
   std::vector<task_entry>::iterator lower_bound(any_function function) {
     return std::lower_bound(entries_.begin(), entries_.end(), function,
                             [](const task_entry& entry, any_function wanted) {
@@ -161,6 +175,31 @@ inline int fail_with_current(tarn_call* call, int code, const char* what) noexce
   const std::type_info* type = abi::__cxa_current_exception_type();
   const std::string name = type != nullptr ? readable(type->name()) : "";
   return ::tarn_call_fail(call, code, name.c_str(), "%s", what);
+}
+
+// Calls `body`, within the call as this_task sees it, and makes an exception that leaves it the
+// task's error.
+template <class Body>
+int run_guarded(tarn_call* call, Body body) {
+  const auto run = [call, &body]() -> int {
+    try {
+      return body();
+    } catch (const error& e) {
+      return fail_with_current(call, e.code(), e.what());
+    } catch (const std::exception& e) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, e.what());
+    } catch (const char* text) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, text != nullptr ? text : "");
+    } catch (const std::string& text) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, text.c_str());
+    } catch (...) {
+      return fail_with_current(call, TARN_E_TASK_FAILED, "an exception without a text");
+    }
+  };
+  const tarn_call* outer = std::exchange(current_call, call);
+  const int code = run();
+  current_call = outer;
+  return code;
 }
 
 template <class P>
@@ -220,34 +259,17 @@ struct task<Function, R (*)(Ps...)> {
   static constexpr std::uint32_t signature = signature_of<result, Ps...>();
 
   static int run(tarn_call* call) {
-    const tarn_call* outer = std::exchange(current_call, call);
-    const int code = run_caught(call);
-    current_call = outer;
-    return code;
-  }
-
- private:
-  static int run_caught(tarn_call* call) {
-    try {
+    return run_guarded(call, [call] {
       if (::tarn_call_arg_count(call) != sizeof...(Ps)) {
         return ::tarn_call_fail(call, TARN_E_TYPE, nullptr, "%zu arguments for %zu parameters",
                                 ::tarn_call_arg_count(call), sizeof...(Ps));
       }
       invoke(call, std::index_sequence_for<Ps...>());
       return 0;
-    } catch (const error& e) {
-      return fail_with_current(call, e.code(), e.what());
-    } catch (const std::exception& e) {
-      return fail_with_current(call, TARN_E_TASK_FAILED, e.what());
-    } catch (const char* text) {
-      return fail_with_current(call, TARN_E_TASK_FAILED, text != nullptr ? text : "");
-    } catch (const std::string& text) {
-      return fail_with_current(call, TARN_E_TASK_FAILED, text.c_str());
-    } catch (...) {
-      return fail_with_current(call, TARN_E_TASK_FAILED, "an exception without a text");
-    }
+    });
   }
 
+ private:
   template <std::size_t... I>
   static void invoke([[maybe_unused]] tarn_call* call, std::index_sequence<I...>) {
     std::tuple<std::remove_cvref_t<Ps>...> arguments{
@@ -263,12 +285,16 @@ struct task<Function, R (*)(Ps...)> {
 template <auto Function, class R, class... Ps>
 struct task<Function, R (*)(Ps...) noexcept> : task<Function, R (*)(Ps...)> {};
 
+// The task that runs it for many elements, NULL for functions that cannot be mapped: map_chunk.hpp.
+template <auto Function>
+tarn_task_fn map_body() noexcept;
+
 template <auto Function>
 bool define(const char* name) {
   using types = task<Function>;
   if constexpr (requires { types::signature; }) {
     task_table::instance().add(name, reinterpret_cast<any_function>(Function), &types::run,
-                               types::signature);
+                               types::signature, map_body<Function>());
   }
   return true;
 }
@@ -384,6 +410,8 @@ tarn_future submit(tarn_client* client, const task_entry& task, tarn_submit_opti
 
 }  // namespace detail
 }  // namespace tarn
+
+#include <tarn/map_chunk.hpp>
 
 // Defines the function named in the parentheses as a task; its name is what stands there. After the
 // function, at namespace scope: TARN_TASK(count_lines); TARN_TASK(stats::mean<double>); Since 0.1.

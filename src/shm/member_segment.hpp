@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "shm/finished_groups.hpp"
 #include "shm/hint_ring.hpp"
 #include "shm/waiters.hpp"
 #include "shm/word.hpp"
@@ -68,6 +69,7 @@ struct MemberSegment {
   Lane<kHintRingSlots> usual;
   Lane<kUnusualRingSlots> unusual[kLevels];  // that of kUsualLevel is not used
   UndoLine undo;
+  FinishedGroups<kTaskRecordsMax> finished;
 
   alignas(4096) Word<uint64_t> group_words[kGroupWordsMax];
   alignas(4096) std::byte edges[kEdgesMax * kEdgeSize];

@@ -106,6 +106,11 @@ class SegmentSpace {
   // The record may be done and used again by now: a hint in the wrong lane is still a hint.
   void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
 
+  // The record has finished: its group is marked before the event is counted, so that who sees the one finds the other.
+  void notify(const TaskRecord& record) {
+    segment_.finished.mark(static_cast<uint32_t>(&record - reinterpret_cast<const TaskRecord*>(segment_.task_records)));
+    notify();
+  }
   void notify() { wake_set(segment_.waiters.count_event()); }
 
   // Everybody who sleeps looks again, whatever was counted: after a crash.

@@ -15,7 +15,7 @@
 namespace tarn::task {
 namespace {
 
-constexpr uint32_t kCallbacksMax = shm::kTaskRecordsMax;
+constexpr uint32_t kInterestsMax = shm::kTaskRecordsMax + 1;  // index 0 is nobody's
 constexpr uint32_t kHeldMax = shm::kTaskRecordsMax * 4;
 constexpr uint8_t kDefaultRetries = 3;
 constexpr int32_t kRetriesMax = 200;
@@ -49,7 +49,7 @@ int Submitter::init() {
   if (int r = reserve_table(private_map_, private_, shm::kTaskRecordsMax); r < 0) return r;
   if (int r = reserve_table(edge_next_map_, edge_next_, shm::kEdgesMax); r < 0) return r;
   if (int r = reserve_table(held_map_, held_, kHeldMax); r < 0) return r;
-  return reserve_table(callback_map_, callbacks_, kCallbacksMax);
+  return reserve_table(interest_map_, interests_, kInterestsMax);
 }
 
 Submitter::~Submitter() = default;
@@ -64,13 +64,8 @@ State Submitter::state_of(uint32_t index, std::memory_order order) {
   return State::unpack(record(index).state.load(order));
 }
 
-int Submitter::check(tarn_future future, uint32_t& index) {
+int Submitter::refuse(tarn_future future) const {
   auto id = static_cast<uint32_t>(future.id);
-  index = shm::id_index(id);
-  if (shm::id_member(id) == tag_ && index < records_used_) [[likely]] {
-    const Private& mine = private_[index];
-    if (mine.refs != 0 && !mine.leftover && mine.generation == static_cast<uint32_t>(future.id >> 32) - salt_) return 0;
-  }
   auto shown = static_cast<unsigned long long>(future.id);
   if (future.id == 0) return fail(TARN_E_NO_FUTURE, "this future is empty: it was moved from, or never made");
   if (shm::id_member(id) != tag_)
@@ -101,7 +96,7 @@ int Submitter::allocate(uint32_t& index) {
     view_.own().records_used.store(records_used_, kRelease);
   }
   Private& mine = private_[index];
-  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0};
+  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   if (mine.generation == 0) mine.generation = 1;
   return 0;
 }
@@ -434,14 +429,6 @@ void Submitter::ring() {
 
 // ---- Release ---------------------------------------------------------------------------------
 
-// The record has been found finished: it occupies no worker any more.
-void Submitter::see(uint32_t index) {
-  if (private_[index].seen) return;
-  private_[index].seen = 1;
-  --outstanding_;
-  if (private_[index].held != 0) release_arguments(index);
-}
-
 // A task that has finished never runs again: what it read may go, however long its result is wanted. The tasks that it
 // depended on stay: somebody may still be telling them.
 void Submitter::release_arguments(uint32_t index) {
@@ -483,10 +470,7 @@ int Submitter::release(tarn_future future) {
   Gate::Pass pass(gate_);
   uint32_t index;
   if (int r = check(future, index); r < 0) return r;
-  if (private_[index].callback != 0) {
-    callbacks_[private_[index].callback].fn = nullptr;  // dispatch drops it
-    private_[index].callback = 0;
-  }
+  if (private_[index].interest != 0) drop_interest(index);
   private_[index].leftover = 1;  // the handle is no longer valid, whoever else needs the record
   drop(index);
   if (leftovers_first_ != 0) reap(2);

@@ -49,6 +49,21 @@ class Helper {
   ~Helper() = default;
 };
 
+// Which of many futures are done, in the order in which that is found out. Made, used and ended by its Submitter; by one thread at a
+// time. A future that is released is no longer among them.
+class Watch {
+ private:
+  friend class Submitter;
+  uint32_t ready_first = 0;  // of those that are done and not told of: indices into interests_
+  uint32_t ready_last = 0;
+  size_t left = 0;           // not told of
+  size_t count = 0;
+  size_t cursor = 0;         // in a task: where the look for one that can be run here goes on
+  bool any_deadline = false;
+  bool any_passed = false;   // behind the cursor there may be some that could not be run then
+  tarn_future* futures = nullptr;
+};
+
 class Submitter {
  public:
   Submitter(SessionView& view, store::Store& store) : view_(view), store_(store) {}
@@ -72,6 +87,12 @@ class Submitter {
   [[nodiscard]] int cancel(tarn_future future, bool kill);
   // Frees what was released before it was done and is done by now; how many.
   uint32_t reap_all();
+  // (submitter_told.cpp) `watch` is new; nothing of it is left if this fails.
+  [[nodiscard]] int open_watch(const tarn_future* futures, size_t count, Watch& watch);
+  [[nodiscard]] int watch_next(Watch& watch, int64_t timeout_ns, size_t* positions, size_t capacity, size_t& count);
+  void close_watch(Watch& watch);
+  // The same when the submitter has gone.
+  static void forget_watch(Watch& watch);
   [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
   [[nodiscard]] int dispatch(tarn_client* client, const Fd& event_fd);
 
@@ -110,12 +131,13 @@ class Submitter {
     uint32_t refs;        // the caller's handle, and dependents that are not done
     uint32_t held;        // first of what the task holds until it is found finished; index into held_
     uint32_t next;        // in the free list or among the leftovers
-    uint32_t callback;    // index into callbacks_, 0: none
+    uint32_t interest;    // who is to be told that it is finished: index into interests_, 0: nobody
     uint8_t seen;         // found finished: no longer counted in outstanding_
     uint8_t adopted;      // the reference to its result object is counted
     uint8_t leftover;     // released before it was done
     uint8_t dropped;      // the reference to its result object is given up
     uint8_t has_deadline; // among what is held
+    uint8_t told;         // the interest is in the list of those that are ready
   };
 
   struct Held {
@@ -134,11 +156,13 @@ class Submitter {
     TaskLimits limits;
   };
 
-  struct Callback {
-    tarn_future_fn fn;
-    void* context;
+  // Who is to be told of a future: a callback, or a watch.
+  struct Interest {
+    tarn_future_fn fn;   // nullptr: none, but
+    void* context;       // the Watch; nullptr: the future was released while this was in a list
     tarn_future future;
-    uint32_t next;  // pending list, or free list
+    uint32_t next;       // of those that are ready, or free
+    uint32_t position;   // in the watch
   };
 
   TaskRecord& record(uint32_t index) { return space().record(index); }
@@ -152,7 +176,18 @@ class Submitter {
 
   void choose_names();
   [[nodiscard]] tarn_future handle_of(uint32_t index) const;
-  [[nodiscard]] int check(tarn_future future, uint32_t& index);
+  // Whether `future` is one, and of which record. In the header, for waits look at a million of them.
+  [[nodiscard]] int check(tarn_future future, uint32_t& index) const {
+    auto id = static_cast<uint32_t>(future.id);
+    index = shm::id_index(id);
+    if (shm::id_member(id) == tag_ && index < records_used_) [[likely]] {
+      const Private& mine = private_[index];
+      if (mine.refs != 0 && !mine.leftover && mine.generation == static_cast<uint32_t>(future.id >> 32) - salt_) [[likely]]
+        return 0;
+    }
+    return refuse(future);
+  }
+  [[nodiscard]] int refuse(tarn_future future) const;
   [[nodiscard]] State state_of(uint32_t index, std::memory_order order = shm::kAcquire);
 
   [[nodiscard]] int check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
@@ -169,7 +204,13 @@ class Submitter {
   [[nodiscard]] int allocate_group(uint32_t leaves, uint32_t& group);
   void put_free(uint32_t index);
   void abandon(uint32_t index);
-  void see(uint32_t index);
+  // The record has been found finished: it occupies no worker any more.
+  void see(uint32_t index) {
+    if (private_[index].seen) return;
+    private_[index].seen = 1;
+    --outstanding_;
+    if (private_[index].held != 0) release_arguments(index);
+  }
   void drop(uint32_t index);
   [[nodiscard]] bool try_free(uint32_t index);
   void release_arguments(uint32_t index);
@@ -194,10 +235,21 @@ class Submitter {
   [[nodiscard]] bool help_children(uint32_t& children);
   void cancel_children(uint32_t children);
 
+  [[nodiscard]] int add_interest(tarn_future future, const Interest& interest);
+  void drop_interest(uint32_t index);
+  void free_interest(uint32_t at);
+  void find_finished();
+  void make_ready_interest(uint32_t index);
+  [[nodiscard]] size_t take_ready(Watch& watch, size_t* positions, size_t capacity);
+  [[nodiscard]] bool help_watched(Watch& watch);
+  [[nodiscard]] bool spin_until_event(uint32_t events, int64_t deadline_ns);
+
   [[nodiscard]] bool worker_elsewhere(uint32_t cpu) const;
   [[nodiscard]] bool spin_until_finished(uint32_t index, int64_t deadline_ns);
   [[nodiscard]] size_t count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished);
   [[nodiscard]] int sleep_for_events(uint32_t events, size_t missing, int64_t deadline_ns);
+  [[nodiscard]] int wait_for_some(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, bool any_deadline);
+  [[nodiscard]] int wait_for_all(const tarn_future* futures, size_t count, int64_t timeout_ns, bool any_deadline);
   [[nodiscard]] int wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns);
   [[nodiscard]] int check_daemon();
   [[nodiscard]] ObjectRef result_ref(uint32_t index, State state);
@@ -210,14 +262,14 @@ class Submitter {
   os::Mapping private_map_;
   os::Mapping edge_next_map_;
   os::Mapping held_map_;
-  os::Mapping callback_map_;
+  os::Mapping interest_map_;
   os::Mapping sibling_map_;
   Helper* helper_ = nullptr;       // in a worker
   Sibling* siblings_ = nullptr;    // in a worker
   Private* private_ = nullptr;
   uint32_t* edge_next_ = nullptr;
   Held* held_ = nullptr;
-  Callback* callbacks_ = nullptr;
+  Interest* interests_ = nullptr;
   uint32_t tag_ = 0;   // of this client's futures, never 0
   uint32_t salt_ = 0;  // added to their generations
 
@@ -233,9 +285,10 @@ class Submitter {
   uint32_t group_words_used_ = 2;
   uint32_t free_held_ = 0;
   uint32_t held_used_ = 1;
-  uint32_t free_callbacks_ = 0;
-  uint32_t callbacks_used_ = 1;
-  uint32_t pending_callbacks_ = 0;
+  uint32_t free_interests_ = 0;
+  uint32_t interests_used_ = 1;
+  uint32_t ready_first_ = 0;  // callbacks that are to be called
+  uint32_t ready_last_ = 0;
   uint32_t leftovers_first_ = 0;  // index + 1, oldest first
   uint32_t leftovers_last_ = 0;
   uint32_t* children_ = nullptr;  // where those of the present run begin

@@ -103,7 +103,7 @@ void Submitter::end_child(uint32_t index) {
   remove_child(index);
   if (state_of(index).finished()) see(index);
   if (private_[index].leftover) return;
-  if (private_[index].callback != 0) callbacks_[private_[index].callback].fn = nullptr;
+  if (private_[index].interest != 0) drop_interest(index);
   private_[index].leftover = 1;
   drop(index);
 }

@@ -7,7 +7,7 @@
 //   TaskRecord& record(uint32_t index)       Edge& edge(uint32_t index)      Group& group(uint32_t index)
 //   uint32_t id(uint32_t index)              the record's id, for hints
 //   void publish(uint32_t id)                pushes a hint into the caller's own ring and rings the doorbell
-//   void notify()                            counts one event in the owner's Waiters and wakes
+//   void notify(const TaskRecord& record)    tells the owner that it has finished: FinishedGroups, then an event in Waiters
 #pragma once
 
 #include <cstdint>
@@ -135,7 +135,7 @@ void tell(Space& space, TaskRecord& record, State mine) {
       follow_edge(space, edge);
     }
   }
-  if ((State::unpack(word).flags & kNotify) != 0) space.notify();
+  if ((State::unpack(word).flags & kNotify) != 0) space.notify(record);
   for (;;) {
     State state = State::unpack(word);
     if (state.generation != mine.generation || state.claimant != mine.claimant || state.phase != Phase::kFinished)

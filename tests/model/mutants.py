@@ -33,6 +33,7 @@ class Mutant:
 DOORBELL = ("shm/doorbell.hpp", "shm_models.hpp")
 RING = ("shm/hint_ring.hpp", "shm_models.hpp")
 WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
+GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
@@ -55,6 +56,17 @@ MUTANTS = [
            "head_.store(head + count, kRelease); return count;", "ring_two_consumers(false, 2)"),
     mutant("a slot is valid without its lap", RING,
            "return slot >> 32 == lap(position);", "return slot != 0;", "ring_two_consumers(false, 3)"),
+    mutant("the bit above is set only with the first of its groups", GROUPS,
+           "    set(groups_[group / 64], uint64_t{1} << group % 64);\n    set(above_",
+           "    if (groups_[group / 64].fetch_or(uint64_t{1} << group % 64) == 0) set(above_",
+           "finished_groups(64, true, 2)"),
+    mutant("the bit above is set first", GROUPS,
+           "    set(groups_[group / 64], uint64_t{1} << group % 64);\n    set(above_[group / 4096], uint64_t{1} << group / 64 % 64);",
+           "    set(above_[group / 4096], uint64_t{1} << group / 64 % 64);\n    set(groups_[group / 64], uint64_t{1} << group % 64);",
+           "finished_groups(64, false, 3)"),
+    mutant("what is taken is read and then cleared", GROUPS,
+           "groups = groups_[word].exchange(0);", "groups = (groups_[word].load(kAcquire)), unused = (groups_[word].exchange(0));",
+           "finished_groups(64, false, 3)"),
     mutant("a waiter does not look again before it sleeps", WAITERS,
            "if (!reached(events_.load(kSeqCst), now + missing)) return true;", "if (index < kCount) return true;",
            "waiters_one(1)"),

@@ -9,6 +9,7 @@
 #include "explorer.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/fan_in.hpp"
+#include "shm/finished_groups.hpp"
 #include "shm/hint_ring.hpp"
 #include "shm/waiters.hpp"
 
@@ -421,6 +422,70 @@ inline Report waiters_finisher_dies(AfterDeath after) {
   });
   model.finally(
       [](const WaitersState& s) { return s.returned[0] == 1 ? nullptr : "sleeps although enough are finished"; });
+  return model.run();
+}
+
+// ---- Finished groups ---------------------------------------------------------------------------
+
+struct GroupsState {
+  shm::Waiters waiters;
+  shm::FinishedGroups<8192> finished;
+  Word<uint32_t> record[2];  // as in WaitersState
+  uint32_t told[2];
+};
+
+// Two workers finish a record each that a client asked about; it is told of both, also if a worker dies at any place and
+// recovery finishes again. `apart` is how far the records lie from each other: in one group, in two, under two bits above.
+inline Report finished_groups(uint32_t apart, bool crash, unsigned preemptions) {
+  Options options{.name = "finished groups, records " + std::to_string(apart) + " apart" + (crash ? ", one may die" : "")};
+  options.preemptions_max = preemptions;
+  options.crashes_max = crash ? 1 : 0;
+  Model<GroupsState> model(options);
+  auto index_of = [apart](uint32_t i) { return i * apart; };
+  auto wake = [](GroupsState& s, uint64_t set) {
+    if (set == 0) return;
+    s.waiters.release(0);
+    futex_wake(s.waiters.futex_address(0), 1);
+  };
+  auto finish = [=](GroupsState& s, uint32_t i) {
+    (void)s.record[i].fetch_or(2);
+    s.finished.mark(index_of(i));
+    wake(s, s.waiters.count_event());
+  };
+  model.setup([](GroupsState& s) {
+    name_words(&s.finished, sizeof s.finished, "finished", 8);
+    name_words(s.record, sizeof s.record, "record", 4);
+  });
+  // As Submitter::watch_next and find_finished of task/submitter_told.cpp.
+  model.process("client", Kill::kNever, [index_of](GroupsState& s) {
+    for (;;) {
+      uint32_t events = s.waiters.events();
+      s.finished.take([&](uint32_t first) {
+        for (uint32_t i = 0; i < 2; ++i) {
+          bool here = index_of(i) / 64 == first / 64;
+          if (here && s.told[i] == 0 && (s.record[i].load(shm::kSeqCst) & 2) != 0) s.told[i] = 1;
+        }
+      });
+      if (s.told[0] + s.told[1] == 2) return;
+      uint32_t ticket;
+      if (s.waiters.prepare(0, events, 1, ticket)) {
+        futex_wait(s.waiters.futex_address(0), ticket);
+        s.waiters.withdraw(0);
+      }
+    }
+  });
+  model.process("mortal", crash ? Kill::kAllowed : Kill::kNever, [=](GroupsState& s) { finish(s, 0); });
+  model.process("worker", Kill::kNever, [=](GroupsState& s) { finish(s, 1); });
+  if (crash) {
+    model.replacement("recovery", Kill::kNever, 1, [=](GroupsState& s) {
+      finish(s, 0);
+      (void)s.waiters.count_all();
+      wake(s, 1);
+    });
+  }
+  model.finally([](const GroupsState& s) {
+    return s.told[0] == 1 && s.told[1] == 1 ? nullptr : "is not told of a record that has finished";
+  });
   return model.run();
 }
 

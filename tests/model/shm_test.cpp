@@ -43,6 +43,13 @@ TEST(Waiters, AThreadIsWokenWhenEnoughAreFinished) {
 TEST(Waiters, TwoThreads) { EXPECT_HOLDS(waiters_two_threads(preemptions())); }
 TEST(Waiters, AFinisherMayDie) { EXPECT_HOLDS(waiters_finisher_dies(AfterDeath::kWakesEverybody)); }
 
+TEST(FinishedGroups, AreFound) {
+  for (uint32_t apart : {1u, 64u, 4096u}) {
+    EXPECT_HOLDS(finished_groups(apart, false, preemptions()));
+    EXPECT_HOLDS(finished_groups(apart, true, arguments.long_form ? 3 : 2));
+  }
+}
+
 TEST(FanIn, FiresOnce) {
   EXPECT_HOLDS(fan_in(false, 2));
   EXPECT_HOLDS(fan_in(false, 3));

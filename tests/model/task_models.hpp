@@ -41,7 +41,7 @@ struct TaskSpace {
   task::Group& group(uint32_t index) { return *reinterpret_cast<task::Group*>(&s.group_words[index]); }
   [[nodiscard]] uint32_t id(uint32_t index) const { return index; }
   void publish(uint32_t id) { (void)s.hints.fetch_or(1u << id); }
-  void notify() { (void)s.notified.fetch_add(1); }
+  void notify(const task::TaskRecord&) { (void)s.notified.fetch_add(1); }
 };
 
 inline std::byte argument_byte(uint32_t index) { return static_cast<std::byte>(0x10 + index); }

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -62,8 +63,20 @@ void require_order(const Packet& packet) {
   constexpr std::string_view kSetting = "TARN_WORKER_FD=";
   auto environment = packet.tail.subspan(groups + message.argv_size);
   ptrdiff_t kept = 0;
+  bool threads_set = message.cpu_count == 0;
   StringWalk walk(environment);
-  for (std::string_view text; walk.next(text);) kept += text.starts_with(kSetting) ? 0 : 1;
+  for (std::string_view text; walk.next(text);) {
+    kept += text.starts_with(kSetting) ? 0 : 1;
+    threads_set |= text.starts_with("OMP_NUM_THREADS=");
+  }
+  // The first are what it adds for libraries, one for each of the three that is not there.
+  size_t added = 0;
+  while (added < order.environment.size() && !order.threads.empty() && order.environment[added] >= order.threads.data() &&
+         order.environment[added] < order.threads.data() + order.threads.size()) {
+    require(std::string_view(order.environment[added++]).ends_with("_NUM_THREADS=" + std::to_string(message.cpu_count)));
+  }
+  require(threads_set ? added == 0 : added >= 1 && added <= 3);
+  order.environment.erase(order.environment.begin(), order.environment.begin() + static_cast<ptrdiff_t>(added));
   require(order.environment.size() >= 2 && order.environment.back() == nullptr);
   order.environment.pop_back();
   require(std::string_view(order.environment.back()) == "TARN_WORKER_FD=3");

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the small samples and expects their results, in TAP:
-samples_test.py SQUARES MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT [INVERTED_INDEX].
+samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT [INVERTED_INDEX].
 
 The inverted index must find what LC_ALL=C grep -w finds: as many places, lines and files.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 EXPECTED = [
     "The sum of the squares of 1 to 10000 is 333383335000.",
+    "942",
     "The product has 262144 elements; the largest relative error is",
     "10000 simulations: the mean final price is 100.",
     "1000000 numbers are sorted.",

@@ -72,6 +72,7 @@ int die(int signal);                             // by a signal, or without one 
 int die_once(std::string_view marker, int value);  // by SIGKILL, if it makes the file `marker`
 std::uint32_t attempt();
 int core();
+int sum_as_completed(int count);  // of twice 0 to count - 1, by tasks of its own
 int not_a_task(int value);
 template <class T> T twice(T value) { return value + value; }
 // clang-format on

@@ -164,6 +164,17 @@ TARN_TASK(core);
 
 TARN_TASK(twice<double>);
 
+TARN_TASK(twice<int>);
+
+int sum_as_completed(int count) {
+  std::vector<future<int>> futures;
+  for (int i = 0; i < count; ++i) futures.push_back(this_task::client().submit(twice<int>, i));
+  int sum = 0;
+  for (auto [index, future] : as_completed(futures)) sum += future.get();
+  return sum;
+}
+TARN_TASK(sum_as_completed);
+
 int not_a_task(int value) {
   return value;
 }

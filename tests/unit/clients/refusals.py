@@ -154,6 +154,46 @@ REFUSED = [
         ["label"],
     ),
     (
+        "indices for a task that takes text",
+        "void use(tarn::client& tarn) { (void)tarn.map(count_errors, tarn::indices(3)); }",
+        ["map(count_errors, tarn::indices(3))", "elements_or_arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "an object as it is for a task that takes text",
+        "void use(tarn::client& tarn, const tarn::object& o) { (void)tarn.map(count_errors, o); }",
+        ["map(count_errors, o)", "elements_or_arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "a map over a container of other values",
+        "void use(tarn::client& tarn) { (void)tarn.map(count_errors, std::vector<int>{1}); }",
+        ["map(count_errors, std::vector<int>{1})", "elements_or_arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "a map over a container of objects",
+        "void use(tarn::client& tarn, const std::vector<tarn::object>& o) { (void)tarn.map(count_errors, o); }",
+        ["map(count_errors, o)", "for_objects_and_futures_there_is_submit_many"],
+    ),
+    (
+        "a map with an argument too many",
+        "void use(tarn::client& tarn, const std::vector<std::string>& t) { (void)tarn.map(count_errors, t, 1); }",
+        ["map(count_errors, t, 1)", "elements_or_arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "a map over one value",
+        "int half(int n) { return n / 2; }  TARN_TASK(half); void use(tarn::client& tarn) { (void)tarn.map(half, 3); }",
+        ["map(half, 3)", "elements_or_arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "slices of an object that is gone at once",
+        "void use(tarn::client& tarn) { (void)tarn.map(count_errors, tarn::slices(tarn.put(1), 3)); }",
+        ["deleted", "slices"],
+    ),
+    (
+        "futures as they finish that are gone at once",
+        "void use(tarn::client& tarn) { tarn::as_completed all(std::vector<tarn::future<int>>{}); (void)tarn; }",
+        ["as_completed"],
+    ),
+    (
         "a copy of a future",
         "tarn::future<int> copy(tarn::future<int>& f) { return f; }",
         ["future<int>"],
@@ -256,6 +296,11 @@ def main() -> None:
         ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda case: compile_program(command, case[1] + "\n"), cases))
+    # Who compiles without coroutines has all but those; not every compiler can.
+    without = [*command, "-fno-coroutines"]
+    if compile_program(without, "")[0]:
+        cases.append(("right use without coroutines", "", None))
+        outcomes.append(compile_program(without, PRELUDE + ACCEPTED))
 
     print(f"1..{len(cases)}")
     for number, ((name, _, texts), (compiles, message)) in enumerate(zip(cases, outcomes), 1):

@@ -1,8 +1,10 @@
-// matrix_product: multiplies two matrices, some rows of the result in each task.
+// matrix_product: multiplies two matrices, some rows of the result in each call.
 //
-// Both matrices are made in place in shared memory. A task gets its rows of A as a slice and B
-// whole, neither of them copied; its rows of the result become a result that the client reads in
-// place.
+// Both matrices are made in place in shared memory. A call gets its rows of A as a slice and B
+// whole, neither of them copied. The product of the rows is a BLAS's, if there is one:
+// OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS say in every worker how many cores its
+// slot has, so that the BLAS does not begin a thread for each core of the host in each of them. To
+// have it use more, give the slots more cores (slots.cores_per_slot of tarnd.toml).
 
 #include <tarn/tarn.hpp>
 
@@ -10,28 +12,34 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <span>
+#include <string>
 #include <vector>
+
+#include "multiply.hpp"
 
 namespace {
 
 constexpr std::size_t kSize = 512;  // rows and columns
-constexpr std::size_t kRowsOfTask = 64;
+constexpr std::size_t kRowsOfCall = 16;
 
 using Values = std::span<const double>;
 
-std::vector<double> multiply(Values rows, Values b) {
+std::vector<double> multiply_rows(Values rows, Values b) {
   std::vector<double> product(rows.size());
-  for (std::size_t i = 0; i < rows.size() / kSize; ++i) {
-    for (std::size_t k = 0; k < kSize; ++k) {
-      const double factor = rows[i * kSize + k];
-      for (std::size_t j = 0; j < kSize; ++j) product[i * kSize + j] += factor * b[k * kSize + j];
-    }
-  }
+  matrix_product::multiply(rows, b, kSize, product);
   return product;
 }
-TARN_TASK(multiply);
+TARN_TASK(multiply_rows);
+
+std::string threads_of_blas() {
+  const char* threads = std::getenv("OPENBLAS_NUM_THREADS");
+  if (threads == nullptr) threads = std::getenv("OMP_NUM_THREADS");
+  return threads != nullptr ? threads : "?";
+}
+TARN_TASK(threads_of_blas);
 
 // A matrix whose element in row i and column j is value(i, j).
 template <class Value>
@@ -49,29 +57,28 @@ int main(int argc, char** argv) try {
   tarn::client tarn = tarn::init(argc, argv);
 
   // The product's element in row i and column j is (i + 1) * kSize / (j + 1).
-  tarn::object a = make_matrix(tarn, [](std::size_t i, std::size_t k) {
+  const tarn::object a = make_matrix(tarn, [](std::size_t i, std::size_t k) {
     return static_cast<double>(i + 1) / static_cast<double>(k + 1);
   });
-  tarn::object b = make_matrix(tarn, [](std::size_t k, std::size_t j) {
+  const tarn::object b = make_matrix(tarn, [](std::size_t k, std::size_t j) {
     return static_cast<double>(k + 1) / static_cast<double>(j + 1);
   });
 
-  constexpr std::size_t kBytesOfTask = kRowsOfTask * kSize * sizeof(double);
-  std::vector<tarn::future<std::vector<double>>> parts;
-  for (std::size_t at = 0; at < a.size(); at += kBytesOfTask) {
-    parts.push_back(tarn.submit(multiply, a.slice(at, kBytesOfTask), b));
-  }
+  const std::vector<std::vector<double>> parts =
+      tarn.map(multiply_rows, tarn::slices(a, kRowsOfCall * kSize), b);
 
   double error = 0;
   std::size_t at = 0;
-  for (const auto& part : parts) {
-    for (const double element : part.get_view()) {
+  for (const std::vector<double>& part : parts) {
+    for (const double element : part) {
       const double row = static_cast<double>(at / kSize + 1);
       const double column = static_cast<double>(at++ % kSize + 1);
       error = std::max(error, std::abs(element * column / (row * kSize) - 1));
     }
   }
   std::printf("The product has %zu elements; the largest relative error is %.0e.\n", at, error);
+  std::printf("It was made by %s, with %s threads a worker.\n", matrix_product::kMethod,
+              tarn.submit(threads_of_blas).get().c_str());
   return at == kSize * kSize && error < 1e-12 ? 0 : 1;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "matrix_product: %s\n", e.what());
