@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 #include "log.hpp"
@@ -98,7 +99,7 @@ bool KeptSession::find_free_line(std::vector<uint32_t>& free, uint32_t& count, u
 }
 
 void KeptSession::put_slab(const KeptSlab& slab, const Fd& file) {
-  keep(slab_name(slab.owner, slab.number), file);
+  keep(slab_name(slab, book_->identity.uid), file);
   if (!is_kept() || !find_free_line(free_lines_, book_->slab_lines, kSlabsAt, sizeof(SlabLine), kSlabLinesMax)) return;
   uint32_t number = free_lines_.back();
   free_lines_.pop_back();
@@ -111,10 +112,11 @@ void KeptSession::erase_slab(uint32_t owner, uint32_t number) {
   if (!is_kept()) return;
   auto found = lines_.find(line_key(owner, number));
   if (found == lines_.end()) return;
-  slab_line(found->second).is_used.store(0, shm::kRelease);
+  SlabLine& line = slab_line(found->second);
+  line.is_used.store(0, shm::kRelease);
   free_lines_.push_back(found->second);
   lines_.erase(found);
-  std::string what = slab_name(owner, number);
+  std::string what = slab_name(line.slab, book_->identity.uid);
   names_.erase(what);
   keeper_.drop(name(what));
 }
@@ -142,7 +144,6 @@ void KeptSession::end() {
   if (!is_kept()) return;
   book_->is_open.store(0, shm::kRelease);
   book_ = nullptr;
-  passed_.clear();
   for (auto& [what, is_new] : names_) keeper_.drop(name(what));
   names_.clear();
   mapping_.reset();
@@ -174,7 +175,6 @@ bool KeptSession::take_over(uint32_t number, KeptDescriptors& passed) {
   auto refuse = [&](const char* why) {
     for (auto& [what, is_new] : names_) keeper_.drop(name(what));
     names_.clear();
-    passed_.clear();
     book_ = nullptr;
     (void)fail(TARN_E_LOST, "session %u cannot be taken over: %s", number, why);
     return false;
@@ -217,12 +217,12 @@ Fd KeptSession::take(const std::string& what) {
   return fd;
 }
 
-void KeptSession::drop_rest() {
+KeptDescriptors KeptSession::take_rest() {
   std::erase_if(names_, [this](const auto& entry) {
     if (entry.second) keeper_.drop(name(entry.first));
     return entry.second;
   });
-  passed_.clear();
+  return std::exchange(passed_, {});
 }
 
 }  // namespace tarn::daemon

@@ -7,9 +7,10 @@
 // says.
 //
 //   k.7      the book of session 7
-//   k.7.x    its executable; d: directory, o: standard output, e: standard error, v: event descriptor, p: pidfd, b: board
+//   k.7.x@1000  its executable; d: directory, o: standard output, e: standard error, v: event descriptor, which user 1000 gave us
+//   k.7.p    the client's pidfd; b: the board
 //   k.7.3s   the connection of member 3; g: its segment
-//   k.7.3.12 slab 12 of member 3 (the writer's descriptor), or file
+//   k.7.3.12 slab 12 of member 3 (the writer's descriptor), or file; then with @1000
 //
 // A session that cannot be kept, because the manager has no room, ends with this tarnd. Loop thread only.
 #pragma once
@@ -124,7 +125,11 @@ class KeptSession {
 
   static std::string connection_name(uint32_t member) { return std::to_string(member) + "s"; }
   static std::string segment_name(uint32_t member) { return std::to_string(member) + "g"; }
-  static std::string slab_name(uint32_t member, uint32_t slab) { return std::to_string(member) + "." + std::to_string(slab); }
+  static std::string slab_name(const KeptSlab& slab, uid_t user) {
+    std::string name = std::to_string(slab.owner) + "." + std::to_string(slab.number);
+    return slab.is_file != 0 ? of_user(name, user) : name;
+  }
+  static std::string of_user(const std::string& what, uid_t user) { return what + "@" + std::to_string(user); }
 
   // ---- Reading, by who takes it over.
 
@@ -156,8 +161,9 @@ class KeptSession {
   }
   // The descriptor that was kept as "k.7." and `what`, which stays kept; invalid if there is none.
   [[nodiscard]] Fd take(const std::string& what);
-  // Drops what was kept and is not in the book: it was being made or dropped. After everything was taken.
-  void drop_rest();
+  // Drops what was kept and is not in the book: it was being made or dropped. After everything was taken. The caller closes it:
+  // it may be users'.
+  [[nodiscard]] KeptDescriptors take_rest();
 
  private:
   static constexpr uint64_t kMagic = 0x3142'4b4f'4f42'5254;

@@ -31,11 +31,9 @@ void Session::keep_session(uint32_t hello_serial) {
   for (size_t i = 0; i < std::size(streams); ++i)
     if (os::FileStatus status; os::file_status(**streams[i], status) == 0) identity->streams[i] = {status.device, status.inode};
   kept_->begin(*identity, argv_, environment_);
-  kept_->keep("x", *executable_);
-  kept_->keep("d", *directory_);
-  kept_->keep("o", *standard_output_);
-  kept_->keep("e", *standard_error_);
-  kept_->keep("v", *client_event_);
+  const std::pair<const char*, SharedFd*> all[] = {
+      {"x", &executable_}, {"d", &directory_}, {"o", &standard_output_}, {"e", &standard_error_}, {"v", &client_event_}};
+  for (auto& [what, kept] : all) kept_->keep(KeptSession::of_user(what, identity_.uid), **kept);
   kept_->keep("p", client_pidfd_);
   kept_->keep("b", *board_file_);
   keep_member(*find(shm::kClientMember));
@@ -67,6 +65,7 @@ void Session::keep_slab(const Member& owner, uint32_t number, const Slab& slab) 
 int Session::resume(std::unique_ptr<KeptSession> kept, std::span<const Fd> streams) {
   kept_ = std::move(kept);
   int r = resume_all(streams);
+  for (auto& [what, fd] : kept_->take_rest()) services_.closer.close(identity_.uid, Closer::Kind::kForeign, std::move(fd));
   if (r == 0) return 0;
   for (auto& [index, member] : members_) services_.spawn.disown(member->ticket);
   kept_->end();
@@ -83,8 +82,6 @@ int Session::resume_all(std::span<const Fd> streams) {
   });
   if (failed < 0) return failed;
   if (int r = mover_.take_over(); r < 0) return r;
-  kept_->drop_rest();
-
   auto serial = static_cast<uint32_t>(os::now_ns()) | 1;  // no other tarnd's
   for (auto& [index, member] : members_) {
     if (member->connection == nullptr) continue;
@@ -128,7 +125,7 @@ int Session::resume_client() {
   if (int r = map_board(kept_->take("b")); r < 0) return r;
   std::pair<const char*, SharedFd*> all[] = {{"x", &executable_}, {"d", &directory_}, {"v", &client_event_}};
   for (auto& [what, kept] : all)
-    if (int r = resume_descriptor(what, kept_->take(what), *kept); r < 0) return r;
+    if (int r = resume_descriptor(what, kept_->take(KeptSession::of_user(what, identity_.uid)), *kept); r < 0) return r;
   return watch_client(kept_->take("p"));
 }
 
@@ -143,7 +140,7 @@ int Session::resume_descriptor(const char* what, Fd fd, SharedFd& out) {
 int Session::resume_streams(std::span<const Fd> streams) {
   std::pair<const char*, SharedFd*> all[] = {{"o", &standard_output_}, {"e", &standard_error_}};
   for (size_t i = 0; i < std::size(all); ++i) {
-    Fd fd = kept_->take(all[i].first);
+    Fd fd = kept_->take(KeptSession::of_user(all[i].first, identity_.uid));
     const KeptIdentity::File& wanted = kept_->identity().streams[i];
     for (const Fd& stream : streams) {
       if (fd.valid()) break;
@@ -200,7 +197,7 @@ int Session::resume_member(uint32_t index, const KeptMember& kept) {
 
 int Session::resume_slab(const KeptSlab& kept) {
   Member* owner = find(kept.owner);
-  Fd file = kept_->take(KeptSession::slab_name(kept.owner, kept.number));
+  Fd file = kept_->take(KeptSession::slab_name(kept, identity_.uid));
   if (owner == nullptr || !file.valid()) return fail(TARN_E_LOST, "slab %u of member %u was not kept", kept.number, kept.owner);
   Slab slab;
   slab.phase = Slab::Phase::kReady;

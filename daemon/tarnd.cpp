@@ -272,7 +272,7 @@ void Tarnd::take_over(KeptDescriptors& passed) {
   std::vector<uint32_t> numbers;
   std::vector<Fd> streams;
   for (auto& [name, fd] : passed) {
-    if (name.ends_with(".o") || name.ends_with(".e")) streams.emplace_back(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (name.find(".o@") != std::string::npos || name.find(".e@") != std::string::npos) streams.emplace_back(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
     std::string_view rest = std::string_view(name).substr(strlen(kKeptPrefix));
     if (rest.empty() || rest.find_first_not_of("0123456789") != std::string_view::npos) continue;
     numbers.push_back(static_cast<uint32_t>(std::stoul(std::string(rest))));
@@ -284,14 +284,20 @@ void Tarnd::take_over(KeptDescriptors& passed) {
   spill_.end_take_over();
   for (Fd& stream : streams) closer_.close(0, Closer::Kind::kForeign, std::move(stream));
   // Of a session whose book is not there.
-  for (auto& [name, fd] : passed) keeper_.drop(name);
+  for (auto& [name, fd] : passed) {
+    keeper_.drop(name);
+    closer_.close(0, Closer::Kind::kForeign, std::move(fd));
+  }
   passed.clear();
   if (is_private_ && sessions_.empty()) shut_down();
 }
 
 int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed, std::span<const Fd> streams) {
   auto kept = std::make_unique<KeptSession>(keeper_);
-  if (!kept->take_over(number, passed)) return TARN_E_LOST;
+  if (!kept->take_over(number, passed)) {
+    for (auto& [what, fd] : kept->take_rest()) closer_.close(0, Closer::Kind::kForeign, std::move(fd));
+    return TARN_E_LOST;
+  }
   const KeptIdentity& before = kept->identity();
   Tenant* tenant = nullptr;
   if (int r = check_tenant(before.uid, tenant); r < 0) return r;

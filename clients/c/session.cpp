@@ -589,8 +589,10 @@ int Session::try_request_slab(const wire::SlabRequest& request, uint32_t serial,
         info = packet.as<wire::SlabInfo>();
         if (mapping.size() == info.size) break;
         if (int r = os::Mapping::map(received.descriptors[0], info.size, os::Access::kReadWrite, mapping); r < 0) {
-          // Of no use to anybody, and charged. What is only coming is dropped when it is there: see take_in.
-          if (packet.type == wire::Type::kSlabGranted) (void)tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
+          // Of no use to anybody, and charged: it is dropped before this returns, or the next request would find no room. What
+          // is only coming cannot be yet.
+          if (packet.type == wire::Type::kSlabComing) break;
+          (void)tell(wire::Type::kSlabDrop, wire::SlabId{info.member, info.slab});
           return r;
         }
         break;

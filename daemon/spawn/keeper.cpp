@@ -1,11 +1,12 @@
 #include "keeper.hpp"
 
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -31,31 +32,20 @@ std::string_view value_of(std::string_view state, std::string_view key) {
 
 }  // namespace
 
-int Keeper::open(os::Closer& closer, os::Closer::Lane lane) {
-  closer_ = &closer;
-  lane_ = lane;
-  socket_ = Fd{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  // Without a name the kernel gives one that nobody has.
-  socklen_t size = sizeof address.sun_family;
-  int on = 1;
-  if (!socket_.valid() || bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size) < 0 ||
-      setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0)
-    return fail_errno(TARN_E_SYSTEM, "cannot open a socket for what is kept for tarnd");
-  size = sizeof address;
-  if (getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0)
-    return fail_errno(TARN_E_SYSTEM, "cannot learn the name of a socket");
-  address_.assign(address.sun_path, size - offsetof(sockaddr_un, sun_path));
-  address_[0] = '@';
+int Keeper::open(Fd& theirs) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) < 0)
+    return fail_errno(code_of_errno(errno), "cannot make sockets for what is kept for tarnd");
+  socket_ = Fd{ends[0]};
+  theirs = Fd{ends[1]};
   return 0;
 }
 
-void Keeper::serve(pid_t daemon) {
+void Keeper::serve() {
   for (;;) {
     char text[kStateMax];
     iovec part{text, sizeof text};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int))];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -65,25 +55,13 @@ void Keeper::serve(pid_t daemon) {
     if (received < 0 && errno == EINTR) continue;
     if (received < 0) return;
     Fd fd;
-    pid_t sender = 0;
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-      if (header->cmsg_level != SOL_SOCKET) continue;
-      if (header->cmsg_type == SCM_RIGHTS) {
-        int number;
-        memcpy(&number, CMSG_DATA(header), sizeof number);
-        fd = Fd{number};
-      } else if (header->cmsg_type == SCM_CREDENTIALS) {
-        ucred credentials;
-        memcpy(&credentials, CMSG_DATA(header), sizeof credentials);
-        sender = credentials.pid;
-      }
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+      int number;
+      memcpy(&number, CMSG_DATA(header), sizeof number);
+      fd = Fd{number};
     }
-    // Whoever finds the socket may send to it.
-    if (sender == daemon) {
-      take_in({text, static_cast<size_t>(received)}, std::move(fd));
-    } else if (fd.valid()) {
-      closer_->close(lane_, std::move(fd));
-    }
+    take_in({text, static_cast<size_t>(received)}, std::move(fd));
   }
 }
 
@@ -103,12 +81,17 @@ void Keeper::take_in(std::string_view state, Fd fd) {
   } else {
     os::notify_manager(std::string(state).c_str());
   }
-  if (fd.valid()) closer_->close(lane_, std::move(fd));
+  if (fd.valid()) close(name, std::move(fd));
 }
 
 void Keeper::drop(std::map<std::string, Fd>::iterator entry) {
-  closer_->close(lane_, std::move(entry->second));
+  close(entry->first, std::move(entry->second));
   kept_.erase(entry);
+}
+
+void Keeper::close(const std::string& name, Fd fd) {
+  size_t at = name.find('@');
+  closer_.close(at == std::string::npos ? lane_ : strtoul(name.c_str() + at + 1, nullptr, 10), std::move(fd));
 }
 
 }  // namespace tarn::spawn

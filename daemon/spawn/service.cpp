@@ -21,6 +21,7 @@
 #include "order.hpp"
 #include "os/clock.hpp"
 #include "os/process.hpp"
+#include "os/service_manager.hpp"
 #include "tarn/tarn.h"
 #include "wire/validate.hpp"
 
@@ -29,6 +30,7 @@ namespace {
 
 constexpr size_t kProcessesMax = 4096;          // of all links together; docs/limits.md
 constexpr rlim_t kDescriptorsMin = 48;          // for us and a tarnd with one small session; docs/limits.md
+constexpr rlim_t kDescriptorsOwn = 64;          // of those that may be open, not for what is kept
 constexpr size_t kLinksMax = 16;
 constexpr int kPacketsPerVisit = 16;
 constexpr size_t kQueueMax = 4 * kProcessesMax;   // a tarnd that does not read so many is no tarnd any more
@@ -38,7 +40,6 @@ constexpr uint32_t kCrashesMax = 8;                // in short lives: then it is
 constexpr int64_t kPauseMax = 128'000'000;         // before it is started again
 constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has closed its link
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
-constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
 constexpr size_t kUnclosedMax = 1024;                  // descriptors of one user that hang; docs/limits.md
 
 // The processes whose parent is this one, started by us or adopted.
@@ -94,7 +95,6 @@ void Service::listen(Fd listener, uid_t uid) {
 
 int Service::start_daemon(Daemon daemon, const Fd& client_socket) {
   tarnd_ = std::move(daemon);
-  if (int r = keeper_.open(closer_, kLaneOfLinks); r < 0) return r;
   Fd ours;
   Fd theirs;
   if (int r = os::socket_pair(ours, theirs); r < 0) return r;
@@ -117,7 +117,15 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   argv.push_back(nullptr);
 
   std::string pid_text = "LISTEN_PID=0000000000";
-  std::vector<std::string> variables = {"NOTIFY_SOCKET=" + keeper_.address(), "FDSTORE=" + std::to_string(Keeper::kMost)};
+  Fd manager;
+  if (int r = keeper_.open(manager); r < 0) return r;
+  std::vector<int> all(inherited.begin(), inherited.end());
+  all.push_back(manager.get());
+  // A start needs two of each.
+  rlim_t most = descriptors_.rlim_max == RLIM_INFINITY ? Keeper::kMost : descriptors_.rlim_max / 2;
+  most = std::min<rlim_t>(Keeper::kMost, most - std::min(most, kDescriptorsOwn));
+  std::vector<std::string> variables = {std::string(os::kManagerVariable) + "=" + std::to_string(2 + all.size()),
+                                        "FDSTORE=" + std::to_string(most)};
   if (!names.empty()) {
     variables.push_back("LISTEN_FDS=" + std::to_string(inherited.size()));
     variables.push_back("LISTEN_FDNAMES=" + names);
@@ -128,7 +136,8 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   for (char** at = environ; *at != nullptr; ++at) {
     std::string_view each = *at;
     auto is_set_here = [each](const char* name) { return each.starts_with(name); };
-    if (std::ranges::none_of(std::array{"NOTIFY_SOCKET=", "FDSTORE=", "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES="}, is_set_here))
+    if (std::ranges::none_of(std::array{"NOTIFY_SOCKET=", "TARN_MANAGER_FD=", "FDSTORE=", "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES="},
+                             is_set_here))
       environment.push_back(*at);
   }
   environment.push_back(nullptr);
@@ -138,7 +147,7 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   request.argv = argv.data();
   request.environment = environment.data();
   request.null_input = tarnd_.null_input;
-  request.inherited = inherited;
+  request.inherited = all;
   request.descriptors = &descriptors_;
   if (!names.empty()) request.pid_text = pid_text.data();
   Started started;
@@ -237,7 +246,7 @@ void Service::wait_for_events() {
   }
   if (polled[0].revents != 0) read_signals();
   if (polled[3].revents != 0) closer_.collect();
-  if (polled[4].revents != 0) keeper_.serve(daemon_);
+  if (polled[4].revents != 0) keeper_.serve();
   std::vector<Link*> ready;
   for (size_t i = first_link; i < first_outcome; ++i) {
     Link& link = *links_[i - first_link];
@@ -443,7 +452,7 @@ void Service::report_change(pid_t pid, int code, int status) {
 }
 
 void Service::daemon_ended(int code, int status) {
-  keeper_.serve(daemon_);  // the last that it had to say
+  keeper_.serve();  // the last that it had to say
   bool crashed = code != CLD_EXITED;
   if (crashed && !ending_ && !lost_daemon_ && keeper_.has(kKeptLink)) return start_again(status == SIGKILL);
   exit_status_ = crashed ? 128 + status : status;

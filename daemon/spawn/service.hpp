@@ -102,7 +102,6 @@ class Service {
   uid_t allowed_uid_ = 0;
   bool adopts_ = false;
   rlimit descriptors_{};  // as we found it: what the workers get
-  Keeper keeper_;
   Daemon tarnd_;
   pid_t daemon_ = -1;
   int64_t daemon_started_ns_ = 0;
@@ -115,7 +114,9 @@ class Service {
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<Process> processes_;
   wire::Buffer<wire::kMessageSizeMax> incoming_;
+  static constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
   os::Closer closer_;  // of what links bring, a lane for each user: it is users' and may hang
+  Keeper keeper_{closer_, kLaneOfLinks};
 };
 
 }  // namespace tarn::spawn

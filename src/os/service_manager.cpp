@@ -72,6 +72,7 @@ bool send_with(const Fd& manager, std::string_view state, const Fd* fd, int64_t 
 }  // namespace
 
 Fd connect_manager() {
+  if (int64_t number = number_in(kManagerVariable); number >= 0) return Fd{fcntl(static_cast<int>(number), F_DUPFD_CLOEXEC, 3)};
   const char* path = getenv("NOTIFY_SOCKET");
   if (path == nullptr) return {};
   sockaddr_un address{};
@@ -94,7 +95,8 @@ void notify_manager(const char* state) {
 
 size_t descriptors_kept_at_most() {
   int64_t most = number_in("FDSTORE");
-  return most > 0 && getenv("NOTIFY_SOCKET") != nullptr ? static_cast<size_t>(most) : 0;
+  bool is_there = getenv("NOTIFY_SOCKET") != nullptr || getenv(kManagerVariable) != nullptr;
+  return most > 0 && is_there ? static_cast<size_t>(most) : 0;
 }
 
 bool keep_descriptor(const Fd& manager, std::string_view name, const Fd& fd, int64_t patience_ns) {

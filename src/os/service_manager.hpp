@@ -22,6 +22,10 @@ void notify_manager(const char* state);
 // How many descriptors the manager keeps for us while we are dead ($FDSTORE); 0: none.
 [[nodiscard]] size_t descriptors_kept_at_most();
 
+// The variable with the number of a descriptor that leads to the manager. tarn-spawn gives it instead of an address in
+// NOTIFY_SOCKET, where anybody could write.
+inline constexpr const char* kManagerVariable = "TARN_MANAGER_FD";
+
 // The socket to the manager; invalid if there is none.
 [[nodiscard]] Fd connect_manager();
 
