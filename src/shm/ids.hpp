@@ -10,6 +10,8 @@ inline constexpr uint32_t kClientMember = 1;  // the process that opened the ses
 inline constexpr uint32_t kFirstWorker = 2;
 inline constexpr uint32_t kMembersMax = 256;  // of one session; docs/limits.md
 
+inline constexpr uint32_t kGraphSlots = 64;  // runs of graphs at a time, in a session; docs/limits.md
+
 inline constexpr uint32_t kIndexBits = 22;
 inline constexpr uint32_t kIndexMask = (1u << kIndexBits) - 1;
 

@@ -36,6 +36,7 @@ WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
 GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
+GRAPH = ("task/graph_protocol.hpp", "graph_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
 
@@ -146,6 +147,35 @@ MUTANTS = [
     mutant("an edge is hung without a swap when the flag is set", TASK,
            "    state.flags |= kEdges;\n",
            "    if ((state.flags & kEdges) != 0) return true;\n    state.flags |= kEdges;\n", "reuse(Reuse::kDirect, true)"),
+    mutant("a node is claimed by a store", GRAPH,
+           "return node.state.compare_exchange(word, mine.pack());",
+           "node.state.store(mine.pack(), shm::kRelease);\n  return true;", "graph_runs(Shape::kChain, 1, 1, true)"),
+    mutant("a node is claimed before all have arrived", GRAPH,
+           "  if (!is_complete(node, epoch, has_failed)) return false;\n",
+           "  (void)is_complete(node, epoch, has_failed);\n", "graph_runs(Shape::kChain, 1, 2, true, 4, 2)"),
+    mutant("a node is claimed whatever run it bears", GRAPH,
+           "NodePhase::kAgain : state.epoch == epoch - 1;", "NodePhase::kAgain : true;", "graph_runs(Shape::kRoots, 1, 2, true, 4, 2)"),
+    mutant("an arrival does not begin anew in a new run", GRAPH,
+           "at == epoch ? static_cast<uint32_t>(word) : initial_arrivals(node.predecessors());",
+           "at != 0 ? static_cast<uint32_t>(word) : initial_arrivals(node.predecessors());",
+           "graph_runs(Shape::kRoots, 0, 2, true)"),
+    mutant("an arrival is a load and a store", GRAPH,
+           "if (next == word || node.arrivals.compare_exchange(word, next)) return has_all(next);",
+           "node.arrivals.store(next, shm::kRelease);\n    return has_all(next);", "graph_runs(Shape::kDiamond, 0, 1, true)"),
+    mutant("followers are told before the node is finished", GRAPH,
+           "  node.state.store(mine.pack(), shm::kRelease);\n"
+           "  tell_followers(space, node, mine.epoch, (outcome & kFailed) != 0);\n",
+           "  tell_followers(space, node, mine.epoch, (outcome & kFailed) != 0);\n"
+           "  node.state.store(mine.pack(), shm::kRelease);\n", "graph_runs(Shape::kChain, 1, 1, true)"),
+    mutant("recovery does not tell the followers of what was finished", GRAPH,
+           "if (state.phase == NodePhase::kFinished) return tell_followers(space, node, epoch, (state.flags & kFailed) != 0);",
+           "if (state.phase == NodePhase::kFinished) return;", "graph_runs(Shape::kChain, 1, 1, false)"),
+    mutant("recovery leaves alone what was running in a graph", GRAPH,
+           "if (state.phase == NodePhase::kRunning) {", "if (state.phase == NodePhase::kIdle) {",
+           "graph_runs(Shape::kChain, 1, 1, false)"),
+    mutant("recovery does not publish what is ready", GRAPH,
+           "  if (is_ready(node, epoch)) space.publish(index);\n", "  (void)is_ready(node, epoch);\n",
+           "graph_runs(Shape::kRoots, 1, 1, false)"),
     mutant("a reference is taken without looking at the generation", HOLDERS,
            "if (now.generation == generation && now.readable()) return Taken::kHeld;",
            "if (now.generation != 0 || generation != 0) return Taken::kHeld;", "holders_late_take(true, false)"),
