@@ -232,7 +232,8 @@ void Session::handle_file_share(Member& from, const wire::SlabInfo& info, uint32
 
 void Session::handle_grow(Member& from, const wire::Grow& wish, uint32_t serial) {
   if (from.is_growing) return reject(from, "GROW before the last one was answered");
-  if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax)
+  if (wish.records > shm::kTaskRecordsMax || wish.objects > shm::kObjectRecordsMax || wish.edges > shm::kEdgesMax ||
+      wish.graph_pages > shm::kGraphPagesMax)
     return refuse_slab(from, serial, TARN_E_LIMIT, "more records than a member can have; docs/limits.md has the bounds");
   from.is_growing = true;
   uint64_t bytes = 0;
@@ -270,6 +271,7 @@ std::vector<Session::Area> Session::missing_areas(const Member& member, const wi
     bytes += end - begin;
   };
   const wire::Grow& had = member.backed;
+  add(offsetof(shm::MemberSegment, graph_arena), os::kPageSize, had.graph_pages, wish.graph_pages, &wire::Grow::graph_pages);
   add(offsetof(shm::MemberSegment, edges), shm::kEdgeSize, had.edges, wish.edges, &wire::Grow::edges);
   add(offsetof(shm::MemberSegment, group_words), sizeof(uint64_t), group_words(had.edges), group_words(wish.edges), nullptr);
   add(offsetof(shm::MemberSegment, object_records), shm::kRecordSize, had.objects, wish.objects, &wire::Grow::objects);

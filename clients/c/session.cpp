@@ -523,23 +523,31 @@ int Session::ask(Try attempt) {
   return r;
 }
 
-int Session::send_grow(uint32_t records, uint32_t objects, uint32_t edges) {
+int Session::send_grow(const wire::Grow& wish) {
   int r = ask([&](uint32_t serial) {
-    if (int told = tell(wire::Type::kGrow, wire::Grow{records, objects, edges, 0}, serial); told < 0) return told;
+    if (int told = tell(wire::Type::kGrow, wish, serial); told < 0) return told;
     wire::Packet packet;
     os::Received received;
     return await_answer(serial, packet, received);
   });
   if (r < 0) return r;
-  records_ = records;
-  objects_ = objects;
-  edges_ = edges;
+  grown_ = wish;
   return 0;
 }
 
 int Session::grow(uint32_t records, uint32_t edges) {
   Gate::Pass pass(gate_);
-  return send_grow(std::max(records, records_), objects_, std::max(edges, edges_));
+  wire::Grow wish = grown_;
+  wish.records = std::max(records, wish.records);
+  wish.edges = std::max(edges, wish.edges);
+  return send_grow(wish);
+}
+
+int Session::grow_graphs(uint32_t pages) {
+  Gate::Pass pass(gate_);
+  wire::Grow wish = grown_;
+  wish.graph_pages = std::max(pages, wish.graph_pages);
+  return send_grow(wish);
 }
 
 int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
@@ -553,7 +561,9 @@ int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
 
 int Session::grow_objects(uint32_t objects) {
   Gate::Pass pass(gate_);
-  return send_grow(records_, std::max(objects, objects_), edges_);
+  wire::Grow wish = grown_;
+  wish.objects = std::max(objects, wish.objects);
+  return send_grow(wish);
 }
 
 int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) {

@@ -67,6 +67,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int poll() override;
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
   [[nodiscard]] int end_run(uint32_t member, uint32_t id, uint32_t generation) override;
+  [[nodiscard]] int grow_graphs(uint32_t pages) override;
 
   // SlabSource
   [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;
@@ -124,7 +125,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   template <class Try>
   [[nodiscard]] int ask(Try attempt);
   [[nodiscard]] int refused(const wire::Packet& packet);
-  [[nodiscard]] int send_grow(uint32_t records, uint32_t objects, uint32_t edges);
+  [[nodiscard]] int send_grow(const wire::Grow& wish);
   [[nodiscard]] int gone();
 
   template <class Body>
@@ -146,9 +147,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   std::atomic<bool> is_gone_{false};
   bool is_worker_ = false;
   Fd private_daemon_;  // pidfd of the spawn service started for us
-  uint32_t records_ = shm::kRecordsAtStart;
-  uint32_t objects_ = shm::kObjectsAtStart;
-  uint32_t edges_ = shm::kEdgesAtStart;
+  wire::Grow grown_{shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0};  // of the own segment
   bool is_resumed_ = false;   // since a request was sent: it is to be sent again
   bool is_closing_ = false;
   bool is_told_short_ = false;  // of memory

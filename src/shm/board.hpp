@@ -13,6 +13,7 @@
 
 namespace tarn::shm {
 
+inline constexpr uint32_t kGraphRunBits = 40;  // of the number in Board::graph_runs
 inline constexpr uint32_t kBatchMax = 16;  // hints that a worker takes at a time
 
 struct alignas(64) WorkerLine {
@@ -23,6 +24,7 @@ struct alignas(64) WorkerLine {
   Word<uint32_t> core;
   Word<uint32_t> node;
   Word<uint32_t> busy;  // 1: has hints in hand, and looks for no others before it is through
+  Word<uint32_t> graph; // first line of the graph that it works through, + 1; 0: none. That graph's memory is not used again
   Word<uint64_t> tasks_done;
   // The hints that the worker took and has not come to: others, when idle, try to claim them, so
   // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
@@ -50,6 +52,13 @@ struct Board {
 
   // 1: a task has submitted tasks. Never cleared.
   Word<uint32_t> nested;
+
+  // Runs of graphs, a bit each, and what they run: the graph's first line in the client's arena + 1, 24 bits | the number of
+  // the run in this session 40, so that nobody takes one for another that lay in the same place. Set by the client; a run that
+  // is over may still stand there.
+  Word<uint64_t> graphs;
+  Word<uint32_t> graphs_unhinted;  // counts: somewhere in them nodes are ready that no hint tells of
+  alignas(64) Word<uint64_t> graph_runs[kGraphSlots];
 
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];

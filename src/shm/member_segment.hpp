@@ -25,10 +25,13 @@ inline constexpr uint32_t kTaskRecordsMax = 1u << 20;   // tasks in flight a mem
 inline constexpr uint32_t kObjectRecordsMax = 1u << 21; // live objects a member
 inline constexpr uint32_t kEdgesMax = 1u << 21;         // dependencies between tasks in flight
 inline constexpr uint32_t kGroupWordsMax = 1u << 18;    // words of fan-in trees
+inline constexpr uint32_t kGraphLinesMax = 3u << 20;    // of 64 bytes, for graphs
+inline constexpr uint32_t kGraphPagesMax = kGraphLinesMax / 64;
 inline constexpr uint32_t kHintRingSlots = 2048;
 inline constexpr uint32_t kUnusualRingSlots = 1024;     // of each level but the usual one
 inline constexpr uint32_t kLevels = 8;                  // of priority, the most urgent last
 inline constexpr uint32_t kUsualLevel = 4;              // priority 0
+inline constexpr uint32_t kGraphRingSlots = 1024;       // ready nodes of graphs, for other workers
 inline constexpr size_t kRecordSize = 64;
 inline constexpr size_t kEdgeSize = 16;
 
@@ -70,11 +73,13 @@ struct MemberSegment {
   Lane<kUnusualRingSlots> unusual[kLevels];  // that of kUsualLevel is not used
   UndoLine undo;
   FinishedGroups<kTaskRecordsMax> finished;
+  HintRing<kGraphRingSlots> graph_hints;  // of a worker: slot of the run, and node
 
   alignas(4096) Word<uint64_t> group_words[kGroupWordsMax];
   alignas(4096) std::byte edges[kEdgesMax * kEdgeSize];
   alignas(4096) std::byte task_records[kTaskRecordsMax * kRecordSize];
   alignas(4096) std::byte object_records[kObjectRecordsMax * kRecordSize];
+  alignas(4096) std::byte graph_arena[kGraphLinesMax * kRecordSize];  // of the client (task/graph_record.hpp)
 };
 
 // Calls `f` with the lane of a level.

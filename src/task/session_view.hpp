@@ -27,6 +27,8 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   // Has tarnd end the process of `member`, which runs the doomed task in record `id`: of this process, or of a dead one that it
   // recovers. Waits only while tarnd does not read. Fails when tarnd is gone.
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
+  // Has tarnd back so many pages of the own arena for graphs.
+  [[nodiscard]] virtual int grow_graphs(uint32_t pages) = 0;
 
  protected:
   ~SessionLink() = default;

@@ -202,7 +202,7 @@ struct Grow {          // kGrow asks, kGrown answers with what is ready now
   uint32_t records;    // task records backed by memory, from the first
   uint32_t objects;    // object records
   uint32_t edges;
-  uint32_t reserved;
+  uint32_t graph_pages;  // of the arena for graphs
 };
 
 struct MemberInfo {    // kMemberAdded, kMemberDied, kMemberGone, kRecovered

@@ -227,7 +227,7 @@ void check_body(Candidate& c) {
     case Type::kGrown: {
       const auto& m = p.as<Grow>();
       c.check(m.records <= kRecordsMax && m.objects <= kRecordsMax && m.edges <= kRecordsMax, "records, objects, edges");
-      c.check(m.reserved == 0, "reserved");
+      c.check(m.graph_pages <= kRecordsMax, "graph_pages");
       return c.descriptors(0);
     }
     case Type::kReady:

@@ -60,6 +60,7 @@ class InProcessHost {
     int learn(uint32_t member) override;
     int poll() override { return 0; }
     int grow(uint32_t, uint32_t) override { return 0; }
+    int grow_graphs(uint32_t) override { return 0; }
     int end_run(uint32_t, uint32_t, uint32_t) override { return 0; }  // its workers are threads
     int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;
     int learn_slab(uint32_t member, uint32_t slab) override;
