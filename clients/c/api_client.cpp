@@ -108,6 +108,8 @@ int set_up(tarn_client& client) {
   client.pid = getpid();
   client.origin = uint64_t{static_cast<uint32_t>(welcome.daemon_pid)} << 32 | welcome.session;
   client.submitter.set_object_of(ref_of_argument, &client);
+  client.graphs.set_object_of(ref_of_argument, &client);
+  client.graphs.set_workers(welcome.workers);
   client.store.set_keep_free(uint64_t{welcome.keep_free_mib} << 20);
   if (int r = client.store.init(welcome.member, welcome.session, client.session.view().own()); r < 0) return r;
   return client.submitter.init();
@@ -254,6 +256,7 @@ int tarn_client_dispatch(tarn_client* client) {
   // events: they clear the event descriptor that an event sets.
   ErrorGuard guard;
   int gone = client->session.poll();
+  client->graphs.tidy();
   if (guard.end(gone) < 0) guard.exchange();  // callbacks see what there was before, and what they are told themselves stays
   int called = client->submitter.dispatch(client, client->session.event_fd());
   called += client->events.dispatch(*client);
@@ -294,6 +297,7 @@ int tarn_client_get_slot(tarn_client* client, uint32_t index, tarn_slot_info* in
   // Learn of workers that started since; without tarnd, what is known has to do.
   ErrorGuard guard;
   (void)client->session.poll();
+  client->graphs.tidy();
   (void)guard.end(0);
   task::SessionView& view = client->session.view();
   uint32_t number = 0;

@@ -39,6 +39,7 @@ int tarn_submit_batch(tarn_client* client, tarn_task task, const tarn_arg* args,
 int tarn_wait(tarn_client* client, const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns,
               uint8_t* done, size_t* done_count) {
   if (int r = client::check_client(client); r < 0) return r;
+  client->graphs.tidy();
   return client->submitter.wait(futures, count, want, timeout_ns, done, done_count);
 }
 

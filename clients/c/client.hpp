@@ -8,11 +8,12 @@
 #include "events.hpp"
 #include "session.hpp"
 #include "store/store.hpp"
+#include "task/graphs.hpp"
 #include "task/submitter.hpp"
 #include "tarn/tarn.h"
 
 struct tarn_client {
-  tarn_client() : store(session), submitter(session.view(), store) {}
+  tarn_client() : store(session), submitter(session.view(), store), graphs(session.view(), store, submitter) {}
 
   bool is_worker = false;  // the one that tasks have, of their worker,
   pthread_t thread{};      // and the thread that runs them
@@ -22,6 +23,7 @@ struct tarn_client {
   tarn::client::Session session;
   tarn::store::Store store;
   tarn::task::Submitter submitter;
+  tarn::task::Graphs graphs;
 };
 
 namespace tarn::client {
@@ -61,6 +63,7 @@ int make_with_room(tarn_client& client, Make make) {
   ErrorGuard guard;  // also for what the store was refused before it asked for less
   int r = make();
   bool is_full = r == TARN_E_STORE_FULL || r == TARN_E_QUOTA;
+  if (is_full) client.graphs.tidy();
   return guard.end(is_full && client.submitter.reap_all() != 0 ? make() : r);
 }
 

@@ -63,6 +63,7 @@ int code_of_end(const tarn_call& call) {
     uint8_t flags = State::unpack(record->state.load(shm::kRelaxed)).flags;
     if ((flags & kCancelled) != 0) return code_of_cancelled(flags);
   }
+  if (call.graph_cancelled != nullptr && call.graph_cancelled->load(shm::kRelaxed) == call.graph_epoch) return TARN_E_CANCELLED;
   return run_watch::is_any_late() ? TARN_E_DEADLINE : 0;
 }
 

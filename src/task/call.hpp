@@ -10,6 +10,7 @@
 
 #include "store/store.hpp"
 #include "tarn/tarn.h"
+#include "task/graph_view.hpp"
 #include "task/registry.hpp"
 #include "task/run_watch.hpp"
 #include "task/session_view.hpp"
@@ -36,9 +37,13 @@ struct tarn_call {
   Pinned inline_pinned[kCallArgsInline];
 
   const tarn::task::TaskRecord* record;
+  const tarn::task::GraphView* graph;          // nullptr: a task of its own; otherwise it is a node of that graph,
+  const tarn::task::GraphNode* node;           // this one, and `record` says nothing
   const tarn::task::TaskRecord* first_record;  // of the run that this worker began with, which waits if it is not this one
   tarn_client* client;                         // nullptr: the task cannot submit
   tarn_call* outer;                            // the run that waits for this one, in this worker
+  const tarn::shm::Word<uint32_t>* graph_cancelled;  // of the run of a graph that this is part of, or part of whose node; nullptr: none
+  uint32_t graph_epoch;                        // which it says when the run is not to go on
   uint32_t children;                           // Submitter::end_children
   bool file_fault;                             // a mapped file shrank under it
   tarn::task::run_watch::Watched watched;

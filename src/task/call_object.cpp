@@ -7,11 +7,25 @@
 #include "task/call.hpp"
 
 namespace tarn::task {
+namespace {
+
+int graph_argument_object(const GraphView& graph, const GraphNode& node, size_t index, ObjectRef& out) {
+  const GraphArgument& argument = graph.arguments()[node.arguments + index];
+  if (argument.kind == GraphArgument::kObject) out = graph.at<ObjectRef>(argument.offset);
+  if (argument.kind == GraphArgument::kParameter) {
+    const GraphParameter& parameter = graph.parameters()[argument.offset];
+    if (parameter.is_object != 0) out = parameter.object;
+  }
+  return 0;
+}
+
+}  // namespace
 
 int argument_object(const tarn_call& call, size_t index, ObjectRef& out) {
   out = {};
   if (index >= call.arg_count)
     return fail(TARN_E_ARGUMENT, "there is no argument %zu; the call has %zu", index, call.arg_count);
+  if (call.graph != nullptr) return graph_argument_object(*call.graph, *call.node, index, out);
   uint32_t owner = shm::id_member(call.made_for);
   SegmentSpace space(*call.view, owner);
   // The result is written over the arguments only when the task has returned.

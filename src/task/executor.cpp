@@ -145,7 +145,7 @@ size_t Executor::find(Ids ids) {
 
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  return stopping_.load(shm::kAcquire) != 0 || hints_left();
+  return stopping_.load(shm::kAcquire) != 0 || hints_left() || graph_nodes_left();
 }
 
 bool Executor::hints_left() const {
@@ -200,6 +200,7 @@ int Executor::idle() {
     run_batch(ids, count);
     return 0;
   }
+  if (look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
   view_.board->doorbell.announce(view_.self);
   if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, os::kForever);
@@ -220,7 +221,9 @@ uint32_t Executor::run_available() {
   thread_ = pthread_self();
   Ids ids;
   size_t count = find(ids);
-  return count == 0 ? 0 : std::max<uint32_t>(run_batch(ids, count), 1);
+  uint32_t ran = count == 0 ? 0 : std::max<uint32_t>(run_batch(ids, count), 1);
+  // In turn with those: neither holds up the other.
+  return view_.board->graphs.load(shm::kAcquire) == 0 ? ran : ran + run_graphs();
 }
 
 // ---- Running ---------------------------------------------------------------------------------
@@ -286,6 +289,20 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   return ran;
 }
 
+// The function itself, with what any task is to have done when it comes back.
+int Executor::run_definition(tarn_call& call) {
+  int code = call.definition->fn(&call);
+  if (os::fork_count != call.forks) [[unlikely]]
+    leave_forked_child(*call.definition);
+  if (code > 0) [[unlikely]]
+    code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
+  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
+  if (__fpending(stdout) != 0) fflush(stdout);
+  if (store_.take_file_fault() || call.file_fault)
+    code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
+  return code;
+}
+
 int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
   if (call.definition == nullptr)
     return fail_call(call, TARN_E_NO_TASK, nullptr,
@@ -299,16 +316,7 @@ int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* 
                      fold_signature(call.definition->signature));
   int code = begin_limits(call, record, payload, owner);
   if (code == 0) code = get_arguments(call, record, payload, owner);
-  if (code == 0) code = call.definition->fn(&call);
-  if (os::fork_count != call.forks) [[unlikely]]
-    leave_forked_child(*call.definition);
-  if (code > 0) [[unlikely]]
-    code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
-  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
-  if (__fpending(stdout) != 0) fflush(stdout);
-  if (store_.take_file_fault() || call.file_fault)
-    code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
-  return code;
+  return code == 0 ? run_definition(call) : code;
 }
 
 // Claims and runs the task behind a hint. False if the hint was stale.
@@ -334,34 +342,8 @@ bool Executor::run(uint32_t id) {
   if (record.attempts != UINT8_MAX) ++record.attempts;
 
   tarn_call call;
-  call.view = &view_;
-  call.store = &store_;
-  call.definition = find_task(record.task);
-  call.arg_count = 0;
-  call.args = call.inline_args;
-  call.pinned_count = 0;
-  call.pinned = call.inline_pinned;
-  call.record = &record;
-  call.first_record = current_ == nullptr ? &record : current_->first_record;
-  call.client = client_;
-  call.outer = current_;
-  call.children = 0;
-  call.file_fault = false;
-  call.watched.record = nullptr;
-  call.attempt = record.attempts;
-  call.made_for = id;
-  call.forks = os::fork_count;
-  call.result_size = 0;
-  call.result_object.generation = 0;
-  call.error_code = 0;
-  call.error_type = nullptr;
-  call.error_message = nullptr;
-  call.error_task = nullptr;
-  call.error_cause = 0;
-
-  current_ = &call;
-  if (++depth_ > depth_max_) depth_max_ = depth_;
-  uint32_t* outer_children = submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
+  begin_call(call, record, record.task, id, record.attempts);
+  uint32_t* outer_children = enter(call);
   int code = run_claimed(call, record, payload, owner);
   if (call.children != 0) [[unlikely]]
     submitter_->end_children(call.children, code < 0);
@@ -370,6 +352,50 @@ bool Executor::run(uint32_t id) {
   drop_arguments(call);  // before the submitter can know, and let go of them
   finish_run(call, record, mine, owner, code);
   run_watch::end(call.watched);
+  leave(call, outer_children);
+  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
+  return true;
+}
+
+void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t task, uint32_t made_for, uint32_t attempt) {
+  call.view = &view_;
+  call.store = &store_;
+  call.definition = find_task(task);
+  call.arg_count = 0;
+  call.args = call.inline_args;
+  call.pinned_count = 0;
+  call.pinned = call.inline_pinned;
+  call.record = &record;
+  call.graph = nullptr;
+  call.node = nullptr;
+  call.first_record = current_ == nullptr ? &record : current_->first_record;
+  call.client = client_;
+  call.outer = current_;
+  call.graph_cancelled = current_ == nullptr ? nullptr : current_->graph_cancelled;
+  call.graph_epoch = current_ == nullptr ? 0 : current_->graph_epoch;
+  call.children = 0;
+  call.file_fault = false;
+  call.watched.record = nullptr;
+  call.attempt = attempt;
+  call.made_for = made_for;
+  call.forks = os::fork_count;
+  call.result_size = 0;
+  call.result_object.generation = 0;
+  call.error_code = 0;
+  call.error_type = nullptr;
+  call.error_message = nullptr;
+  call.error_task = nullptr;
+  call.error_cause = 0;
+}
+
+// Begins the run, and returns what `leave` needs when it is over.
+uint32_t* Executor::enter(tarn_call& call) {
+  current_ = &call;
+  if (++depth_ > depth_max_) depth_max_ = depth_;
+  return submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
+}
+
+void Executor::leave(tarn_call& call, uint32_t* outer_children) {
   if (submitter_ != nullptr) (void)submitter_->exchange_children(outer_children);
   current_ = call.outer;
   if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
@@ -378,8 +404,6 @@ bool Executor::run(uint32_t id) {
     depth_max_ = 0;
     if (submitter_ != nullptr) submitter_->tidy();
   }
-  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
-  return true;
 }
 
 // ---- Runs within runs ------------------------------------------------------------------------
@@ -411,6 +435,7 @@ void Executor::ring() {
 
 void Executor::before_sleep() {
   hand_back();
+  hand_back_nodes();
   ring();
 }
 
@@ -621,7 +646,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
   }
   if (code < 0) [[unlikely]] {
     if (call.result_object.generation != 0) store_.discard_result(call.result_object);
-    write_error(call, record, code);
+    write_error(call, record.payload, code);
     outcome = kFailed;
   }
   forget_error(call);
@@ -630,7 +655,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
 }
 
 // The payload of a failed task, with its words in an object when it had any and there is room.
-void Executor::write_error(tarn_call& call, TaskRecord& record, int code) {
+void Executor::write_error(tarn_call& call, std::byte* to, int code) {
   TaskErrorPayload payload{};
   payload.code = code;
   const char* strings[3] = {call.error_type == nullptr ? "" : call.error_type,
@@ -655,7 +680,7 @@ void Executor::write_error(tarn_call& call, TaskRecord& record, int code) {
     }
     if (store_.publish_result(payload.text) < 0) payload.text = {};
   }
-  memcpy(record.payload, &payload, sizeof payload);
+  memcpy(to, &payload, sizeof payload);
 }
 
 // ---- Recovery --------------------------------------------------------------------------------
@@ -696,6 +721,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     // ... and it may have finished a record without counting it: whoever sleeps looks again.
     space.notify_all();
   }
+  recover_graphs(dead, signal, exit_status);
   for (auto& word : view_.board->workers[dead].batch) word.store(0, shm::kRelaxed);
   uint32_t spinner = dead;
   (void)view_.board->spinner.compare_exchange(spinner, 0);
@@ -725,7 +751,8 @@ bool Executor::is_referenced(void* self, uint32_t made_for, uint32_t object_id, 
   auto& executor = *static_cast<Executor*>(self);
   uint32_t owner = shm::id_member(made_for);
   if (owner >= shm::kMembersMax || executor.view_.segments[owner] == nullptr) return false;
-  if (shm::id_index(made_for) >= shm::kTaskRecordsMax) return false;
+  if (shm::id_index(made_for) >= shm::kTaskRecordsMax)
+    return executor.is_referenced_by_node(made_for, object_id, object_generation);
   const TaskRecord& record = SegmentSpace(executor.view_, owner).record(shm::id_index(made_for));
   State before = State::unpack(record.state.load(shm::kAcquire));
   if (!before.finished()) return false;

@@ -17,6 +17,7 @@ namespace tarn::task {
 class Executor final : public Helper {
  public:
   Executor(SessionView& view, store::Store& store, uint32_t slot, int core, int node);
+  ~Executor();
 
   // Tasks may submit tasks, by `submitter`, of this process: as `client`, which they are given. Before the first task.
   [[nodiscard]] int set_submitter(Submitter& submitter, tarn_client* client);
@@ -53,6 +54,8 @@ class Executor final : public Helper {
   [[nodiscard]] size_t find(Ids ids);
   [[nodiscard]] uint32_t levels() const;
   [[nodiscard]] size_t take_hints(uint32_t level, Ids ids);
+  class Graphs;  // executor_graph.cpp
+
   template <class Lane>
   [[nodiscard]] size_t look_through_records(Lane& lane, uint32_t member, uint32_t level, Ids ids);
   [[nodiscard]] size_t look_through_records(uint32_t level, Ids ids);
@@ -78,7 +81,21 @@ class Executor final : public Helper {
   int fail_with_cause(tarn_call& call, const TaskRecord& other);
   [[nodiscard]] int read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation);
   void finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code);
-  void write_error(tarn_call& call, TaskRecord& record, int code);
+  void write_error(tarn_call& call, std::byte* payload, int code);
+  void begin_call(tarn_call& call, const TaskRecord& record, uint32_t task, uint32_t made_for, uint32_t attempt);
+  uint32_t* enter(tarn_call& call);
+  void leave(tarn_call& call, uint32_t* outer_children);
+  [[nodiscard]] int run_definition(tarn_call& call);
+
+  // executor_graph.cpp
+  [[nodiscard]] bool make_graphs();
+  [[nodiscard]] uint32_t run_graphs();
+  [[nodiscard]] bool graph_nodes_left() const;
+  [[nodiscard]] bool look_through_graphs();
+  void hand_back_nodes();
+  void recover_graphs(uint32_t dead, int signal, int exit_status);
+  [[nodiscard]] bool is_referenced_by_node(uint32_t made_for, uint32_t object_id, uint32_t object_generation) const;
+
   void wake_another();
   static bool is_referenced(void* self, uint32_t made_for, uint32_t object_id, uint32_t object_generation);
 
@@ -99,6 +116,7 @@ class Executor final : public Helper {
   uint32_t depth_max_ = 0;        // since the first of them began
   pthread_t thread_{};            // that serves
   uint32_t membership_seen_ = 0;
+  Graphs* graphs_ = nullptr;      // once there was one
   Word<uint32_t> stopping_;
 };
 

@@ -30,6 +30,9 @@ struct ErrorText {
   int32_t cause;  // of TARN_E_DEPENDENCY: the code of the first task that failed; 0: there is no other
 };
 
+// Such a text in an object that somebody else has written; nullptr if it is none.
+[[nodiscard]] const ErrorText* check_error_text(const tarn_bytes& bytes);
+
 // Who runs tasks in a worker, as its Submitter needs it: a task that waits for tasks runs them itself. Those of a submitter
 // are found by their index.
 class Helper {
@@ -85,6 +88,11 @@ class Submitter {
   [[nodiscard]] int error(tarn_future future, tarn_task_error& out);
   [[nodiscard]] int release(tarn_future future);
   [[nodiscard]] int cancel(tarn_future future, bool kill);
+  // Waits until `is_over` says so, of something that is counted in this process's Waiters when it ends. TARN_E_TIMED_OUT without
+  // words. `look` is called now and then: what it returns, if negative, ends the wait.
+  [[nodiscard]] int wait_for(bool (*is_over)(void*), int (*look)(void*), void* context, int64_t timeout_ns);
+  // Why nothing that is submitted would run; 0.
+  [[nodiscard]] int check_broken() const;
   // Frees what was released before it was done and is done by now; how many.
   uint32_t reap_all();
   // (submitter_told.cpp) `watch` is new; nothing of it is left if this fails.

@@ -258,6 +258,41 @@ int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64
   return outcome;
 }
 
+int Submitter::check_broken() const {
+  int code = broken_.load(std::memory_order_acquire);
+  return code == 0 ? 0 : fail(code, "%s", broken_text_);
+}
+
+// Spins for as long as a wake-up would cost, then sleeps: as `wait` does for futures.
+int Submitter::wait_for(bool (*is_over)(void*), int (*look)(void*), void* context, int64_t timeout_ns) {
+  for (int i = 0; i < kPausesPerLook; ++i) {
+    if (is_over(context)) return 0;
+    os::pause();
+  }
+  if (timeout_ns == 0) return TARN_E_TIMED_OUT;
+  int64_t deadline_ns = os::deadline_after(timeout_ns);
+  if (worker_elsewhere(static_cast<uint32_t>(sched_getcpu()))) {
+    int64_t end = earlier(os::now_ns() + view_.board->spin_budget_ns.load(kRelaxed), deadline_ns);
+    while (os::now_ns() < end) {
+      sched_yield();
+      if (is_over(context)) return 0;
+    }
+  }
+  for (;;) {
+    uint32_t events = view_.own().waiters.events();
+    if (is_over(context)) return 0;
+    int64_t now = os::now_ns();
+    if (now >= deadline_ns) return TARN_E_TIMED_OUT;
+    if (int r = sleep_for_events(events, 1, earlier(deadline_ns, now + kDaemonCheckNs)); r < 0) return r;
+    if (is_over(context)) return 0;
+    ErrorGuard guard;
+    int r = check_daemon();
+    if (r == 0) r = look(context);
+    if (r < 0 && !is_over(context)) return r;
+    (void)guard.end(0);
+  }
+}
+
 // Waits for one future; on success its record is `index` and finished.
 int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns) {
   if (timeout_ns < -1) [[unlikely]]
@@ -281,10 +316,7 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
 
 // ---- Results ---------------------------------------------------------------------------------
 
-const ErrorText* Submitter::error_text(uint32_t index) {
-  ObjectRef ref = result_ref(index, state_of(index));
-  tarn_bytes bytes{};
-  if (ref.generation == 0 || adopt_result(index) < 0 || store_.get_kept(ref, bytes) < 0) return nullptr;
+const ErrorText* check_error_text(const tarn_bytes& bytes) {
   auto* text = static_cast<const ErrorText*>(bytes.data);
   uint64_t size = sizeof *text;
   if (bytes.size < size) return nullptr;
@@ -294,6 +326,13 @@ const ErrorText* Submitter::error_text(uint32_t index) {
   bool ended = strings[text->type_size - 1] == '\0' &&
                strings[text->type_size + text->message_size - 1] == '\0' && strings[size - sizeof *text - 1] == '\0';
   return ended ? text : nullptr;
+}
+
+const ErrorText* Submitter::error_text(uint32_t index) {
+  ObjectRef ref = result_ref(index, state_of(index));
+  tarn_bytes bytes{};
+  if (ref.generation == 0 || adopt_result(index) < 0 || store_.get_kept(ref, bytes) < 0) return nullptr;
+  return check_error_text(bytes);
 }
 
 // The error of a task that failed, as this thread's error.

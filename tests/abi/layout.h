@@ -55,6 +55,28 @@ AT(tarn_arg, kind, 0);
 AT(tarn_arg, reserved, 4);
 AT(tarn_arg, u, 8);
 
+SIZE(tarn_graph_options, 48);
+AT(tarn_graph_options, size, 0);
+AT(tarn_graph_options, retries, 8);
+AT(tarn_graph_options, reserved, 16);
+
+SIZE(tarn_node_options, 56);
+AT(tarn_node_options, size, 0);
+AT(tarn_node_options, name, 8);
+AT(tarn_node_options, priority, 16);
+AT(tarn_node_options, cost, 20);
+AT(tarn_node_options, reserved, 24);
+
+SIZE(tarn_graph_info, 72);
+AT(tarn_graph_info, size, 0);
+AT(tarn_graph_info, nodes, 8);
+AT(tarn_graph_info, parameters, 12);
+AT(tarn_graph_info, edges, 16);
+AT(tarn_graph_info, critical_path, 24);
+AT(tarn_graph_info, bytes, 32);
+AT(tarn_graph_info, runs, 40);
+AT(tarn_graph_info, reserved, 48);
+
 SIZE(tarn_submit_options, 64);
 AT(tarn_submit_options, size, 0);
 AT(tarn_submit_options, signature, 8);
