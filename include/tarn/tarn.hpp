@@ -21,6 +21,7 @@
 //   future.hpp   future, wait, wait_any, when_all
 //   completion.hpp  as_completed, when_any
 //   async.hpp    async, run, all: coroutines, where the compiler has them
+//   graph.hpp    graph, node, parameter
 //   task.hpp     TARN_TASK, this_task
 //   map.hpp      indices, slices, rows, map_error: what client.map maps
 //   session.hpp  what keeps those that outlive their client out of harm
@@ -44,6 +45,7 @@
 #include <tarn/completion.hpp>
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
+#include <tarn/graph.hpp>
 #include <tarn/map.hpp>
 #include <tarn/object.hpp>
 #include <tarn/session.hpp>
@@ -625,6 +627,13 @@ detail::map_input detail::packed_input(tarn::client& client, const Values& value
                            .seal());
   }
   return input;
+}
+
+inline graph::graph(const client& of, const graph_options& options) : session_(&of.opened()) {
+  tarn_graph_options how{};
+  how.size = sizeof how;
+  how.retries = options.retries;
+  detail::check(::tarn_graph_create(of.handle(), &how, &graph_));
 }
 
 // In the program as the user started it: connects to a daemon, starting a private one if need be,

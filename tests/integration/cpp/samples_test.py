@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the small samples and expects their results, in TAP:
-samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT [INVERTED_INDEX].
+samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT CHOLESKY [INVERTED_INDEX].
 
 The inverted index must find what LC_ALL=C grep -w finds: as many places, lines and files.
 """
@@ -18,6 +18,7 @@ EXPECTED = [
     "The product has 262144 elements; the largest relative error is",
     "10000 simulations: the mean final price is 100.",
     "1000000 numbers are sorted.",
+    "5 matrices of 512 x 512 were factored by one graph of 120 tasks",
 ]
 
 WORDS = ["the", "The", "of", "GPL", "snake_case", "case", "x", "2", "not_there"]
