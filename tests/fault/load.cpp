@@ -57,6 +57,7 @@ bool Load::step() {
 }
 
 bool Load::finish() {
+  while (!gone_ && graph_.graph != nullptr) take_graph();
   while (!gone_ && !items_.empty()) take_front();
   while (!gone_ && !data_.empty()) drop_datum();
   if (!gone_ && wordless_ != 0) {
@@ -96,7 +97,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.sleeps + mix_.cancels + mix_.trees + mix_.crashes;
+                 mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -120,6 +121,9 @@ void Load::submit_one() {
     submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
   } else if (is(mix_.cancels)) {
     submit_cancelled();
+  } else if (is(mix_.graphs)) {
+    graph_.graph == nullptr ? begin_graph() : take_graph();
+    return;
   } else if (is(mix_.trees)) {
     order.detail = 1 + roll(kDepthMax);
     submit(kTree, order, none, {{}, 0, Kind::kNumber, tree_answer(order.id, order.detail), 0, 0});
@@ -133,6 +137,65 @@ void Load::submit_one() {
     if (item.kind != Kind::kAfterError && item.wish == Item::Wish::kResult) unwatched_.push_back(item.id);
     drop(item);
   }
+}
+
+// ---- Graphs: one at a time, beside the tasks -----------------------------------------------------
+
+void Load::begin_graph() {
+  constexpr uint32_t kNodesMax = 60;
+  constexpr uint32_t kArgumentsMax = 4;
+  tarn_graph_options options{};
+  options.size = sizeof options;
+  options.retries = kRetries;
+  if (!ok(tarn_graph_create(client_, &options, &graph_.graph), "graph")) return;
+  graph_.digests.clear();
+  graph_.runs_left = 1 + roll(4);
+  for (uint32_t i = 0, count = 1 + roll(kNodesMax); i < count && !gone_; ++i) {
+    Order order{next_id_++, 0, 0};
+    std::vector<tarn_arg> args{tarn_arg_value(&order, sizeof order)};
+    const char* task = kDigest;
+    uint64_t result = order.id;
+    if (roll(8) == 0) {
+      task = kFill;
+      order.size = roll(2) == 0 ? roll(80) : roll(static_cast<uint32_t>(mix_.large_size_max));
+      graph_.digests.push_back(digest_of_pattern(order.id, order.size));
+    } else {
+      for (uint32_t k = i == 0 ? 0 : roll(kArgumentsMax); k > 0; --k) {
+        uint32_t other = roll(i);
+        args.push_back(tarn_arg_node(other));
+        result = add_digest(result, graph_.digests[other]);
+      }
+      graph_.digests.push_back(digest({&result, sizeof result}));
+    }
+    ok(tarn_graph_add(graph_.graph, tarn_task_id(task), args.data(), args.size(), nullptr, nullptr), "node");
+  }
+  if (!gone_) run_graph();
+}
+
+void Load::run_graph() { ok(tarn_graph_run(graph_.graph, nullptr, 0), "run of a graph"); }
+
+// Waits for the run, or cancels it, or frees the graph meanwhile; then perhaps the next one.
+void Load::take_graph() {
+  uint32_t end = roll(8);
+  if (end == 0) {
+    tarn_graph_free(graph_.graph);
+    graph_.graph = nullptr;
+    return;
+  }
+  bool is_cancelled = end == 1 && tarn_graph_cancel(graph_.graph) == 0;
+  int code = tarn_graph_wait(graph_.graph, kHungNs);
+  if (!(is_cancelled && code == TARN_E_CANCELLED) && !ok(code, "wait for a graph")) return;
+  for (uint32_t i = 0; i < graph_.digests.size() && code == 0 && !gone_; ++i) {
+    tarn_bytes bytes;
+    if (!ok(tarn_graph_result(graph_.graph, i, &bytes), "result of a node")) return;
+    ++verdict_.tasks;
+    if (digest(bytes) == graph_.digests[i]) continue;
+    fprintf(stderr, "fault: node %u of a graph has a wrong result of %zu bytes\n", i, bytes.size);
+    ++verdict_.lost;
+  }
+  if (--graph_.runs_left != 0) return run_graph();
+  tarn_graph_free(graph_.graph);
+  graph_.graph = nullptr;
 }
 
 // A task that may be cancelled before it begins, while it runs, or too late.

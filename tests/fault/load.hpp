@@ -37,6 +37,7 @@ struct Mix {  // what to submit, as weights
   uint32_t crashes = 0;
   uint32_t cancels = 1;
   uint32_t trees = 1;
+  uint32_t graphs = 1;
   size_t large_size_max = 200'000;
 };
 
@@ -80,6 +81,13 @@ class Load {
     uint64_t digest;
   };
 
+  // A graph that runs, and what each of its nodes is to come to: the digest of its result.
+  struct RunningGraph {
+    tarn_graph* graph = nullptr;
+    std::vector<uint64_t> digests;
+    uint32_t runs_left = 0;
+  };
+
   uint32_t roll(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
   void complain(const char* what, const Item& item, int code);
   // Whether `code` is a success; notes what else it means.
@@ -90,6 +98,9 @@ class Load {
   void submit_digest_of_objects();
   void submit_digest_of_futures();
   void submit_cancelled();
+  void begin_graph();
+  void run_graph();
+  void take_graph();
   void make_datum();
   void drop_datum();
   void take_front();
@@ -105,6 +116,7 @@ class Load {
   Verdict& verdict_;
   std::deque<Item> items_;
   std::vector<Datum> data_;
+  RunningGraph graph_;
   std::vector<uint64_t> unwatched_;
   std::vector<uint64_t> taken_;
   uint64_t next_id_;
