@@ -101,6 +101,9 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("map.skewed", "lower",
              (tarn("map.skewed", *skewed, program="tarn_map"), limit("skewed", "skewed", *skewed),
               Subject("static", (str(system / "tarn_map"),) + ms + skewed, "map.skewed.static"))),
+        *[Case(f"metg.{of}", "lower", (tarn(f"metg.{of}"),)) for of in ("independent", "stencil")],
+        Case("task.floor", "lower", (tarn("task.floor", program="tarn_graph_floor"),)),
+        Case("graph.build", "lower", (tarn("graph.build"),)),
         Case("put.64", "lower", (tarn("put.64"), limit("alloc_store", "store.64"))),
         Case("get.64", "lower", (tarn("get.64"), limit("alloc_store", "load.64"))),
         sized("get.other", "64", "lower", limit("alloc_store", "load.64")),
@@ -172,6 +175,13 @@ def find_peers(build: Path, ms: int) -> dict[str, list[Subject]]:
         add("task.async", "tbb", [str(tbb), "async", "--ms", str(ms)], "async")
     else:
         print("bench: peer tbb left out: not built (package libtbb-dev)", file=sys.stderr)
+    openmp = build / "bench/peers/peer_openmp"
+    if not openmp.exists():
+        print("bench: peer openmp left out: not built (the compiler has no OpenMP)", file=sys.stderr)
+    for name, program in (("tbb", tbb), ("openmp", openmp)):
+        for case in ("metg.independent", "metg.stencil"):
+            if program.exists():
+                add(case, name, [str(program), case, "--ms", str(ms)], case)
     return found
 
 

@@ -1,11 +1,14 @@
 // oneTBB: the same calls to a thread of this process, not to another process.
 //
-//   peer_tbb sync|async|forkjoin [--ms N] [--flight N]
-#include "../measure.h"
+//   peer_tbb sync|async|forkjoin|metg.independent|metg.stencil [--ms N] [--flight N]
+#include "../metg.h"
 
 #include <atomic>
+#include <memory>
 #include <string_view>
+#include <vector>
 
+#include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/task_arena.h>
 #include <oneapi/tbb/task_group.h>
@@ -87,20 +90,68 @@ double forkjoin_ns(Measure& measure) {
   return measure_median_ns(&measure);
 }
 
+// A flow graph, made once: METG of it (bench/metg.h).
+class FlowGraph {
+ public:
+  explicit FlowGraph(bool is_stencil) {
+    for (int step = 0; step < kMetgSteps; ++step)
+      for (int x = 0; x < kMetgWidth; ++x) {
+        nodes_.push_back(std::make_unique<Node>(graph_, [this](const oneapi::tbb::flow::continue_msg&) { metg_work(turns_); }));
+        if (!is_stencil || step == 0) {
+          make_edge(start_, *nodes_.back());
+          continue;
+        }
+        for (int from = x - 1; from <= x + 1; ++from)
+          if (from >= 0 && from < kMetgWidth) make_edge(*nodes_[static_cast<std::size_t>((step - 1) * kMetgWidth + from)], *nodes_.back());
+      }
+  }
+
+  static double run(void* self, std::uint64_t turns) {
+    auto& it = *static_cast<FlowGraph*>(self);
+    it.turns_ = turns;
+    const std::int64_t begin = measure_now_ns();
+    it.start_.try_put({});
+    it.graph_.wait_for_all();
+    return static_cast<double>(measure_now_ns() - begin);
+  }
+
+ private:
+  using Node = oneapi::tbb::flow::continue_node<oneapi::tbb::flow::continue_msg>;
+
+  std::uint64_t turns_ = 0;
+  oneapi::tbb::flow::graph graph_;
+  oneapi::tbb::flow::broadcast_node<oneapi::tbb::flow::continue_msg> start_{graph_};
+  std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+double metg(Measure& measure, bool is_stencil) {
+  double result = 0;
+  oneapi::tbb::task_arena arena(kMetgCores);
+  arena.execute([&] {
+    FlowGraph graph(is_stencil);
+    while (measure.count == 0 || measure_now_ns() < measure.deadline_ns)
+      measure_add(&measure, metg_ns(FlowGraph::run, &graph, double{kMetgWidth} * double{kMetgSteps}));
+    result = measure_median_ns(&measure);
+  });
+  return result;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   static Measure measure;
   const std::string_view what = argc > 1 ? argv[1] : "";
   const auto flight = static_cast<std::uint64_t>(measure_option_int(argc, argv, "--flight", 256));
-  if (flight == 0 || flight > kFlightMax || (what != "sync" && what != "async" && what != "forkjoin")) {
-    fprintf(stderr, "usage: peer_tbb sync|async|forkjoin [--ms N] [--flight N]\n");
+  if (flight == 0 || flight > kFlightMax || (what != "sync" && what != "async" && what != "forkjoin" && !what.starts_with("metg."))) {
+    fprintf(stderr, "usage: peer_tbb sync|async|forkjoin|metg.independent|metg.stencil [--ms N] [--flight N]\n");
     return 2;
   }
   oneapi::tbb::global_control threads(oneapi::tbb::global_control::max_allowed_parallelism, 2);
   measure_start(&measure, argc, argv);
   if (what == "sync") {
     measure_print("sync", sync_ns(measure), "ns", "threads; task_arena::enqueue");
+  } else if (what.starts_with("metg.")) {
+    measure_print(argv[1], metg(measure, what == "metg.stencil"), "ns", "threads; flow graph of continue_nodes, 2 threads");
   } else if (what == "forkjoin") {
     measure_print("forkjoin", forkjoin_ns(measure), "ns", "threads; task_group, 2 threads");
   } else {

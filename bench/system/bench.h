@@ -50,6 +50,8 @@ void bench_sync_parked(Bench *bench);
 void bench_sync_parked_same(Bench *bench);
 void bench_async(Bench *bench);
 void bench_forkjoin(Bench *bench);
+void bench_metg(Bench *bench);
+void bench_graph_build(Bench *bench);
 /* Makes an object and returns where it is; nothing is written there. */
 void *bench_create_and_seal(tarn_client *client, size_t size, tarn_object *object);
 
@@ -61,6 +63,7 @@ int bench_make_result(tarn_call *call);
 int bench_remake_result(tarn_call *call);
 int bench_hold(tarn_call *call);
 int bench_fib(tarn_call *call);
+int bench_metg_work(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);

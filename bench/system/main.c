@@ -10,6 +10,9 @@
  *   task.sync.parked.same  and on one core
  *   task.async             --flight calls in flight (256), results read in order
  *   task.forkjoin          tasks that submit two tasks each and wait for them: Fibonacci of --depth (24), on two workers
+ *   metg.independent       METG at 50 % of a prebuilt graph on two workers: nodes that follow nobody
+ *   metg.stencil           and such that follow three
+ *   graph.build            adding a node to a graph
  *   put.64  get.64         warm objects of 64 bytes
  *   get.other.SIZE         get of objects that the worker made as its results
  *   get.other.spread       get of --size bytes (1 GiB) against get of 64, in turn
@@ -161,6 +164,9 @@ int main(int argc, char **argv)
     {"task.sync.parked.same", bench_sync_parked_same},
     {"task.async", bench_async},
     {"task.forkjoin", bench_forkjoin},
+    {"metg.independent", bench_metg},
+    {"metg.stencil", bench_metg},
+    {"graph.build", bench_graph_build},
     {"put.64", bench_put_64},
     {"get.64", bench_get_64},
     {"get.other.spread", bench_get_spread},
@@ -185,6 +191,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
   bench_check(tarn_task_define("bench.fib", bench_fib), "tarn_task_define");
+  bench_check(tarn_task_define("bench.metg", bench_metg_work), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
   if (getenv("TARN_WORKER_FD") != NULL) bench_open(&bench, 1); /* serves, and does not return */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
