@@ -99,6 +99,11 @@ int Session::resume_all(std::span<const Fd> streams) {
   kept_->set_welcomed();
   board_->membership.fetch_add(1);
   wake_everybody();
+  // Those of which nothing was left, and nobody had been told.
+  std::vector<Member*> dead;
+  for (auto& [index, member] : members_)
+    if (member->phase == Member::Phase::kDead) dead.push_back(member.get());
+  for (Member* each : dead) release_if_empty(*each);
   for (uint32_t lane = 0; lane < worker_count(); ++lane) {
     bool is_used = std::ranges::any_of(members_, [lane](const auto& entry) {
       return !entry.second->is_client() && entry.second->lane == lane && entry.second->ticket != 0;

@@ -484,7 +484,7 @@ int Session::resume(const wire::Resume& info, uint32_t serial) {
 void Session::forget_what_is_gone() {
   for (uint32_t member = 0; member < view_.members_end; ++member)
     if (view_.segments[member] != nullptr && member != view_.self && announced_[member] != resumed_) take_in_gone(member);
-  if (listeners_.store != nullptr) listeners_.store->drop_doubted_slabs();
+  if (listeners_.store != nullptr) listeners_.store->on_all_announced();
 }
 
 int Session::learn(uint32_t member) {

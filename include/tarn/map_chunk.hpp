@@ -64,7 +64,7 @@ static_assert(sizeof(map_report) == 64);
 
 // Results beyond this go to the client before the chunk goes on: neither side holds all of them
 // twice.
-inline constexpr std::size_t kMapResultsMax = std::size_t{16} << 20;
+inline constexpr std::size_t kMapResultsMax = 16u << 20;
 
 // ---- Which functions can be mapped --------------------------------------------------------------
 

@@ -769,12 +769,13 @@ void Store::settle_dead() {
   if (!any_died_.load(std::memory_order_relaxed)) [[likely]]
     return;
   any_died_.store(false, std::memory_order_relaxed);
+  bool all = look_at_all_dead_.exchange(false, std::memory_order_relaxed);
   for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
     if (!died_[member].exchange(false)) continue;
     take_back_from_dead(member);
     // Its worker's results are safe: they are offered, if nothing else. What this process let go of
     // while it took the member for alive was returned to nobody.
-    if (table_.has_held(member)) drop_empty_slabs(member);
+    if (table_.has_held(member) || all) drop_empty_slabs(member);
   }
 }
 
@@ -817,6 +818,14 @@ void Store::on_another_daemon(uint32_t host_epoch) {
   host_epoch_.store(host_epoch, std::memory_order_relaxed);
   on_member_died(shm::kDaemonMember);
   is_dead_[shm::kDaemonMember].store(false, std::memory_order_release);
+}
+
+// What the former one was told of empty slabs of dead members, or freed there itself, may be lost.
+void Store::on_all_announced() {
+  slabs_.drop_doubted();
+  for (uint32_t member = shm::kFirstWorker; member < shm::kMembersMax; ++member)
+    if (is_dead_[member].load(std::memory_order_acquire)) on_member_died(member);
+  look_at_all_dead_.store(true, std::memory_order_relaxed);
 }
 
 void Store::on_reclaim() {

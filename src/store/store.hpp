@@ -196,7 +196,7 @@ class Store {
   void on_slab_dropped(uint32_t member, uint32_t slab);
   // Another tarnd announces all slabs again, between these two.
   void on_another_daemon(uint32_t host_epoch);
-  void drop_doubted_slabs() { slabs_.drop_doubted(); }
+  void on_all_announced();
   [[nodiscard]] bool knows_slab(uint32_t member, uint32_t slab) const { return slabs_.knows(member, slab); }
 
  private:
@@ -248,6 +248,7 @@ class Store {
   std::atomic<bool> any_died_{false};                       // since settle_dead looked
   std::atomic<bool> reclaim_{false};  // somebody wants empty slabs back, since settle looked
   std::atomic<bool> died_[shm::kMembersMax] = {};           // since settle_dead looked
+  std::atomic<bool> look_at_all_dead_{false};               // also where this process never held anything
   std::atomic<uint32_t> host_epoch_{0};                     // of the tarnd that followed another
   std::atomic<bool> is_dead_[shm::kMembersMax] = {};
   std::atomic<uint32_t> restoring_{0};  // threads that wait for an object to come back
