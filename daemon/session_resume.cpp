@@ -57,6 +57,7 @@ void Session::update_kept(const Member& member) {
 void Session::keep_slab(const Member& owner, uint32_t number, const Slab& slab) {
   if (!kept_->is_kept()) return;
   const Fd& file = slab.is_file ? *slab.reader : *slab.writer;
+  update_kept(owner);  // its number is not given again soon: others may not have heard that the former one is gone
   kept_->put_slab({owner.index(), number, slab.size, slab.node, slab.is_file ? 1u : 0u, slab.is_huge ? 1u : 0u, 0}, file);
 }
 
