@@ -350,10 +350,10 @@ bool Executor::run(uint32_t id) {
   if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
     code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   drop_arguments(call);  // before the submitter can know, and let go of them
+  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);  // who knows that it is done finds it counted
   finish_run(call, record, mine, owner, code);
   run_watch::end(call.watched);
   leave(call, outer_children);
-  line_.tasks_done.store(++tasks_done_, shm::kRelaxed);
   return true;
 }
 

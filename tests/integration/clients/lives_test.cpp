@@ -316,12 +316,12 @@ TEST(Lives, SignalsThatTheClientIgnoresAreIts) {
 TEST(Lives, ALimitForFilesIsNamed) {
   pid_t child = fork();
   if (child == 0) {
-    rlimit limit{400 << 20, 400 << 20};
+    rlimit limit{600u << 20, 600u << 20};
     if (setrlimit(RLIMIT_FSIZE, &limit) < 0) _exit(2);
     PrivateClient client(1);
     tarn_object object;
     void* data = nullptr;
-    if (tarn_object_create(client, 500 << 20, &object, &data) != TARN_E_LIMIT) _exit(3);
+    if (tarn_object_create(client, 700u << 20, &object, &data) != TARN_E_LIMIT) _exit(3);
     if (strstr(tarn_last_error(), "ulimit -f") == nullptr) _exit(4);
     expect_add(client, 1);
     _exit(HasFailure() ? 5 : 0);

@@ -199,7 +199,8 @@ TEST_F(TaskOptions, AProcessIsEndedWhateverItDoesAndAnotherTakesItsPlace) {
     int before = pid_of_worker();
     tarn_future future = submit_and_wait_until_it_runs(task);
     EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << tarn_last_error();
-    EXPECT_EQ(0, tarn_cancel(client_, future, TARN_CANCEL_KILL)) << "twice does no harm";
+    int again = tarn_cancel(client_, future, TARN_CANCEL_KILL);
+    EXPECT_TRUE(again == 0 || again == TARN_E_STATE) << "twice does no harm, also when it is over already: " << tarn_last_error();
     EXPECT_EQ(TARN_E_CANCELLED, result(future)) << task;
     EXPECT_EQ(std::string("task '") + task + "' was cancelled", tarn_last_error()) << "not that its worker was killed";
     tarn_task_error error{};
