@@ -108,8 +108,21 @@ typedef struct tarn_options {
   uint32_t workers;      /* worker processes; 0: $TARN_WORKERS or one per slot; more than the slots is refused */
   uint32_t flags;        /* TARN_INIT_* */
   int64_t timeout_ns;    /* for connecting and starting; 0: 10 s */
-  uint64_t reserved[8];  /* zero */
+  uint32_t output;       /* enum tarn_output; 0: $TARN_OUTPUT (prefixed, plain, raw or none) or TARN_OUTPUT_PREFIXED */
+  uint32_t reserved2;    /* zero */
+  uint64_t reserved[7];  /* zero */
 } tarn_options;
+
+/* What becomes of what workers print. Unless it is raw, it is read from pipes: stdout is written line by line, a task that floods
+ * them leaves only what fits (docs/limits.md) and one line that says how much is missing, nobody waits for a client that is not
+ * read, and the last of it is kept for `tarn logs` and for the errors of tasks whose workers die. It arrives in whole lines, of
+ * each worker in its order, when it is printed; at the latest when tarn_close returns. Since 0.1. */
+enum tarn_output {
+  TARN_OUTPUT_PREFIXED = 1, /* to the client's stdout and stderr, each line behind "(TASK pid=PID slot=SLOT) " */
+  TARN_OUTPUT_PLAIN = 2,    /* the same without that */
+  TARN_OUTPUT_RAW = 3,      /* workers have the client's own stdout and stderr: byte by byte, without bounds, and nothing is kept */
+  TARN_OUTPUT_NONE = 4      /* only kept */
+};
 
 enum {
   TARN_INIT_NO_WORKERS = 1u /* a session of this process alone, which keeps objects for itself and its threads; no other session
@@ -304,7 +317,9 @@ typedef struct tarn_task_error {
   const char *task;       /* name of the task that failed: for TARN_E_DEPENDENCY, the first cause */
   int32_t cause;          /* for TARN_E_DEPENDENCY the code of the first cause, else as `code` */
   uint32_t padding;
-  uint64_t reserved[3];
+  const char *output;     /* the last lines that it printed, of a task whose worker died; "" if there are none, or nobody kept
+                             them (TARN_OUTPUT_RAW) */
+  uint64_t reserved[2];
 } tarn_task_error;
 
 /* Fills `*error` for a future that failed; strings live until the future is released. Does not block.

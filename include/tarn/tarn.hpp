@@ -65,6 +65,15 @@
 
 namespace tarn {
 
+// What becomes of what workers print: enum tarn_output. Since 0.1.
+enum class output : std::uint32_t {
+  standard = 0,                     // $TARN_OUTPUT, or prefixed
+  prefixed = TARN_OUTPUT_PREFIXED,  // to stdout and stderr of the client, each line with its task
+  plain = TARN_OUTPUT_PLAIN,        // the same without that
+  raw = TARN_OUTPUT_RAW,            // workers have the client's own descriptors
+  none = TARN_OUTPUT_NONE           // only kept, for `tarn logs` and for errors
+};
+
 // What init is asked for. What is left out has the default of tarn_options.
 struct options {
   std::string address = {};  // "auto", "private", "unix:PATH"; "": $TARN_ADDRESS or "auto"
@@ -72,6 +81,7 @@ struct options {
   unsigned workers = 0;      // worker processes; 0: $TARN_WORKERS or one per slot
   bool no_workers = false;   // a session of this process alone: objects, and no tasks
   nanoseconds timeout{0};    // for connecting and starting; 0: 10 s
+  output prints = output::standard;  // where what tasks print goes
 };
 
 // How a file becomes an object.
@@ -647,6 +657,7 @@ inline graph::graph(const client& of, const graph_options& options) : session_(&
   c.address = options.address.empty() ? nullptr : detail::c_text(options.address, "the address");
   c.name = options.name.empty() ? nullptr : detail::c_text(options.name, "the name");
   c.workers = options.workers;
+  c.output = static_cast<std::uint32_t>(options.prints);
   c.flags = options.no_workers ? TARN_INIT_NO_WORKERS : 0;
   c.timeout_ns = options.timeout.count();
   tarn_client* handle = nullptr;

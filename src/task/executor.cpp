@@ -289,6 +289,18 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   return ran;
 }
 
+uint64_t Executor::run_of(const tarn_call& call) {
+  return undo_stamp(State::unpack(call.record->state.load(kRelaxed)).generation, call.made_for);
+}
+
+// What was printed since the last time is its.
+void Executor::mark_output_of(const tarn_call& call) {
+  // Workers end by a signal, and stdio keeps what does not go to a terminal.
+  if (__fpending(stdout) != 0) fflush(stdout);
+  if (marks_.is_anything_printed()) [[unlikely]]
+    marks_.mark(run_of(call), call.definition->number);
+}
+
 // The function itself, with what any task is to have done when it comes back.
 int Executor::run_definition(tarn_call& call) {
   int code = call.definition->fn(&call);
@@ -296,8 +308,7 @@ int Executor::run_definition(tarn_call& call) {
     leave_forked_child(*call.definition);
   if (code > 0) [[unlikely]]
     code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
-  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
-  if (__fpending(stdout) != 0) fflush(stdout);
+  mark_output_of(call);  // before anybody can know that it is done
   if (store_.take_file_fault() || call.file_fault)
     code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   return code;
@@ -388,9 +399,18 @@ void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t ta
   call.error_cause = 0;
 }
 
+// To tarn-output: whose it is what is printed without a mark.
+void Executor::say_what_runs(const tarn_call& call) {
+  line_.run.store(run_of(call), kRelaxed);
+  line_.run_task.store(call.definition == nullptr ? 0 : call.definition->number, kRelaxed);
+}
+
 // Begins the run, and returns what `leave` needs when it is over.
 uint32_t* Executor::enter(tarn_call& call) {
+  if (current_ != nullptr) [[unlikely]]
+    mark_output_of(*current_);  // so far
   current_ = &call;
+  say_what_runs(call);
   if (++depth_ > depth_max_) depth_max_ = depth_;
   return submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
 }
@@ -398,6 +418,8 @@ uint32_t* Executor::enter(tarn_call& call) {
 void Executor::leave(tarn_call& call, uint32_t* outer_children) {
   if (submitter_ != nullptr) (void)submitter_->exchange_children(outer_children);
   current_ = call.outer;
+  if (current_ != nullptr) [[unlikely]]
+    say_what_runs(*current_);
   if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
     os::trim_stack();
   if (depth_ == 0) {
@@ -698,6 +720,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     payload.code = is_cancelled ? code_of_cancelled(flags) : TARN_E_WORKER_CRASHED;
     payload.signal = static_cast<uint8_t>(signal);
     payload.exit_status = static_cast<uint8_t>(exit_status);
+    payload.worker = static_cast<uint16_t>(dead);
     memcpy(record.payload, &payload, sizeof payload);
     outcome = kFailed;
     return true;

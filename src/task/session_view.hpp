@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "shm/board.hpp"
 #include "shm/member_segment.hpp"
@@ -29,10 +30,18 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
   // Has tarnd back so many pages of the own arena for graphs.
   [[nodiscard]] virtual int grow_graphs(uint32_t pages) = 0;
+  // Writes to `text` what a run (generation 32 | record id 32) printed last before `worker` died in it, NUL-terminated; "" if
+  // nothing is known. May wait some ms for it.
+  virtual void read_last_output(uint32_t worker, uint64_t run, std::span<char> text) {
+    (void)worker, (void)run;
+    text[0] = '\0';
+  }
 
  protected:
   ~SessionLink() = default;
 };
+
+inline constexpr size_t kLastOutputMax = 2048;  // of the error of a task, with the NUL
 
 struct SessionView {
   SessionLink* link = nullptr;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/assert.hpp"
@@ -461,6 +462,7 @@ void Submitter::give_back(const Held& held) {
       free_groups_[size_class] = static_cast<uint32_t>(held.a);
       return;
     }
+    case Held::Kind::kOutput: return free(reinterpret_cast<char*>(static_cast<uintptr_t>(held.a)));
     case Held::Kind::kTask:  // chained by release_held
     case Held::Kind::kDeadline: return;
   }

@@ -149,10 +149,10 @@ class Submitter {
   };
 
   struct Held {
-    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline };
+    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline, kOutput };
     uint32_t next;
     Kind kind;
-    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time
+    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time; output: char*, allocated
     uint64_t b;  // block: offset; group: words
     uint64_t c;  // block: size
   };
@@ -235,6 +235,7 @@ class Submitter {
 
   [[nodiscard]] int check_end() const;
   [[nodiscard]] bool help(uint32_t index);
+  [[nodiscard]] const char* last_output(uint32_t index, const TaskErrorPayload& error);
   void help_with(const tarn_future* futures, size_t count, size_t want);
   [[nodiscard]] uint32_t next_below(uint32_t index);
   void add_child(uint32_t index);

@@ -22,7 +22,9 @@ AT(tarn_options, name, 16);
 AT(tarn_options, workers, 24);
 AT(tarn_options, flags, 28);
 AT(tarn_options, timeout_ns, 32);
-AT(tarn_options, reserved, 40);
+AT(tarn_options, output, 40);
+AT(tarn_options, reserved2, 44);
+AT(tarn_options, reserved, 48);
 
 SIZE(tarn_client_info, 72);
 AT(tarn_client_info, size, 0);
@@ -97,7 +99,8 @@ AT(tarn_task_error, type, 24);
 AT(tarn_task_error, message, 32);
 AT(tarn_task_error, task, 40);
 AT(tarn_task_error, cause, 48);
-AT(tarn_task_error, reserved, 56);
+AT(tarn_task_error, output, 56);
+AT(tarn_task_error, reserved, 64);
 
 SIZE(tarn_object_details, 72);
 AT(tarn_object_details, size, 0);
