@@ -90,12 +90,61 @@ enum class file : std::uint32_t {
   copy = TARN_FILE_COPY  // immutable from then on
 };
 
+// That a task which throws, or returns a negative code, is run again after a while:
+//
+//   tarn.submit({.on_error = tarn::retry(5).first(20ms).longest(1s)}, fetch, name);
+//
+// tarn_retry says what holds. Since 0.1.
+class retry {
+ public:
+  // Not at all. Since 0.1.
+  retry() noexcept = default;
+  // At most so often, 1 to 200. Since 0.1.
+  explicit retry(std::uint32_t times) noexcept { c_.times = times; }
+
+  // Only after these codes, at most 16; TARN_E_TASK_FAILED is that of an exception which is no tarn::error. Since 0.1.
+  retry& after(std::vector<std::int32_t> codes) {
+    codes_ = std::move(codes);
+    return *this;
+  }
+  // What passes before the first time; without it, 10 ms. Since 0.1.
+  retry& first(nanoseconds time) noexcept {
+    c_.first_ns = time.count();
+    return *this;
+  }
+  // How many times as long the next time; without it, 2. Since 0.1.
+  retry& factor(double times) noexcept {
+    c_.factor = times;
+    return *this;
+  }
+  // What passes at most; without it, 10 s. Since 0.1.
+  retry& longest(nanoseconds time) noexcept {
+    c_.max_ns = time.count();
+    return *this;
+  }
+
+  // For calls of the C interface, while this lives and is not changed; nullptr: not at all. Since 0.1.
+  [[nodiscard]] const tarn_retry* get() const noexcept {
+    if (c_.times == 0) return nullptr;
+    c_.size = sizeof c_;
+    c_.codes = codes_.empty() ? nullptr : codes_.data();
+    c_.code_count = static_cast<std::uint32_t>(codes_.size());
+    return &c_;
+  }
+
+ private:
+  mutable tarn_retry c_{};
+  std::vector<std::int32_t> codes_;
+};
+
 // How a task is run.
 struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
   nanoseconds timeout{0};    // for each run; 0: none
   nanoseconds deadline{0};   // from the submission until it is done; 0: none
   std::int32_t priority = 0; // TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent
+  retry on_error = {};       // whether it is run again after an error
+  std::string labels = {};   // "KEY=VALUE,KEY=VALUE", for people and tools
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -525,6 +574,8 @@ class client {
     how.timeout_ns = options.timeout.count();
     how.deadline_ns = options.deadline.count();
     how.priority = options.priority;
+    how.retry_on_error = options.on_error.get();
+    how.labels = detail::c_text(options.labels, "the labels");
     return how;
   }
 

@@ -56,6 +56,10 @@ struct Board {
   // 1: a task has submitted tasks. Never cleared.
   Word<uint32_t> nested;
 
+  // 1: a task was to be run again after a while (task/back_off.hpp). Set before the first of them is; never cleared. Workers then
+  // look at each segment's `retry_at`.
+  Word<uint32_t> retries;
+
   // Runs of graphs, a bit each, and what they run: the graph's first line in the client's arena + 1, 24 bits | the number of
   // the run in this session 40, so that nobody takes one for another that lay in the same place. Set by the client; a run that
   // is over may still stand there.

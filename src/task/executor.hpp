@@ -67,6 +67,11 @@ class Executor final : public Helper {
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] int idle();
+  // executor_back_off.cpp
+  [[nodiscard]] bool find_back_off(const TaskRecord& record, uint32_t owner, int code, int64_t& delay_ns);
+  [[nodiscard]] bool back_off(TaskRecord& record, State mine, uint32_t owner, int code);
+  void end_back_offs();
+  [[nodiscard]] int64_t next_look() const;
   [[nodiscard]] bool spin();
 
   [[nodiscard]] bool is_needed_elsewhere() const;
@@ -119,13 +124,14 @@ class Executor final : public Helper {
   Submitter* submitter_ = nullptr;
   tarn_client* client_ = nullptr;
   tarn_call* current_ = nullptr;  // the innermost run
+  OutputMarks marks_;
   uint32_t depth_ = 0;            // runs within runs
   uint32_t depth_max_ = 0;        // since the first of them began
   pthread_t thread_{};            // that serves
+  int64_t looks_again_ns_ = 0;    // at tasks that back off: not before
   uint32_t membership_seen_ = 0;
   Graphs* graphs_ = nullptr;      // once there was one
   Word<uint32_t> stopping_;
-  OutputMarks marks_;
 };
 
 }  // namespace tarn::task

@@ -117,6 +117,8 @@ class SegmentSpace {
   // The record may be done and used again by now: a hint in the wrong lane is still a hint.
   void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
 
+  [[nodiscard]] Word<uint64_t>& retry_at() { return segment_.retry_at; }
+
   // The record has finished: its group is marked before the event is counted, so that who sees the one finds the other.
   void notify(const TaskRecord& record) {
     segment_.finished.mark(static_cast<uint32_t>(&record - reinterpret_cast<const TaskRecord*>(segment_.task_records)));

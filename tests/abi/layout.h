@@ -87,7 +87,19 @@ AT(tarn_submit_options, timeout_ns, 16);
 AT(tarn_submit_options, deadline_ns, 24);
 AT(tarn_submit_options, priority, 32);
 AT(tarn_submit_options, reserved2, 36);
-AT(tarn_submit_options, reserved, 40);
+AT(tarn_submit_options, retry_on_error, 40);
+AT(tarn_submit_options, labels, 48);
+AT(tarn_submit_options, reserved, 56);
+
+SIZE(tarn_retry, 64);
+AT(tarn_retry, size, 0);
+AT(tarn_retry, times, 8);
+AT(tarn_retry, code_count, 12);
+AT(tarn_retry, codes, 16);
+AT(tarn_retry, first_ns, 24);
+AT(tarn_retry, max_ns, 32);
+AT(tarn_retry, factor, 40);
+AT(tarn_retry, reserved, 48);
 
 SIZE(tarn_task_error, 80);
 AT(tarn_task_error, size, 0);
