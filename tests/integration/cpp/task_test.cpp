@@ -142,6 +142,10 @@ TEST_F(TaskTest, that_throws_fails_with_type_and_text) {
   EXPECT_EQ(library.code(), TARN_E_STORE_FULL);
   EXPECT_EQ(library.message(), "no room for it");
 
+  const auto memory = failure_of<task_error>(tarn.submit(take_memory, std::uint64_t{1} << 46));
+  EXPECT_EQ(memory.code(), TARN_E_TASK_FAILED);
+  EXPECT_EQ(memory.type(), "std::bad_alloc");
+
   EXPECT_EQ(tarn.submit(add, 1, 1).get(), 2);  // the worker has survived all that
 }
 
