@@ -341,7 +341,7 @@ void Session::finish_if_over() {
   if (!ending_) return;
   for (auto& [index, member] : members_)
     if (member->ticket != 0) return;
-  if (*self_ == nullptr || !output_.is_finished()) return;
+  if (*self_ == nullptr || !output_.is_finished() || *self_ == nullptr) return;  // which may have come here again
   *self_ = nullptr;
   owner_.on_session_ended(*this);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 
 #include "base/error.hpp"
@@ -21,25 +22,36 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint64_t kDescriptorsOfWorker = 4;    // both ends of two pipes: the others until the worker has them
-constexpr uint64_t kDescriptorsOfProcess = 4;   // the log twice, the socket and its pidfd
+constexpr uint64_t kDescriptorsOfProcess = 4;   // the log twice, the socket and its pidfd; for a start what it begins with
 constexpr uint32_t kFailuresMax = 5;            // of tarn-output in a row, before the output is thrown away
 constexpr int64_t kRestartDelay = 20'000'000;
 constexpr int64_t kEndTimeout = 2'000'000'000;  // from the end of the session to its own; it gives up by itself before that
 constexpr size_t kDiscardSize = 64 * 1024;
 
-// The program that belongs to this one: beside it in a build tree, where it was installed, or where the build said.
+// The program that belongs to this one: beside it in a build tree (or beside tarnd, of a test), where it was installed, or where
+// the build said.
 std::string find_program() {
   char self[PATH_MAX];
   ssize_t size = readlink("/proc/self/exe", self, sizeof self);
   if (size > 0 && size < static_cast<ssize_t>(sizeof self)) {
     std::string folder(self, static_cast<size_t>(size));
     folder.erase(folder.rfind('/'));
-    for (const char* relative : {"/output/tarn-output", "/../libexec/tarn/tarn-output"}) {
+    for (const char* relative : {"/output/tarn-output", "/../libexec/tarn/tarn-output", "/../../daemon/output/tarn-output"}) {
       std::string path = folder + relative;
       if (access(path.c_str(), X_OK) == 0) return path;
     }
   }
   return TARN_LIBEXECDIR "/tarn-output";
+}
+
+bool has_program() {
+  static const bool is_there = [] {
+    std::string path = find_program();
+    if (access(path.c_str(), X_OK) == 0) return true;
+    log(Level::kError, "there is no %s: workers print to their client's own stdout and stderr", path.c_str());
+    return false;
+  }();
+  return is_there;
 }
 
 int make_pipe(Fd& reader, Fd& writer) {
@@ -66,7 +78,7 @@ SessionOutput::~SessionOutput() {
 void SessionOutput::open(uint32_t member, uint32_t lane, uint32_t slot, SharedFd& standard_output, SharedFd& standard_error) {
   standard_output = session_.standard_output_;
   standard_error = session_.standard_error_;
-  if (static_cast<wire::OutputMode>(session_.hello_.output) == wire::OutputMode::kRaw) return;
+  if (static_cast<wire::OutputMode>(session_.hello_.output) == wire::OutputMode::kRaw || !has_program()) return;
   std::shared_ptr<Payment> payment;
   Fd ends[2][2];
   if (session_.pay(0, kDescriptorsOfWorker, payment) < 0 || make_pipe(ends[0][0], ends[0][1]) < 0 ||
@@ -118,10 +130,13 @@ int SessionOutput::try_start() {
   Fd theirs;
   std::shared_ptr<Payment> payment;
   if (int r = session_.pay(0, kDescriptorsOfProcess, payment); r < 0) return r;
+  Fd program{::open(find_program().c_str(), O_PATH | O_CLOEXEC)};
+  if (!program.valid()) return fail_errno(code_of_errno(errno), "cannot open %s", find_program().c_str());
   if (int r = os::socket_pair(ours, theirs); r < 0) return r;
   if (log_ == nullptr && make_log() < 0) log(Level::kWarning, "session %u: no log of what is printed: %s", session_.number(), last_error());
   SessionServices& services = session_.services_;
   control_ = share(std::move(theirs));
+  program_ = share(std::move(program));
   connection_ = std::make_unique<Connection>(services.loop, services.closer, session_.identity_.uid, std::move(ours),
                                              wire::From::kMember, *this);
   connection_->set_receipt(std::move(payment));
@@ -131,6 +146,7 @@ int SessionOutput::try_start() {
     connection_->close();
     services.loop.bury(std::move(connection_));
     control_.reset();
+    program_.reset();
     return fail(TARN_E_SYSTEM, "the spawn service has gone");
   }
   send_begin();
@@ -237,12 +253,11 @@ void SessionOutput::send_log(Connection& to, uint32_t serial) const {
 
 void SessionOutput::fill_order(SpawnOrder& order) {
   static constexpr char kName[] = "tarn-output";
-  static const SharedFd program = share(Fd{::open(find_program().c_str(), O_PATH | O_CLOEXEC)});
   order.uid = session_.identity_.uid;
   order.gid = session_.identity_.gid;
   order.groups = session_.identity_.groups;
   order.argv = std::as_bytes(std::span(kName));
-  order.executable = program;
+  order.executable = std::move(program_);
   order.directory = session_.directory_;
   order.standard_output = session_.standard_output_;
   order.standard_error = session_.standard_error_;
@@ -260,6 +275,7 @@ void SessionOutput::on_exited(int signal, int exit_status) {
 void SessionOutput::after_end(const std::string& how) {
   ticket_ = 0;
   control_.reset();
+  program_.reset();
   last_moment_.reset();
   if (connection_ != nullptr) {
     connection_->close();

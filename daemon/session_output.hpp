@@ -84,7 +84,8 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   SharedFd log_reader_;
   uint64_t log_size_ = 0;
   uint64_t ticket_ = 0;  // 0: it does not run
-  SharedFd control_;     // its end of `connection_`, until it is asked for
+  SharedFd control_;     // its end of `connection_`, until it is asked for,
+  SharedFd program_;     // and what is to run
   std::unique_ptr<Connection> connection_;
   uint32_t failures_ = 0;
   bool gave_up_ = false;

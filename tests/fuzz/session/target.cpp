@@ -55,6 +55,7 @@ struct Peer {
   uint64_t ticket = 0;
   uint32_t member = 0;  // as WELCOME told
   Fd segment;           // the same
+  bool is_output = false;  // not a worker: it reads what they print
 };
 
 class World {
@@ -85,6 +86,10 @@ class World {
       peer.segment.reset();
       report_exit(ticket, SIGKILL, 0);
     }
+    settle();
+    // What printed something is read to its end by a process that may have been started just now.
+    for (auto& [ticket, peer] : workers_)
+      if (peer.is_output) report_exit(ticket, SIGKILL, 0);
     settle();
     spawn_.reset();
     settle();
@@ -299,7 +304,8 @@ class World {
                                      wire::Type::kReady,       wire::Type::kQuery,
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
-                                     wire::Type::kSubscribe,   wire::Type::kEndRun};
+                                     wire::Type::kSubscribe,   wire::Type::kEndRun,
+                                     wire::Type::kLogAsk};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -342,6 +348,9 @@ class World {
         require(message.append(names.data(), names.size()), "it fits");
         return transmit(peer.socket, message);
       }
+      case wire::Type::kLogAsk:
+        message.body<wire::LogAsk>().session = input.byte() % 3;
+        return transmit(peer.socket, message);
       case wire::Type::kQuery:
         wire::set_text(message.body<wire::Query>().what, input.byte() % 2 != 0 ? "status" : "workers");
         return transmit(peer.socket, message);
@@ -412,7 +421,8 @@ class World {
     for (bool moved = true; moved;) {
       moved = loop_.run_ready();
       moved |= read_all(client_.socket, wire::From::kDaemon, &client_);
-      for (auto& [ticket, peer] : workers_) moved |= read_all(peer.socket, wire::From::kDaemon, &peer);
+      for (auto& [ticket, peer] : workers_)
+        moved |= read_all(peer.socket, peer.is_output ? wire::From::kDaemonToOutput : wire::From::kDaemon, &peer);
       moved |= read_all(spawn_, wire::From::kDaemonToSpawn, nullptr);
     }
   }
@@ -436,6 +446,10 @@ class World {
         Peer worker;
         worker.socket = std::move(received.descriptors[4]);
         worker.ticket = last_ticket_;
+        auto argv = packet.tail.subspan(packet.as<wire::Spawn>().group_count * sizeof(uint32_t));
+        worker.is_output = std::string_view(reinterpret_cast<const char*>(argv.data())) == "tarn-output";
+        // Every other one prints something at once. That may fail: the session then has ended.
+        if (!worker.is_output && last_ticket_ % 2 == 0) (void)!write(received.descriptors[2].get(), "x", 1);
         pending_.emplace_back(std::move(worker));
       }
       if (packet.type == wire::Type::kWelcome) {

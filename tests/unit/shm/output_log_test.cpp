@@ -49,7 +49,7 @@ TEST_F(OutputLogTest, LinesComeOnceAndInOrder) {
   copy_.read(*lane_, position);
   EXPECT_TRUE(numbers_in(copy_).empty());
   uint64_t next = 0;
-  for (uint64_t to : {1, 2, 50, 51, 120, 300, 400}) {
+  for (uint64_t to : {1u, 2u, 50u, 51u, 120u, 300u, 400u}) {
     write_lines(writer, next, to);
     copy_.read(*lane_, position);
     std::vector<uint64_t> numbers = numbers_in(copy_);
