@@ -26,12 +26,13 @@ struct alignas(64) WorkerLine {
   Word<uint32_t> busy;  // 1: has hints in hand, and looks for no others before it is through
   Word<uint32_t> graph; // first line of the graph that it works through, + 1; 0: none. That graph's memory is not used again
   Word<uint64_t> tasks_done;
-  // What it runs, or ran last: whose output what it prints is. Generation 32 | record id 32, and the task's number.
-  Word<uint64_t> run;
-  Word<uint32_t> run_task;
   // The hints that the worker took and has not come to: others, when idle, try to claim them, so
   // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
   alignas(64) Word<uint32_t> batch[kBatchMax];
+  // What it runs, or ran last: whose output what it prints is. Generation 32 | record id 32, and the task's number. In a line of their
+  // own: clients that wait look at the first one, and a store to that for each task costs a sync call 10 ns.
+  alignas(64) Word<uint64_t> run;
+  Word<uint32_t> run_task;
 };
 
 struct Board {
