@@ -9,7 +9,8 @@
 //   k.7      the book of session 7
 //   k.7.x@1000  its executable; d: directory, o: standard output, e: standard error, v: event descriptor, which user 1000 gave us
 //   k.7.p    the client's pidfd; b: the board
-//   k.7.3s   the connection of member 3; g: its segment
+//   k.7.l    the log of what is printed
+//   k.7.3s   the connection of member 3; g: its segment; o and e: where what it prints is read
 //   k.7.3.12 slab 12 of member 3 (the writer's descriptor), or file; then with @1000
 //
 // A session that cannot be kept, because the manager has no room, ends with this tarnd. Loop thread only.
@@ -124,6 +125,7 @@ class KeptSession {
   void give_up(const char* why);
 
   static std::string connection_name(uint32_t member) { return std::to_string(member) + "s"; }
+  static std::string pipe_name(uint32_t member, int stream) { return std::to_string(member) + (stream == 0 ? "o" : "e"); }
   static std::string segment_name(uint32_t member) { return std::to_string(member) + "g"; }
   static std::string slab_name(const KeptSlab& slab, uid_t user) {
     std::string name = std::to_string(slab.owner) + "." + std::to_string(slab.number);

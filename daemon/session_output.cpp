@@ -171,10 +171,43 @@ int SessionOutput::make_log() {
   if (pwrite(file.get(), &head, sizeof head, 0) != static_cast<ssize_t>(sizeof head))
     return fail_errno(TARN_E_SYSTEM, "cannot write a memory file");
   if (int r = os::memfd_open_reader(file, reader); r < 0) return r;
+  session_.kept_->keep("l", file);
   log_ = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(file), payment);
   log_reader_ = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(reader), payment);
   log_size_ = size;
   return 0;
+}
+
+void SessionOutput::resume_log(Fd file) {
+  uint64_t wanted = shm::OutputLog::size_of(session_.worker_count());
+  uint64_t size = 0;
+  std::shared_ptr<Payment> payment;
+  Fd reader;
+  if (!file.valid() || os::file_size(file, size) < 0 || size != wanted || session_.pay(size, 0, payment) < 0 ||
+      os::memfd_open_reader_again(file, reader) < 0)
+    return;  // what is printed from now on is kept in another one
+  log_ = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(file), payment);
+  log_reader_ = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(reader), payment);
+  log_size_ = size;
+}
+
+void SessionOutput::keep(uint32_t member) {
+  auto found = workers_.find(member);
+  if (found == workers_.end()) return;
+  for (int i : {0, 1}) session_.kept_->keep(KeptSession::pipe_name(member, i), *found->second.pipes[i]);
+}
+
+void SessionOutput::resume(uint32_t member, uint32_t lane, uint32_t slot, int32_t pid, Fd standard_output, Fd standard_error) {
+  std::shared_ptr<Payment> payment;
+  if (!standard_output.valid() || !standard_error.valid() || session_.pay(0, kDescriptorsOfWorker, payment) < 0) return;
+  Worker& worker = workers_[member];
+  worker.lane = lane;
+  worker.slot = slot;
+  worker.pid = pid;
+  Fd* ends[] = {&standard_output, &standard_error};
+  for (int i : {0, 1})
+    worker.pipes[i] = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(*ends[i]), payment);
+  watch(worker);
 }
 
 void SessionOutput::send_begin() {

@@ -37,6 +37,11 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   // The worker is dead.
   void close(uint32_t member);
 
+  // For the next tarnd, and by that: what is printed meanwhile waits in the pipes. It starts a tarn-output of its own.
+  void keep(uint32_t member);
+  void resume(uint32_t member, uint32_t lane, uint32_t slot, int32_t pid, Fd standard_output, Fd standard_error);
+  void resume_log(Fd file);
+
   // Names of tasks, NUL-terminated, as the client told them.
   void set_names(std::span<const std::byte> names) { names_.assign(names.begin(), names.end()); }
 

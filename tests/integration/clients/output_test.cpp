@@ -373,6 +373,31 @@ TEST_F(Output, OutlivesItsReader) {
   EXPECT_TRUE(eventually([&] { return count_of(contents(out_), ") 399999: ") == 1 || count_of(contents(out_), "left out") > 0; }));
 }
 
+// With tarnd and the process that reads, which ends with it; and before anything was read.
+TEST_F(Output, OutlivesTheDaemon) {
+  PrintingClient client(out_, error_);
+  client.run("print_nothing");
+  for (int i = 0; i < 4; ++i) {
+    tarn_client_info info{};
+    info.size = sizeof info;
+    ASSERT_EQ(0, tarn_client_get_info(client, &info));
+    kill(info.daemon_pid, SIGKILL);
+    client.run("print_out", std::to_string(i));
+    EXPECT_TRUE(eventually([&] { return count_of(contents(out_), "out " + std::to_string(i) + "\n") == 1; })) << contents(out_);
+    EXPECT_TRUE(eventually([&] {
+      (void)tarn_client_dispatch(client);
+      tarn_client_info now{};
+      now.size = sizeof now;
+      return tarn_client_get_info(client, &now) == 0 && now.daemon_pid != info.daemon_pid;
+    }));
+  }
+  tarn_future future = client.submit("print_and_die", "abort");
+  tarn_bytes bytes{};
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, future, kLong, &bytes));
+  EXPECT_NE(nullptr, strstr(tarn_last_error(), "it printed last: ")) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client, future));
+}
+
 TEST_F(Output, OfACrashedTaskIsInItsError) {
   PrintingClient client(out_, error_, TARN_OUTPUT_NONE);
   for (const char* how : {"abort", "kill", "exit", "fault"}) {
