@@ -106,6 +106,11 @@ class KeptSession {
   void set_welcomed();
   void set_task_names(std::span<const std::byte> names);
 
+  // Of the tarn-output that runs; 0: none does.
+  void set_output_ticket(uint64_t ticket) {
+    if (is_kept()) book_->output_ticket.store(ticket, shm::kRelease);
+  }
+
   // `what` is what stands behind "k.7.".
   void keep(const std::string& what, const Fd& fd);
   void put_member(uint32_t index, const KeptMember& member);
@@ -143,6 +148,7 @@ class KeptSession {
   [[nodiscard]] std::span<const std::byte> environment() const;
   [[nodiscard]] std::span<const std::byte> task_names() const;
   [[nodiscard]] bool was_welcomed() const { return book_->is_welcomed.load(shm::kAcquire) != 0; }
+  [[nodiscard]] uint64_t output_ticket() const { return book_->output_ticket.load(shm::kAcquire); }
   // Calls fn(index, member).
   template <class Fn>
   void for_each_member(Fn fn) const {
@@ -200,6 +206,7 @@ class KeptSession {
     uint32_t slab_lines;  // that are backed
     uint32_t moved_lines;
     uint32_t reserved;
+    shm::Word<uint64_t> output_ticket;
     KeptIdentity identity;
     MemberEntry members[shm::kMembersMax];
   };

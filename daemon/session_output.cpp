@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "base/error.hpp"
 #include "log.hpp"
@@ -100,8 +101,8 @@ void SessionOutput::set_pid(uint32_t member, int32_t pid) {
   auto found = workers_.find(member);
   if (found == workers_.end()) return;
   found->second.pid = pid;
-  if (ticket_ != 0) return hand_over(member, found->second);
-  watch(found->second);
+  if (connection_ != nullptr) return hand_over(member, found->second);
+  if (ticket_ == 0) watch(found->second);
 }
 
 void SessionOutput::watch(Worker& worker) {
@@ -149,6 +150,7 @@ int SessionOutput::try_start() {
     program_.reset();
     return fail(TARN_E_SYSTEM, "the spawn service has gone");
   }
+  session_.kept_->set_output_ticket(ticket_);
   send_begin();
   for (auto entry = workers_.begin(); entry != workers_.end();) {
     auto& [member, worker] = *entry;
@@ -207,7 +209,17 @@ void SessionOutput::resume(uint32_t member, uint32_t lane, uint32_t slot, int32_
   Fd* ends[] = {&standard_output, &standard_error};
   for (int i : {0, 1})
     worker.pipes[i] = session_.services_.closer.share(session_.identity_.uid, Closer::Kind::kOurs, std::move(*ends[i]), payment);
-  watch(worker);
+  if (ticket_ == 0) watch(worker);
+}
+
+void SessionOutput::disown() { session_.services_.spawn.disown(std::exchange(ticket_, 0)); }
+
+// It ends by itself, and is let do so: it may have lines that it has not written yet.
+void SessionOutput::resume_process(uint64_t ticket) {
+  if (ticket == 0) return;
+  ticket_ = ticket;
+  is_former_ = true;
+  session_.services_.spawn.take_over(ticket, *this);
 }
 
 void SessionOutput::send_begin() {
@@ -246,7 +258,7 @@ void SessionOutput::close(uint32_t member) {
   Worker& worker = found->second;
   for (auto& watch : worker.watches) watch.reset();
   bool is_unread = worker.pid != 0 && !gave_up_ && (has_bytes(worker.pipes[0]) || has_bytes(worker.pipes[1]));
-  if (ticket_ != 0) {
+  if (connection_ != nullptr) {
     tell_of_end(member, worker);
   } else if (is_unread) {
     worker.is_dead = true;
@@ -307,6 +319,7 @@ void SessionOutput::on_exited(int signal, int exit_status) {
 
 void SessionOutput::after_end(const std::string& how) {
   ticket_ = 0;
+  session_.kept_->set_output_ticket(0);
   control_.reset();
   program_.reset();
   last_moment_.reset();
@@ -317,6 +330,13 @@ void SessionOutput::after_end(const std::string& how) {
   if (session_.is_ending()) {
     workers_.clear();
     return session_.finish_if_over();
+  }
+  // That of the tarnd before this one has ended because that has: it has read what there was.
+  if (is_former_) {
+    is_former_ = false;
+    for (auto& [member, worker] : workers_)
+      if (worker.pid != 0) watch(worker);
+    return;
   }
   if (++failures_ >= kFailuresMax) gave_up_ = true;
   log(Level::kWarning, "session %u: tarn-output %s%s", session_.number(), how.c_str(),

@@ -41,6 +41,8 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   void keep(uint32_t member);
   void resume(uint32_t member, uint32_t lane, uint32_t slot, int32_t pid, Fd standard_output, Fd standard_error);
   void resume_log(Fd file);
+  void resume_process(uint64_t ticket);  // first
+  void disown();                         // the session cannot be taken over after all
 
   // Names of tasks, NUL-terminated, as the client told them.
   void set_names(std::span<const std::byte> names) { names_.assign(names.begin(), names.end()); }
@@ -94,6 +96,7 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   std::unique_ptr<Connection> connection_;
   uint32_t failures_ = 0;
   bool gave_up_ = false;
+  bool is_former_ = false;  // it was started by the tarnd before this one
   Loop::Timer restart_;
   Loop::Timer last_moment_;  // at the end of the session
 };

@@ -70,6 +70,7 @@ int Session::resume(std::unique_ptr<KeptSession> kept, std::span<const Fd> strea
   for (auto& [what, fd] : kept_->take_rest()) services_.closer.close(identity_.uid, Closer::Kind::kForeign, std::move(fd));
   if (r == 0) return 0;
   for (auto& [index, member] : members_) services_.spawn.disown(member->ticket);
+  output_.disown();
   kept_->end();
   return r;
 }
@@ -134,6 +135,7 @@ int Session::resume_client() {
   for (auto& [what, kept] : all)
     if (int r = resume_descriptor(what, kept_->take(KeptSession::of_user(what, identity_.uid)), *kept); r < 0) return r;
   output_.resume_log(kept_->take("l"));
+  output_.resume_process(kept_->output_ticket());
   return watch_client(kept_->take("p"));
 }
 

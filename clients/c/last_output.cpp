@@ -15,7 +15,7 @@
 namespace tarn::client {
 namespace {
 
-constexpr int64_t kPatienceNs = 50'000'000;  // for what is on its way from a dead worker
+constexpr int64_t kPatienceNs = 300'000'000;  // for what is on its way from a dead worker; tarn-output may be starting
 constexpr useconds_t kPauseUs = 500;
 
 shm::OutputLog* log_in(const os::Mapping& mapping) {

@@ -678,11 +678,13 @@ void Session::drop_copy(uint32_t slab, uint64_t offset) {
 int Session::ask_for_log() {
   Gate::Pass pass(gate_);
   if (log_.valid()) return 0;
-  uint32_t serial = ++serial_;
-  if (int r = tell(wire::Type::kLogAsk, wire::LogAsk{}, serial); r < 0) return r;
   wire::Packet packet;
   os::Received received;
-  if (int r = await_answer(serial, packet, received); r < 0) return r;
+  int r = ask([&](uint32_t serial) {
+    int told = tell(wire::Type::kLogAsk, wire::LogAsk{}, serial);
+    return told < 0 ? told : await_answer(serial, packet, received);
+  });
+  if (r < 0) return r;
   if (packet.type != wire::Type::kLog)
     return fail(TARN_E_PROTOCOL, "tarnd answered a request for the log with %s", wire::type_name(packet.type));
   uint64_t size = packet.as<wire::Log>().size;

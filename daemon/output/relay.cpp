@@ -50,7 +50,7 @@ int Relay::run() {
     if (entries[0].revents != 0 && !receive()) break;
   }
   now_ns_ = date_ns();
-  while (!workers_.empty()) end_worker(workers_.front()->member);
+  while (!workers_.empty()) leave_worker(0);
   for (Outlet& outlet : outlets_) outlet.finish(kEndPatienceNs);
   return 0;
 }
@@ -96,8 +96,7 @@ void Relay::add_worker(const wire::OutputWorker& body, os::Received& received) {
   }
   auto [entry, is_new] = lanes_.try_emplace(body.lane);
   if (is_new) {
-    entry->second.credit = kBurst;
-    entry->second.paid_ns = os::now_ns();
+    for (auto& credit : entry->second.credit) credit = {kBurst, os::now_ns()};
     if (auto* log = reinterpret_cast<shm::OutputLog*>(log_.data());
         log != nullptr && shm::OutputLog::size_of(body.lane + 1) <= log_.size()) {
       entry->second.log = shm::OutputWriter(*log->lane(body.lane));
@@ -111,15 +110,20 @@ void Relay::add_worker(const wire::OutputWorker& body, os::Received& received) {
 void Relay::end_worker(uint32_t member) {
   auto found = std::ranges::find(workers_, member, [](const auto& each) { return each->member; });
   if (found == workers_.end()) return;
-  Worker& worker = **found;
+  uint32_t lane = (*found)->lane;
+  leave_worker(static_cast<size_t>(found - workers_.begin()));
+  if (lanes_[lane].has_log) reinterpret_cast<shm::OutputLog*>(log_.data())->lane(lane)->ended.store(member, shm::kRelease);
+}
+
+// Without a tarnd, or at the end of the session: it may live, and another tarn-output read what it prints from now on.
+void Relay::leave_worker(size_t index) {
+  Worker& worker = *workers_[index];
   for (int stream : {0, 1}) {
     if (worker.pipes[stream].valid()) (void)read_pipe(worker, stream, UINT32_MAX);
     worker.splitters[stream]->settle(current_run(worker));
     worker.splitters[stream]->finish_line();
   }
-  if (lanes_[worker.lane].has_log)
-    reinterpret_cast<shm::OutputLog*>(log_.data())->lane(worker.lane)->ended.store(member, shm::kRelease);
-  workers_.erase(found);
+  workers_.erase(workers_.begin() + static_cast<ptrdiff_t>(index));
 }
 
 bool Relay::read_pipe(Worker& worker, int stream, uint32_t rounds) {
@@ -164,13 +168,14 @@ TaskRun Relay::current_run(const Worker& worker) const {
   return {line.run.load(shm::kAcquire), line.run_task.load(shm::kRelaxed)};
 }
 
-bool Relay::may_pass(Lane& lane, size_t size) {
-  if (int64_t ms = (os::now_ns() - lane.paid_ns) / 1'000'000; ms > 0) {
-    lane.credit = std::min(kBurst, lane.credit + std::min<int64_t>(ms, kSecondNs) * kRate / 1000);
-    lane.paid_ns += ms * 1'000'000;
+bool Relay::may_pass(Lane& lane, int stream, size_t size) {
+  Lane::Credit& credit = lane.credit[stream];
+  if (int64_t ms = (os::now_ns() - credit.paid_ns) / 1'000'000; ms > 0) {
+    credit.bytes = std::min(kBurst, credit.bytes + std::min<int64_t>(ms, 1000) * kRate / 1000);
+    credit.paid_ns += ms * 1'000'000;
   }
-  if (lane.credit < static_cast<int64_t>(size)) return false;
-  lane.credit -= static_cast<int64_t>(size);
+  if (credit.bytes < static_cast<int64_t>(size)) return false;
+  credit.bytes -= static_cast<int64_t>(size);
   return true;
 }
 
@@ -195,7 +200,7 @@ void Relay::pass_on(const Worker& worker, int stream, std::string_view line, Tas
   if (mode_ == wire::OutputMode::kPrefixed)
     line_.append("(").append(shown).append(" pid=").append(std::to_string(worker.pid)).append(" slot=").append(std::to_string(worker.slot)).append(") ");
   line_.append(line).push_back('\n');
-  if (may_pass(lane, line_.size())) {
+  if (may_pass(lane, stream, line_.size())) {
     outlets_[stream].put(line_);
   } else {
     outlets_[stream].leave_out(line_.size(), true);

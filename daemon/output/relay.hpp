@@ -37,8 +37,11 @@ class Relay {
   struct Lane {
     shm::OutputWriter log;
     bool has_log = false;
-    int64_t credit = 0;  // bytes that may be passed on now
-    int64_t paid_ns = 0;
+    // What may be passed on now, of each stream: a flood of one leaves the other its lines.
+    struct Credit {
+      int64_t bytes = 0;
+      int64_t paid_ns = 0;
+    } credit[2];
   };
   struct Worker {
     uint32_t member;
@@ -54,10 +57,11 @@ class Relay {
   [[nodiscard]] int begin(const wire::Packet& packet, os::Received& received);
   void add_worker(const wire::OutputWorker& body, os::Received& received);
   void end_worker(uint32_t member);
+  void leave_worker(size_t index);
   // Reads what is there; false at the end of the pipe.
   bool read_pipe(Worker& worker, int stream, uint32_t rounds);
   void pass_on(const Worker& worker, int stream, std::string_view line, TaskRun run, bool is_cut);
-  [[nodiscard]] bool may_pass(Lane& lane, size_t size);
+  [[nodiscard]] bool may_pass(Lane& lane, int stream, size_t size);
   [[nodiscard]] TaskRun current_run(const Worker& worker) const;
   [[nodiscard]] int finish_old_parts(int64_t now);
 

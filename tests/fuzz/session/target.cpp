@@ -271,7 +271,12 @@ class World {
     return found->second;
   }
 
-  uint64_t pick_ticket(Input& input) { return input.byte() % (last_ticket_ + 2); }
+  // One that there is, or none: 0, and one that nobody has been given.
+  uint64_t pick_ticket(Input& input) {
+    size_t choice = input.byte() % (workers_.size() + 2);
+    if (choice == 0) return 0;
+    return choice > workers_.size() ? last_ticket_ + 1 : std::next(workers_.begin(), static_cast<ptrdiff_t>(choice) - 1)->first;
+  }
 
   void transmit(const Fd& socket, wire::Builder& message, std::initializer_list<int> descriptors = {}) {
     if (socket.valid()) (void)os::socket_send(socket, message.finish(), {descriptors.begin(), descriptors.size()}, 0);
@@ -408,7 +413,7 @@ class World {
   void start_all(Input& input) {
     say_hello(client_, wire::Role::kClient, input.byte());
     settle();
-    for (uint64_t ticket = 1; ticket <= last_ticket_; ++ticket) report_started(ticket);
+    for (auto& [ticket, peer] : workers_) report_started(ticket);
     for (auto& [ticket, peer] : workers_) say_hello(peer, wire::Role::kWorker, 0);
     settle();
     wire::Buffer<64> buffer;

@@ -383,18 +383,19 @@ TEST_F(Output, OutlivesTheDaemon) {
     ASSERT_EQ(0, tarn_client_get_info(client, &info));
     kill(info.daemon_pid, SIGKILL);
     client.run("print_out", std::to_string(i));
-    EXPECT_TRUE(eventually([&] { return count_of(contents(out_), "out " + std::to_string(i) + "\n") == 1; })) << contents(out_);
+    EXPECT_TRUE(eventually([&] { return count_of(contents(out_), "out " + std::to_string(i) + "\n") == 1; })) << contents(out_) << contents(error_);
     EXPECT_TRUE(eventually([&] {
       (void)tarn_client_dispatch(client);
       tarn_client_info now{};
       now.size = sizeof now;
       return tarn_client_get_info(client, &now) == 0 && now.daemon_pid != info.daemon_pid;
     }));
+    usleep(100'000);  // until the one that read for the former has ended
   }
   tarn_future future = client.submit("print_and_die", "abort");
   tarn_bytes bytes{};
   EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, future, kLong, &bytes));
-  EXPECT_NE(nullptr, strstr(tarn_last_error(), "it printed last: ")) << tarn_last_error();
+  EXPECT_NE(nullptr, strstr(tarn_last_error(), "it printed last: ")) << tarn_last_error() << contents(error_);
   EXPECT_EQ(0, tarn_future_release(client, future));
 }
 
