@@ -138,6 +138,8 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("overcommit", "lower", (tarn("overcommit", "--size", str(args.overcommit)),), 1,
              0 if args.smoke else args.overcommit),
         Case("cleanup.kill", "lower", (tarn("cleanup.kill"),)),
+        Case("recover.worker", "lower", (tarn("recover.worker"),)),
+        Case("print.line", "lower", (tarn("print.line"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),
         Case("idle.rss.tarnd", "lower",

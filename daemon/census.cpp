@@ -6,9 +6,12 @@
 #include <bit>
 #include <cstring>
 
+#include "log.hpp"
+#include "os/clock.hpp"
 #include "shm/board.hpp"
 #include "store/object_meta.hpp"
 #include "store/object_record.hpp"
+#include "task/back_off.hpp"
 #include "task/task_protocol.hpp"
 
 namespace tarn::daemon {
@@ -57,10 +60,18 @@ bool read_task(const std::byte* bytes, TaskRow& out) {
   out.failed = (state.flags & task::kFailed) != 0;
   out.cancelled = (state.flags & task::kCancelled) != 0;
   out.missing = 0;
+  out.retry_in_ns = -1;
+  out.block = {};
+  if (!state.finished() && value_at<uint8_t>(bytes, offsetof(task::TaskRecord, arg_format)) == task::kBlock)
+    out.block = value_at<task::BlockRef>(bytes, offsetof(task::TaskRecord, payload));
   auto dependencies = value_at<uint64_t>(bytes, offsetof(task::TaskRecord, dependencies));
   if (state.phase == task::Phase::kWaiting && dependencies >> 32 == state.generation) {
     uint32_t missing = ~static_cast<uint32_t>(dependencies) & ~(uint32_t{1} << task::kSubmittedBit);
     out.missing = static_cast<uint32_t>(std::popcount(missing));
+  }
+  if (task::backs_off(state, dependencies)) {
+    int32_t left = task::ticks_left(dependencies, task::ticks_of(os::now_ns()));
+    out.retry_in_ns = left > 0 ? task::ns_of_ticks(static_cast<uint64_t>(left)) : 0;
   }
   return true;
 }
@@ -83,7 +94,7 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
     out.looked_at += count;
     for_each_record(member->segment_file, offsetof(shm::MemberSegment, task_records), count,
                     [&, owner = index](uint32_t record, const std::byte* bytes) {
-                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, false, false};
+                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, false, false, -1, {}};
                       if (!read_task(bytes, row)) return;
                       ++out.counts[row.phase];
                       if (rows_max == 0) return;
@@ -101,6 +112,31 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
     out.rows.resize(rows_max);
     out.complete = false;
   }
+}
+
+std::vector<std::string> labels_of(const Session& session, const TaskRow& row) {
+  auto owner = session.members().find(row.member);
+  if (row.block.size == 0 || row.block.limits == 0 || owner == session.members().end()) return {};
+  auto slab = owner->second->slabs.find(row.block.slab);
+  if (slab == owner->second->slabs.end() || slab->second.writer == nullptr) return {};
+  // All of it is a tenant's word: only what lies inside of tarnd's own numbers is read.
+  const task::BlockRef& block = row.block;
+  uint64_t size = slab->second.size;
+  if (block.offset > size || block.size > size - block.offset || block.limits > block.size) return {};
+  std::byte bytes[sizeof(task::TaskLimits) + task::kRetryCodesMax * sizeof(int32_t) + task::kTaskLabelsMax];
+  ssize_t got = pread(slab->second.writer->get(), bytes, std::min<uint64_t>(sizeof bytes, block.size - block.limits),
+                      static_cast<off_t>(block.offset + block.limits));
+  if (got < static_cast<ssize_t>(sizeof(task::TaskLimits))) return {};
+  auto limits = value_at<task::TaskLimits>(bytes, 0);
+  if (limits.code_count > task::kRetryCodesMax || limits.labels_size > task::kTaskLabelsMax || limits.size() > static_cast<size_t>(got)) return {};
+  std::string_view text(reinterpret_cast<const char*>(bytes) + limits.size() - limits.labels_size, limits.labels_size);
+  std::vector<std::string> labels;
+  while (!text.empty()) {
+    std::string_view label = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(label.size() + 1, text.size()));
+    if (!label.empty()) labels.push_back(printable(label));
+  }
+  return labels;
 }
 
 void ObjectCensus::Sum::add(const ObjectRow& row) {

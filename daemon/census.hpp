@@ -16,6 +16,7 @@
 #include "object_label.hpp"
 #include "object_row.hpp"
 #include "session.hpp"
+#include "task/arguments.hpp"
 
 namespace tarn::daemon {
 
@@ -36,7 +37,12 @@ struct TaskRow {
   uint32_t missing;   // of a waiting one: how many it waits for, 31 at most; with more arguments 1 for all of them
   bool failed;
   bool cancelled;     // or out of time
+  int64_t retry_in_ns;  // of a waiting one that failed: until it may run again; -1: it does not wait for that
+  task::BlockRef block;  // of one that is not done: where what it is called may lie, as its record says; size 0: nowhere
 };
+
+// The labels of a task, KEY=VALUE each, printable; none if it has none, or what says so makes no sense. A system call.
+[[nodiscard]] std::vector<std::string> labels_of(const Session& session, const TaskRow& row);
 
 struct TaskCensus {
   std::array<uint64_t, kTaskPhases.size()> counts{};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -37,9 +38,12 @@ class Keeper {
   void count(size_t more) { count_ += more; }
 
  private:
+  [[nodiscard]] int64_t patience_ns() const;
+
   Fd manager_;
   size_t most_;
   size_t count_ = 0;
+  bool is_deaf_ = false;  // the manager did not take the last one in time
 };
 
 }  // namespace tarn::daemon

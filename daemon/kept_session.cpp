@@ -77,7 +77,9 @@ void KeptSession::erase_member(uint32_t index, bool has_connection) {
 }
 
 void KeptSession::drop_connection(uint32_t index) {
-  if (is_kept() && names_.erase(connection_name(index)) != 0) keeper_.drop(name(connection_name(index)));
+  if (!is_kept()) return;
+  for (const std::string& what : {connection_name(index), pipe_name(index, 0), pipe_name(index, 1)})
+    if (names_.erase(what) != 0) keeper_.drop(name(what));
 }
 
 // `free` is not empty afterwards, or the session is not kept any more. `count` lines of `size` bytes are backed, from `at` on.

@@ -9,7 +9,8 @@
 //   k.7      the book of session 7
 //   k.7.x@1000  its executable; d: directory, o: standard output, e: standard error, v: event descriptor, which user 1000 gave us
 //   k.7.p    the client's pidfd; b: the board
-//   k.7.3s   the connection of member 3; g: its segment
+//   k.7.l    the log of what is printed
+//   k.7.3s   the connection of member 3; g: its segment; o and e: where what it prints is read
 //   k.7.3.12 slab 12 of member 3 (the writer's descriptor), or file; then with @1000
 //
 // A session that cannot be kept, because the manager has no room, ends with this tarnd. Loop thread only.
@@ -105,6 +106,11 @@ class KeptSession {
   void set_welcomed();
   void set_task_names(std::span<const std::byte> names);
 
+  // Of the tarn-output that runs; 0: none does.
+  void set_output_ticket(uint64_t ticket) {
+    if (is_kept()) book_->output_ticket.store(ticket, shm::kRelease);
+  }
+
   // `what` is what stands behind "k.7.".
   void keep(const std::string& what, const Fd& fd);
   void put_member(uint32_t index, const KeptMember& member);
@@ -124,6 +130,7 @@ class KeptSession {
   void give_up(const char* why);
 
   static std::string connection_name(uint32_t member) { return std::to_string(member) + "s"; }
+  static std::string pipe_name(uint32_t member, int stream) { return std::to_string(member) + (stream == 0 ? "o" : "e"); }
   static std::string segment_name(uint32_t member) { return std::to_string(member) + "g"; }
   static std::string slab_name(const KeptSlab& slab, uid_t user) {
     std::string name = std::to_string(slab.owner) + "." + std::to_string(slab.number);
@@ -141,6 +148,7 @@ class KeptSession {
   [[nodiscard]] std::span<const std::byte> environment() const;
   [[nodiscard]] std::span<const std::byte> task_names() const;
   [[nodiscard]] bool was_welcomed() const { return book_->is_welcomed.load(shm::kAcquire) != 0; }
+  [[nodiscard]] uint64_t output_ticket() const { return book_->output_ticket.load(shm::kAcquire); }
   // Calls fn(index, member).
   template <class Fn>
   void for_each_member(Fn fn) const {
@@ -198,6 +206,7 @@ class KeptSession {
     uint32_t slab_lines;  // that are backed
     uint32_t moved_lines;
     uint32_t reserved;
+    shm::Word<uint64_t> output_ticket;
     KeptIdentity identity;
     MemberEntry members[shm::kMembersMax];
   };

@@ -153,6 +153,7 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
   for_each_session(daemon, asker, [&](const Session& session) { count_tasks(session, asker.rows_max, budget, census); });
   Json answer = with_schema("tarn.tasks/1");
   answer["counts"] = counts_of(census);
+  LabelBudget labels;
   Json rows = Json::array();
   for (const TaskRow& each : census.rows) {
     const std::string* name = daemon.sessions().at(each.session)->task_name(each.task);
@@ -169,6 +170,8 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
     row["cancelled"] = each.cancelled;
     row["worker"] = each.claimant == 0 ? Json() : Json(each.claimant);
     row["attempts"] = each.attempts;
+    row["retry_in_ns"] = each.retry_in_ns < 0 ? Json() : Json(each.retry_in_ns);
+    row["labels"] = labels.take() ? Json(labels_of(*daemon.sessions().at(each.session), each)) : Json();
     rows.push_back(std::move(row));
   }
   answer["tasks"] = std::move(rows);

@@ -202,6 +202,7 @@ void Session::welcome(Member& member, uint32_t serial) {
   body.daemon_pid = getpid();
   body.is_private = services_.is_private ? 1 : 0;
   body.records_ready = member.backed.records;
+  body.output_is_read = output_.reads(member.index()) ? 1 : 0;
   // All members together keep at most half of what the session may have.
   uint64_t keep = std::min(kKeepFreeMax, budget_->limit_of_all() / 2 / (worker_count() + 1));
   body.keep_free_mib = static_cast<uint32_t>(keep >> 20);
@@ -234,6 +235,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_subscribe(from, packet.as<wire::Subscribe>());
     case wire::Type::kEndRun:
       return handle_end_run(from, packet.as<wire::EndRun>());
+    case wire::Type::kLogAsk:
+      return output_.send_log(*from.connection, packet.serial);
     case wire::Type::kGrow:
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
@@ -258,6 +261,7 @@ void Session::handle_task_names(Member& from, const wire::Packet& packet) {
 }
 
 void Session::take_names(std::span<const std::byte> bytes) {
+  output_.set_names(bytes);
   std::string_view names(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   while (!names.empty() && task_names_.size() < kTaskNamesMax) {
     std::string_view name =
@@ -337,7 +341,7 @@ void Session::finish_if_over() {
   if (!ending_) return;
   for (auto& [index, member] : members_)
     if (member->ticket != 0) return;
-  if (*self_ == nullptr) return;
+  if (*self_ == nullptr || !output_.is_finished() || *self_ == nullptr) return;  // which may have come here again
   *self_ = nullptr;
   owner_.on_session_ended(*this);
 }
@@ -464,6 +468,7 @@ void Member::fill_order(SpawnOrder& order) { session_.fill_order(*this, order); 
 
 void Member::on_started(int32_t started_pid) {
   pid = started_pid;
+  session_.output_.set_pid(index_, pid);
   if (hello) session_.admit_worker(*this);
 }
 

@@ -36,6 +36,7 @@
 #include "mover.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
+#include "session_output.hpp"
 #include "shm/board.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
@@ -101,6 +102,8 @@ class Member final : public Connection::Owner, public SpawnedProcess {
   int32_t pid = 0;
   uint64_t ticket = 0;  // workers, while the process may run
   uint32_t lane = 0;
+  SharedFd standard_output;  // a worker's own, until they are asked for
+  SharedFd standard_error;
   SharedFd control;     // a worker's end of `connection`, until it is asked for
   bool ended_by_us = false;
   uint32_t resuming = 0;  // the serial of a RESUME that it has not answered: what it says was for the tarnd before; 0: none
@@ -215,6 +218,9 @@ class Session {
   // What its client is told.
   [[nodiscard]] EventFeed& events() { return events_; }
 
+  // What its workers print.
+  [[nodiscard]] const SessionOutput& output() const { return output_; }
+
   // Answers a request for a slab, a file, records or an object.
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
   // What to tell who asked for `bytes` of memory and gets `code`: last_error(), and who fills what is full.
@@ -237,6 +243,7 @@ class Session {
 
  private:
   friend Member;
+  friend SessionOutput;
 
   static constexpr uint64_t kDescriptorsOfSession = 2;  // the pidfd, and one in passing
   static constexpr uint64_t kDescriptorsOfSlab = 2;     // the writer's, and the readers'
@@ -364,6 +371,7 @@ class Session {
   std::unique_ptr<KeptSession> kept_;
   EventFeed events_;
   Mover mover_;  // its objects go with the slabs of the members
+  SessionOutput output_{*this};
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;
   uint32_t last_index_ = shm::kFirstWorker - 1;

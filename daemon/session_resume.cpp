@@ -43,6 +43,7 @@ void Session::keep_session(uint32_t hello_serial) {
 void Session::keep_member(const Member& member) {
   kept_->keep(KeptSession::connection_name(member.index()), member.connection->socket());
   kept_->keep(KeptSession::segment_name(member.index()), *member.segment_file);
+  output_.keep(member.index());
   update_kept(member);
 }
 
@@ -69,6 +70,7 @@ int Session::resume(std::unique_ptr<KeptSession> kept, std::span<const Fd> strea
   for (auto& [what, fd] : kept_->take_rest()) services_.closer.close(identity_.uid, Closer::Kind::kForeign, std::move(fd));
   if (r == 0) return 0;
   for (auto& [index, member] : members_) services_.spawn.disown(member->ticket);
+  output_.disown();
   kept_->end();
   return r;
 }
@@ -132,6 +134,8 @@ int Session::resume_client() {
   std::pair<const char*, SharedFd*> all[] = {{"x", &executable_}, {"d", &directory_}, {"v", &client_event_}};
   for (auto& [what, kept] : all)
     if (int r = resume_descriptor(what, kept_->take(KeptSession::of_user(what, identity_.uid)), *kept); r < 0) return r;
+  output_.resume_log(kept_->take("l"));
+  output_.resume_process(kept_->output_ticket());
   return watch_client(kept_->take("p"));
 }
 
@@ -193,6 +197,8 @@ int Session::resume_member(uint32_t index, const KeptMember& kept) {
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(segment), member.segment_payment);
   if (int r = pay_backed(member, kept.backed); r < 0) return r;
   if (member.is_client() || member.phase == Member::Phase::kDead) return 0;
+  output_.resume(index, member.lane, services_.slots[slot_of(member)].number, member.pid,
+                 kept_->take(KeptSession::pipe_name(index, 0)), kept_->take(KeptSession::pipe_name(index, 1)));
   member.ticket = kept.ticket;
   services_.spawn.take_over(member.ticket, member);
   // It may have been told that it is admitted, or not, and what it answered is lost: another one begins anew.

@@ -63,8 +63,12 @@ int Session::try_start_worker(uint32_t lane) {
   auto worker = std::make_unique<Member>(*this, index);
   worker->lane = lane;
   worker->control = share(std::move(theirs));
+  output_.open(index, lane, services_.slots[lanes_[lane].slot].number, worker->standard_output, worker->standard_error);
   worker->ticket = services_.spawn.spawn(identity_.uid, *worker);
-  if (worker->ticket == 0) return fail(TARN_E_SYSTEM, "the spawn service has gone");
+  if (worker->ticket == 0) {
+    output_.close(index);
+    return fail(TARN_E_SYSTEM, "the spawn service has gone");
+  }
   // The process is on its way while its memory is made.
   worker->connection = std::make_unique<Connection>(services_.loop, services_.closer, identity_.uid, std::move(ours),
                                                     wire::From::kMember, *worker);
@@ -93,8 +97,8 @@ void Session::fill_order(Member& worker, SpawnOrder& order) {
   order.cpus = slot.cpus;
   order.executable = executable_;
   order.directory = directory_;
-  order.standard_output = standard_output_;
-  order.standard_error = standard_error_;
+  order.standard_output = std::move(worker.standard_output);
+  order.standard_error = std::move(worker.standard_error);
   order.control = std::move(worker.control);
 }
 
@@ -189,6 +193,7 @@ void Session::handle_stopped(Member& worker, bool stopped) {
 
 void Session::handle_start_failed(Member& worker, int error, const std::string& text) {
   uint32_t lane = worker.lane;
+  output_.close(worker.index());
   forget(worker);
   if (ending_) return finish_if_over();
   restart_lane(lane, false, "could not be started: " + text + " (error " + std::to_string(error) + ")");
@@ -207,6 +212,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   worker.exit_status = exit_status;
   worker.phase = Member::Phase::kDead;
   worker.asks.reset();
+  output_.close(worker.index());
   if (worker.connection != nullptr) {
     worker.connection->close();
     services_.loop.bury(std::move(worker.connection));

@@ -186,8 +186,9 @@ void Tarnd::handle(Visitor& visitor, const wire::Packet& packet, os::Received& r
       visitor.connection->set_reading(false);
       return answer_in_turn(visitor);
     }
+    if (packet.type == wire::Type::kLogAsk) return send_log(visitor, packet.as<wire::LogAsk>().session, packet.serial);
     if (packet.type == wire::Type::kGoodbye) return drop_visitor(visitor);
-    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY and GOODBYE only");
+    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY, LOG_ASK and GOODBYE only");
   }
   if (packet.type != wire::Type::kHello)
     return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "the first message must be HELLO");
@@ -371,6 +372,13 @@ void Tarnd::answer_in_turn(Visitor& visitor) {
   if (took > kQueryCheap) next_query_ns_[visitor.peer.uid] = now + took * (1 + kQueryRest);
   // Its next query not before others have had their turn.
   visitor.patience = loop_.call_at(now, [&visitor] { visitor.connection->set_reading(true); });
+}
+
+void Tarnd::send_log(Visitor& visitor, uint32_t session, uint32_t serial) {
+  auto found = sessions_.find(session);
+  bool is_seen = found != sessions_.end() && (visitor.peer.uid == 0 || visitor.peer.uid == found->second->identity().uid);
+  if (!is_seen) return refuse(visitor, serial, TARN_E_ARGUMENT, "there is no session " + std::to_string(session));
+  found->second->output().send_log(*visitor.connection, serial);
 }
 
 void Tarnd::answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial) {

@@ -64,6 +64,7 @@ int bench_remake_result(tarn_call *call);
 int bench_hold(tarn_call *call);
 int bench_fib(tarn_call *call);
 int bench_metg_work(tarn_call *call);
+int bench_print(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);
@@ -80,6 +81,8 @@ void bench_spill(Bench *bench);
 void bench_overcommit(Bench *bench);
 void bench_cleanup(Bench *bench);
 void bench_holder(Bench *bench);
+void bench_recover(Bench *bench);
+void bench_print_line(Bench *bench);
 void bench_start(Bench *bench);
 void bench_first_result(Bench *bench);
 void bench_idle(Bench *bench);

@@ -28,6 +28,8 @@
  *   overcommit             the most memory, by the limit, while four times --size bytes (2 GiB) go through it
  *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
  *                          tarnd has all back
+ *   recover.worker         the only worker is killed, until its successor has the result of a task
+ *   print.line             of 1000 that a task prints
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
  */
@@ -182,6 +184,8 @@ int main(int argc, char **argv)
     {"overcommit", bench_overcommit},
     {"cleanup.kill", bench_cleanup},
     {"holder", bench_holder}, /* the process that cleanup.kill kills */
+    {"recover.worker", bench_recover},
+    {"print.line", bench_print_line},
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
@@ -190,6 +194,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.make", bench_make_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
+  bench_check(tarn_task_define("bench.print", bench_print), "tarn_task_define");
   bench_check(tarn_task_define("bench.fib", bench_fib), "tarn_task_define");
   bench_check(tarn_task_define("bench.metg", bench_metg_work), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -53,6 +54,17 @@ int not_in_task() {
                                   "(tarn::this_task::client() in C++), and no other");
 }
 
+// What is asked for, or the environment says.
+int read_output_option(uint32_t& output) {
+  constexpr const char* kNames[] = {"prefixed", "plain", "raw", "none"};
+  if (output > TARN_OUTPUT_NONE) return fail(TARN_E_ARGUMENT, "tarn_options: output is %u; see enum tarn_output", output);
+  const char* text = output == 0 ? secure_getenv("TARN_OUTPUT") : nullptr;
+  if (text == nullptr || *text == '\0') return 0;
+  for (uint32_t i = 0; i < std::size(kNames); ++i)
+    if (strcmp(text, kNames[i]) == 0) output = i + 1;
+  return output != 0 ? 0 : fail(TARN_E_ARGUMENT, "TARN_OUTPUT is '%s'; it must be prefixed, plain, raw or none", text);
+}
+
 // Options of tarn_init as given, with the defaults filled in.
 int read_options(const tarn_options* given, tarn_options& options) {
   options = {};
@@ -64,8 +76,10 @@ int read_options(const tarn_options* given, tarn_options& options) {
   }
   if ((options.flags & ~uint32_t{TARN_INIT_NO_WORKERS}) != 0)
     return fail(TARN_E_ARGUMENT, "tarn_options: flags %#x has unknown bits", options.flags);
-  for (uint64_t value : options.reserved)
-    if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_options: reserved must be zero");
+  uint64_t reserved = options.reserved2;
+  for (uint64_t value : options.reserved) reserved |= value;
+  if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_options: reserved must be zero");
+  if (int r = read_output_option(options.output); r < 0) return r;
   if (options.timeout_ns < -1)
     return fail(TARN_E_ARGUMENT,
                 "tarn_options: timeout_ns is %lld; 0 is 10 s, and -1 waits for ever",
@@ -132,6 +146,7 @@ int set_up(tarn_client& client) {
       task::Executor executor(client->session.view(), client->store, welcome.slot, welcome.core, welcome.node);
       // Members whose bit there is not cannot hold what they would need to.
       if (store::holder_bit(welcome.member) != 0) r = executor.set_submitter(client->submitter, client.get());
+      if (r == 0 && welcome.output_is_read != 0) r = executor.mark_output();
       client->session.set_executor(&executor);
       // Orders that came with the welcome are carried out before the first task.
       if (r == 0) r = client->session.poll();

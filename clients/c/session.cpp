@@ -140,6 +140,7 @@ int Session::say_hello(const tarn_options& options, int argc, char** argv, int64
   hello.role = static_cast<uint32_t>(wire::Role::kClient);
   hello.workers = options.workers;
   hello.flags = options.flags;
+  hello.output = options.output;
   hello.pid = getpid();
   dl_iterate_phdr(copy_build_id, &hello);
   wire::set_text(hello.name, options.name != nullptr ? options.name : program_invocation_short_name);
@@ -671,6 +672,23 @@ void Session::drop_copy(uint32_t slab, uint64_t offset) {
   ErrorGuard guard;
   (void)tell(wire::Type::kCopyDrop, wire::Extent{view_.self, slab, offset});
   (void)guard.end(0);
+}
+
+// Nothing printed so far: there is none, and log_ stays as it is.
+int Session::ask_for_log() {
+  Gate::Pass pass(gate_);
+  if (log_.valid()) return 0;
+  wire::Packet packet;
+  os::Received received;
+  int r = ask([&](uint32_t serial) {
+    int told = tell(wire::Type::kLogAsk, wire::LogAsk{}, serial);
+    return told < 0 ? told : await_answer(serial, packet, received);
+  });
+  if (r < 0) return r;
+  if (packet.type != wire::Type::kLog)
+    return fail(TARN_E_PROTOCOL, "tarnd answered a request for the log with %s", wire::type_name(packet.type));
+  uint64_t size = packet.as<wire::Log>().size;
+  return size == 0 ? 0 : os::Mapping::map(received.descriptors[0], size, os::Access::kRead, log_);
 }
 
 int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {

@@ -68,6 +68,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
   [[nodiscard]] int end_run(uint32_t member, uint32_t id, uint32_t generation) override;
   [[nodiscard]] int grow_graphs(uint32_t pages) override;
+  void read_last_output(uint32_t worker, uint64_t run, std::span<char> text) override;  // last_output.cpp
 
   // SlabSource
   [[nodiscard]] int request_slab(uint64_t size, store::Placement placement, wire::SlabHow how, store::SlabView& out) override;
@@ -127,6 +128,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int refused(const wire::Packet& packet);
   [[nodiscard]] int send_grow(const wire::Grow& wish);
   [[nodiscard]] int gone();
+  [[nodiscard]] int ask_for_log();
 
   template <class Body>
   [[nodiscard]] int tell(wire::Type type, const Body& body, uint32_t serial = 0);
@@ -161,6 +163,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   os::Mapping board_;
   os::Mapping segments_[shm::kMembersMax];
   os::Mapping orphaned_segment_;  // of a member that is gone, and whose task this worker still runs
+  os::Mapping log_;     // of what is printed in the session, once it was asked for
   Fd client_event_fd_;  // worker: the client's
   Order orders_[shm::kMembersMax];
   uint32_t order_count_ = 0;

@@ -83,6 +83,24 @@ void send_hello(const Daemon& daemon, const Fd& socket, int64_t deadline) {
   send(daemon, socket, message, deadline);
 }
 
+// A name in the abstract namespace is free for everybody to take.
+void check_owner(const Daemon& daemon, const Fd& socket) {
+  if (!daemon.is_private) return;
+  os::PeerCredentials peer{};
+  if (int code = os::socket_peer(socket, peer); code < 0) give_up(daemon, code, last_error());
+  if (peer.uid != daemon.owner)
+    throw CliError(kDenied, daemon.address + ": answered by user " + std::to_string(peer.uid) + ", not by its owner");
+}
+
+// Connected to `daemon`, which knows that a tool asks.
+Fd connect(const Daemon& daemon, int64_t deadline) {
+  Fd socket;
+  if (int code = os::socket_connect(daemon.socket, socket); code < 0) give_up(daemon, code, last_error());
+  check_owner(daemon, socket);
+  send_hello(daemon, socket, deadline);
+  return socket;
+}
+
 std::string receive_answer(const Daemon& daemon, const Fd& socket, int64_t deadline) {
   std::vector<uint64_t> buffer(wire::kMessageSizeMax / sizeof(uint64_t));
   auto bytes = std::as_writable_bytes(std::span(buffer));
@@ -101,15 +119,6 @@ std::string receive_answer(const Daemon& daemon, const Fd& socket, int64_t deadl
     if (text.size() > kAnswerSizeMax) throw CliError(kFailed, daemon.address + ": the answer does not end; is this a tarnd?");
   }
   return text;
-}
-
-// A name in the abstract namespace is free for everybody to take.
-void check_owner(const Daemon& daemon, const Fd& socket) {
-  if (!daemon.is_private) return;
-  os::PeerCredentials peer{};
-  if (int code = os::socket_peer(socket, peer); code < 0) give_up(daemon, code, last_error());
-  if (peer.uid != daemon.owner)
-    throw CliError(kDenied, daemon.address + ": answered by user " + std::to_string(peer.uid) + ", not by its owner");
 }
 
 }  // namespace
@@ -158,10 +167,7 @@ std::vector<Daemon> find_daemons(const std::string& address) {
 
 Json ask(const Daemon& daemon, const std::string& what, uint32_t limit, int64_t timeout_ns) {
   int64_t deadline = os::deadline_after(timeout_ns);
-  Fd socket;
-  if (int code = os::socket_connect(daemon.socket, socket); code < 0) give_up(daemon, code, last_error());
-  check_owner(daemon, socket);
-  send_hello(daemon, socket, deadline);
+  Fd socket = connect(daemon, deadline);
   wire::Buffer<256> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kQuery, 1);
   auto& query = message.body<wire::Query>();
@@ -173,6 +179,31 @@ Json ask(const Daemon& daemon, const std::string& what, uint32_t limit, int64_t 
   if (answer.value("schema", "") == "tarn.error/1")
     give_up(daemon, answer.value("code", TARN_E_PROTOCOL), answer.value("error", "an error without a text"));
   return answer;
+}
+
+os::Mapping ask_for_log(const Daemon& daemon, uint32_t session, int64_t timeout_ns) {
+  int64_t deadline = os::deadline_after(timeout_ns);
+  Fd socket = connect(daemon, deadline);
+  wire::Buffer<64> question;
+  wire::Builder message(question.bytes, wire::Type::kLogAsk, 1);
+  message.body<wire::LogAsk>().session = session;
+  send(daemon, socket, message, deadline);
+  os::Mapping log;
+  for (;;) {
+    wire::Buffer<wire::kToMemberSizeMax> buffer;
+    os::Received received;
+    int code = os::socket_receive(socket, buffer.bytes, received, deadline);
+    if (code == 0 && received.size == 0) code = fail(TARN_E_DAEMON_GONE, "tarnd left before it answered");
+    wire::Packet packet;
+    if (code == 0) code = wire::parse(std::span(buffer.bytes).first(received.size), received.descriptor_count, wire::From::kDaemon, packet);
+    if (code < 0) give_up(daemon, code, last_error());
+    if (packet.type == wire::Type::kRefused && packet.as<wire::Refused>().code == TARN_E_ARGUMENT) return log;  // it has ended
+    if (packet.type == wire::Type::kRefused) give_up(daemon, packet.as<wire::Refused>().code, packet.as<wire::Refused>().text);
+    if (packet.type != wire::Type::kLog) continue;
+    uint64_t size = packet.as<wire::Log>().size;
+    if (size != 0 && (code = os::Mapping::map(received.descriptors[0], size, os::Access::kRead, log)) < 0) give_up(daemon, code, last_error());
+    return log;
+  }
 }
 
 }  // namespace tarn::cli

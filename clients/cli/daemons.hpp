@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "os/memory.hpp"
+
 namespace tarn::cli {
 
 using Json = nlohmann::ordered_json;
@@ -41,5 +43,8 @@ struct Daemon {
 
 // Asks `daemon` one query. Throws CliError.
 [[nodiscard]] Json ask(const Daemon& daemon, const std::string& what, uint32_t limit, int64_t timeout_ns);
+
+// The log of what is printed in a session of `daemon` (shm/output_log.hpp); not valid if nothing was printed. Throws CliError.
+[[nodiscard]] os::Mapping ask_for_log(const Daemon& daemon, uint32_t session, int64_t timeout_ns);
 
 }  // namespace tarn::cli

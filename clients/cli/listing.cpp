@@ -24,6 +24,12 @@ std::string plain(const Json& value) {
   return value.dump();
 }
 
+// Of a list, whether one of its entries is `text`.
+bool is_or_has(const Json& value, const std::string& text) {
+  if (plain(value) == text) return true;
+  return value.is_array() && std::ranges::any_of(value, [&](const Json& entry) { return plain(entry) == text; });
+}
+
 Colour colour_of(const std::string& state) {
   if (state == "running" || state == "serving" || state == "open") return Colour::kGreen;
   if (state == "dead" || state == "ending") return Colour::kRed;
@@ -44,6 +50,7 @@ Cell make_cell(const Field& field, const Json& row) {
   if (field.kind == Field::Kind::kBytes && found->is_number_unsigned()) return show_bytes(found->get<uint64_t>());
   if (field.kind == Field::Kind::kSeconds && found->is_number_unsigned())
     return show_duration(static_cast<int64_t>(std::min<uint64_t>(found->get<uint64_t>(), UINT32_MAX)) * 1'000'000'000);
+  if (field.kind == Field::Kind::kNanoseconds && found->is_number_integer()) return show_duration(std::max<int64_t>(found->get<int64_t>(), 0));
   if (field.kind == Field::Kind::kNode) return show_node(*found);
   std::string text = plain(*found);
   return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);
@@ -106,7 +113,7 @@ void filter_rows(Json& rows, const std::vector<std::string>& filters, std::vecto
     }
     Json kept = Json::array();
     for (Json& row : rows)
-      if (auto found = row.find(key); found != row.end() && plain(*found) == value) kept.push_back(std::move(row));
+      if (auto found = row.find(key); found != row.end() && is_or_has(*found, value)) kept.push_back(std::move(row));
     rows = std::move(kept);
   }
 }

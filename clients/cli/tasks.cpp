@@ -18,7 +18,9 @@ int run(const Options& options) {
                        {"worker", "WORKER", Kind::kNumber},
                        {"attempts", "ATTEMPTS", Kind::kNumber},
                        {"failed", "FAILED", Kind::kText},
-                       {"cancelled", "CANCELLED", Kind::kText}},
+                       {"cancelled", "CANCELLED", Kind::kText},
+                       {"retry_in_ns", "RETRY_IN", Kind::kNanoseconds},
+                       {"labels", "LABELS", Kind::kText}},
                       {"number"}},
                      options);
 }
@@ -34,7 +36,8 @@ constinit const Verb kTasksVerb = {
     "forgotten when its future is "
     "released. FROM is the member of the session that submitted it (1 is the client, others are workers, whose tasks submitted it), "
     "TASK its name, WAITS_FOR how many of those that it depends on are not done (1 for all of them, if it depends on more than "
-    "31), CANCELLED also whether its time was over. "
+    "31), CANCELLED also whether its time was over, RETRY_IN how long one that failed waits before it runs again, LABELS what it was "
+    "called when it was submitted, until it is done: --filter labels=KEY=VALUE. "
     "The picture is taken while things go on and is not exact. With --json, `counts` has the sums.",
     nullptr,
     false,

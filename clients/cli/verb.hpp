@@ -17,6 +17,7 @@ struct Options {
   double timeout_s = 10;             // for one answer of a daemon
   std::string argument;              // of a verb that takes one
   std::string by;                    // what a verb sums up by; empty: nothing
+  bool follow = false;               // go on as more comes
 
   [[nodiscard]] int64_t timeout_ns() const { return static_cast<int64_t>(timeout_s * 1e9); }
 };
@@ -29,6 +30,7 @@ struct Verb {
   bool is_hidden;           // not in help and completions
   int (*run)(const Options& options);  // returns an exit status, or throws CliError
   const char* groups = nullptr;        // what --by may name, as "a|b|c"; nullptr: there is no --by
+  bool may_follow = false;             // there is --follow, and the argument may be left out
 };
 
 }  // namespace tarn::cli

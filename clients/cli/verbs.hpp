@@ -12,6 +12,7 @@ extern const Verb kSlotsVerb;
 extern const Verb kWorkersVerb;
 extern const Verb kTasksVerb;
 extern const Verb kObjectsVerb;
+extern const Verb kLogsVerb;
 extern const Verb kMemoryVerb;
 extern const Verb kDoctorVerb;
 extern const Verb kVersionVerb;

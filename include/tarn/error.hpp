@@ -55,7 +55,8 @@ class task_error : public error {
         cause_(e.cause),
         signal_(e.signal),
         exit_status_(e.exit_status),
-        attempts_(e.attempts) {}
+        attempts_(e.attempts),
+        output_(text(e.output)) {}
 
   // The type of the exception, readable, such as "std::out_of_range"; "" if there was none. Since
   // 0.1.
@@ -72,6 +73,8 @@ class task_error : public error {
   [[nodiscard]] int exit_status() const noexcept { return exit_status_; }
   // How often the task was started. Since 0.1.
   [[nodiscard]] std::uint32_t attempts() const noexcept { return attempts_; }
+  // The last lines that the task printed before its worker died; "" if there are none. Since 0.1.
+  [[nodiscard]] const std::string& output() const noexcept { return output_; }
 
  private:
   static std::string text(const char* s) { return s != nullptr ? s : ""; }
@@ -83,6 +86,7 @@ class task_error : public error {
     if (e.signal != 0) line += " (killed by signal " + std::to_string(e.signal) + ")";
     if (e.exit_status != 0) line += " (exited with status " + std::to_string(e.exit_status) + ")";
     if (e.attempts > 1) line += " (started " + std::to_string(e.attempts) + " times)";
+    if (!text(e.output).empty()) line += "; it printed last:\n" + text(e.output);
     return line;
   }
 
@@ -93,6 +97,7 @@ class task_error : public error {
   int signal_;
   int exit_status_;
   std::uint32_t attempts_;
+  std::string output_;
 };
 
 namespace detail {

@@ -108,8 +108,21 @@ typedef struct tarn_options {
   uint32_t workers;      /* worker processes; 0: $TARN_WORKERS or one per slot; more than the slots is refused */
   uint32_t flags;        /* TARN_INIT_* */
   int64_t timeout_ns;    /* for connecting and starting; 0: 10 s */
-  uint64_t reserved[8];  /* zero */
+  uint32_t output;       /* enum tarn_output; 0: $TARN_OUTPUT (prefixed, plain, raw or none) or TARN_OUTPUT_PREFIXED */
+  uint32_t reserved2;    /* zero */
+  uint64_t reserved[7];  /* zero */
 } tarn_options;
+
+/* What becomes of what workers print. Unless it is raw, it is read from pipes: stdout is written line by line, a task that floods
+ * them leaves only what fits (docs/limits.md) and one line that says how much is missing, nobody waits for a client that is not
+ * read, and the last of it is kept for `tarn logs` and for the errors of tasks whose workers die. It arrives in whole lines, of
+ * each worker in its order, when it is printed; at the latest when tarn_close returns. Since 0.1. */
+enum tarn_output {
+  TARN_OUTPUT_PREFIXED = 1, /* to the client's stdout and stderr, each line behind "(TASK pid=PID slot=SLOT) " */
+  TARN_OUTPUT_PLAIN = 2,    /* the same without that */
+  TARN_OUTPUT_RAW = 3,      /* workers have the client's own stdout and stderr: byte by byte, without bounds, and nothing is kept */
+  TARN_OUTPUT_NONE = 4      /* only kept */
+};
 
 enum {
   TARN_INIT_NO_WORKERS = 1u /* a session of this process alone, which keeps objects for itself and its threads; no other session
@@ -223,6 +236,22 @@ typedef struct tarn_arg {
   } u;
 } tarn_arg;
 
+/* That a task which reports an error is run again, after a while in which it occupies no worker: `first_ns`, the next time `factor`
+ * times as long, and so on up to `max_ns`; of each of these between half and all, by chance, so that many do not come at the
+ * same moment. It keeps its arguments, and begins anew with the next attempt (tarn_call_attempt). If it fails the last time as
+ * well, or its deadline would pass before it could begin again, that error is its error. Only what the task's own function returned counts, or threw in C++
+ * (TARN_E_TASK_FAILED unless it was a tarn::error); not that it was cancelled or late. Since 0.1. */
+typedef struct tarn_retry {
+  size_t size;           /* sizeof(tarn_retry) */
+  uint32_t times;        /* how often at most it is run again after an error, 1 to 200; a crash counts apart (`retries`) */
+  uint32_t code_count;   /* of `codes`, at most 16 */
+  const int32_t *codes;  /* the errors after which it is, copied; NULL: any */
+  int64_t first_ns;      /* what passes before the first time; 0: 10 ms */
+  int64_t max_ns;        /* what passes at most, up to a day; 0: 10 s */
+  double factor;         /* 1 to 1000; 0: 2 */
+  uint64_t reserved[2];  /* zero */
+} tarn_retry;
+
 typedef struct tarn_submit_options {
   size_t size;          /* sizeof(tarn_submit_options) */
   uint32_t signature;   /* see tarn_task_define_typed; 0: not checked */
@@ -231,7 +260,10 @@ typedef struct tarn_submit_options {
   int64_t deadline_ns;  /* from the submission until the task is done, with its waiting for others and for a worker; 0: none */
   int32_t priority;     /* TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent; 0: the usual */
   uint32_t reserved2;   /* zero */
-  uint64_t reserved[3]; /* zero */
+  const tarn_retry *retry_on_error; /* NULL: a task that reports an error is not run again */
+  const char *labels;   /* for people and tools (`tarn tasks --filter labels=KEY=VALUE`): "KEY=VALUE,KEY=VALUE", at most 255 bytes;
+                           NULL or "": none */
+  uint64_t reserved[1]; /* zero */
 } tarn_submit_options;
 
 enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
@@ -304,7 +336,9 @@ typedef struct tarn_task_error {
   const char *task;       /* name of the task that failed: for TARN_E_DEPENDENCY, the first cause */
   int32_t cause;          /* for TARN_E_DEPENDENCY the code of the first cause, else as `code` */
   uint32_t padding;
-  uint64_t reserved[3];
+  const char *output;     /* the last lines that it printed, of a task whose worker died; "" if there are none, or nobody kept
+                             them (TARN_OUTPUT_RAW) */
+  uint64_t reserved[2];
 } tarn_task_error;
 
 /* Fills `*error` for a future that failed; strings live until the future is released. Does not block.

@@ -65,6 +65,15 @@
 
 namespace tarn {
 
+// What becomes of what workers print: enum tarn_output. Since 0.1.
+enum class output : std::uint32_t {
+  standard = 0,                     // $TARN_OUTPUT, or prefixed
+  prefixed = TARN_OUTPUT_PREFIXED,  // to stdout and stderr of the client, each line with its task
+  plain = TARN_OUTPUT_PLAIN,        // the same without that
+  raw = TARN_OUTPUT_RAW,            // workers have the client's own descriptors
+  none = TARN_OUTPUT_NONE           // only kept, for `tarn logs` and for errors
+};
+
 // What init is asked for. What is left out has the default of tarn_options.
 struct options {
   std::string address = {};  // "auto", "private", "unix:PATH"; "": $TARN_ADDRESS or "auto"
@@ -72,6 +81,7 @@ struct options {
   unsigned workers = 0;      // worker processes; 0: $TARN_WORKERS or one per slot
   bool no_workers = false;   // a session of this process alone: objects, and no tasks
   nanoseconds timeout{0};    // for connecting and starting; 0: 10 s
+  output prints = output::standard;  // where what tasks print goes
 };
 
 // How a file becomes an object.
@@ -80,12 +90,61 @@ enum class file : std::uint32_t {
   copy = TARN_FILE_COPY  // immutable from then on
 };
 
+// That a task which throws, or returns a negative code, is run again after a while:
+//
+//   tarn.submit({.on_error = tarn::retry(5).first(20ms).longest(1s)}, fetch, name);
+//
+// tarn_retry says what holds. Since 0.1.
+class retry {
+ public:
+  // Not at all. Since 0.1.
+  retry() noexcept = default;
+  // At most so often, 1 to 200. Since 0.1.
+  explicit retry(std::uint32_t times) noexcept { c_.times = times; }
+
+  // Only after these codes, at most 16; TARN_E_TASK_FAILED is that of an exception which is no tarn::error. Since 0.1.
+  retry& after(std::vector<std::int32_t> codes) {
+    codes_ = std::move(codes);
+    return *this;
+  }
+  // What passes before the first time; without it, 10 ms. Since 0.1.
+  retry& first(nanoseconds time) noexcept {
+    c_.first_ns = time.count();
+    return *this;
+  }
+  // How many times as long the next time; without it, 2. Since 0.1.
+  retry& factor(double times) noexcept {
+    c_.factor = times;
+    return *this;
+  }
+  // What passes at most; without it, 10 s. Since 0.1.
+  retry& longest(nanoseconds time) noexcept {
+    c_.max_ns = time.count();
+    return *this;
+  }
+
+  // For calls of the C interface, while this lives and is not changed; nullptr: not at all. Since 0.1.
+  [[nodiscard]] const tarn_retry* get() const noexcept {
+    if (c_.times == 0) return nullptr;
+    c_.size = sizeof c_;
+    c_.codes = codes_.empty() ? nullptr : codes_.data();
+    c_.code_count = static_cast<std::uint32_t>(codes_.size());
+    return &c_;
+  }
+
+ private:
+  mutable tarn_retry c_{};
+  std::vector<std::int32_t> codes_;
+};
+
 // How a task is run.
 struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
   nanoseconds timeout{0};    // for each run; 0: none
   nanoseconds deadline{0};   // from the submission until it is done; 0: none
   std::int32_t priority = 0; // TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent
+  retry on_error = {};       // whether it is run again after an error
+  std::string labels = {};   // "KEY=VALUE,KEY=VALUE", for people and tools
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -515,6 +574,8 @@ class client {
     how.timeout_ns = options.timeout.count();
     how.deadline_ns = options.deadline.count();
     how.priority = options.priority;
+    how.retry_on_error = options.on_error.get();
+    how.labels = detail::c_text(options.labels, "the labels");
     return how;
   }
 
@@ -647,6 +708,7 @@ inline graph::graph(const client& of, const graph_options& options) : session_(&
   c.address = options.address.empty() ? nullptr : detail::c_text(options.address, "the address");
   c.name = options.name.empty() ? nullptr : detail::c_text(options.name, "the name");
   c.workers = options.workers;
+  c.output = static_cast<std::uint32_t>(options.prints);
   c.flags = options.no_workers ? TARN_INIT_NO_WORKERS : 0;
   c.timeout_ns = options.timeout.count();
   tarn_client* handle = nullptr;

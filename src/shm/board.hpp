@@ -29,6 +29,10 @@ struct alignas(64) WorkerLine {
   // The hints that the worker took and has not come to: others, when idle, try to claim them, so
   // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
   alignas(64) Word<uint32_t> batch[kBatchMax];
+  // What it runs, or ran last: whose output what it prints is. Generation 32 | record id 32, and the task's number. In a line of their
+  // own: clients that wait look at the first one, and a store to that for each task costs a sync call 10 ns.
+  alignas(64) Word<uint64_t> run;
+  Word<uint32_t> run_task;
 };
 
 struct Board {
@@ -52,6 +56,10 @@ struct Board {
 
   // 1: a task has submitted tasks. Never cleared.
   Word<uint32_t> nested;
+
+  // 1: a task was to be run again after a while (task/back_off.hpp). Set before the first of them is; never cleared. Workers then
+  // look at each segment's `retry_at`.
+  Word<uint32_t> retries;
 
   // Runs of graphs, a bit each, and what they run: the graph's first line in the client's arena + 1, 24 bits | the number of
   // the run in this session 40, so that nobody takes one for another that lay in the same place. Set by the client; a run that

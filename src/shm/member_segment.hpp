@@ -67,6 +67,8 @@ struct MemberSegment {
   // Objects of this member that others were the last to hold: index + 1 of the first, linked through
   // their records. Others push, the member takes all.
   alignas(64) Word<uint32_t> returned_objects;
+  // When to look for tasks of this member that may run again by then, in ticks (task/back_off.hpp); 0: there are none.
+  Word<uint64_t> retry_at;
 
   Waiters waiters;
   Lane<kHintRingSlots> usual;

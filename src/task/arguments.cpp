@@ -79,7 +79,17 @@ bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry
 bool block_limits(const std::byte* block, const BlockRef& ref, TaskLimits& limits) {
   if (ref.size < sizeof limits || ref.limits > ref.size - sizeof limits) return false;
   memcpy(&limits, block + ref.limits, sizeof limits);
-  return true;
+  return limits.size() <= ref.size - ref.limits;
+}
+
+bool counts_for_retry(const std::byte* block, const BlockRef& ref, const TaskLimits& limits, int code) {
+  if (limits.code_count == 0) return limits.error_runs_max != 0;
+  for (uint32_t i = 0; i < limits.code_count; ++i) {
+    int32_t each;
+    memcpy(&each, block + ref.limits + sizeof limits + i * sizeof each, sizeof each);
+    if (each == code) return true;
+  }
+  return false;
 }
 
 }  // namespace tarn::task

@@ -28,13 +28,25 @@ struct BlockRef {  // payload of kBlock
 };
 static_assert(sizeof(BlockRef) == kPayloadSize);
 
-// What a task may take. 0: no limit.
+// What a task may take, when it is run again, and what it is called. 0: no limit. Behind it lie the codes, then the labels.
 struct TaskLimits {
-  int64_t timeout_ns;   // for a run
-  int64_t deadline_ns;  // os::now_ns time
+  int64_t timeout_ns;       // for a run
+  int64_t deadline_ns;      // os::now_ns time
+  int64_t back_off_ns;      // before it runs again for the first time after an error,
+  int64_t back_off_max_ns;  // and at most,
+  double back_off_factor;   // so many times as long each time
+  uint8_t error_runs_max;   // how often it may run again after an error
+  uint8_t attempts_max;     // of its record at first: each run after an error adds one there
+  uint16_t code_count;      // int32_t each: the errors after which it runs again; 0: all
+  uint32_t labels_size;     // KEY=VALUE, separated by commas
 
-  [[nodiscard]] bool is_set() const { return timeout_ns != 0 || deadline_ns != 0; }
+  [[nodiscard]] bool is_set() const { return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0; }
+  [[nodiscard]] uint64_t size() const { return sizeof *this + code_count * sizeof(int32_t) + labels_size; }
 };
+static_assert(sizeof(TaskLimits) == 48);
+
+inline constexpr size_t kRetryCodesMax = 16;   // docs/limits.md
+inline constexpr size_t kTaskLabelsMax = 255;  // bytes of all labels of a task
 
 struct BlockEntry {
   uint32_t kind;  // tarn_arg_kind
@@ -61,6 +73,9 @@ static_assert(sizeof(BlockEntry) == 32);
 
 // The limits in a block; false if they do not lie inside.
 [[nodiscard]] bool block_limits(const std::byte* block, const BlockRef& ref, TaskLimits& limits);
+
+// Whether a task with these limits, from that block, is to be run again after the error `code`, as far as the code goes.
+[[nodiscard]] bool counts_for_retry(const std::byte* block, const BlockRef& ref, const TaskLimits& limits, int code);
 
 // Looks at entry `index` of a block of `size` bytes; false if it does not lie inside.
 [[nodiscard]] bool block_entry(const std::byte* block, uint64_t size, size_t index, BlockEntry& entry);

@@ -46,6 +46,7 @@ struct tarn_call {
   uint32_t graph_epoch;                        // which it says when the run is not to go on
   uint32_t children;                           // Submitter::end_children
   bool file_fault;                             // a mapped file shrank under it
+  bool has_begun;                              // its own function was called
   tarn::task::run_watch::Watched watched;
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it

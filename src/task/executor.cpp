@@ -16,6 +16,7 @@
 #include "os/stack.hpp"
 #include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
+#include "task/back_off.hpp"
 #include "task/run_watch.hpp"
 #include "task/submitter.hpp"
 
@@ -134,6 +135,8 @@ uint32_t Executor::levels() const { return view_.board->levels.load(shm::kAcquir
 
 // What is most urgent first.
 size_t Executor::find(Ids ids) {
+  if (view_.board->retries.load(shm::kRelaxed) != 0) [[unlikely]]
+    end_back_offs();
   for (uint32_t left = levels(); left != 0;) {
     auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
     if (size_t count = take_hints(level, ids); count != 0) return count;
@@ -203,8 +206,11 @@ int Executor::idle() {
   if (look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
   view_.board->doorbell.announce(view_.self);
-  if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, os::kForever);
+  int64_t wakes_ns = next_look();
+  if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
+  // It goes on with something else: another one is to mind the time.
+  if (wakes_ns != os::kForever && hints_left()) wake_another();
   return 0;
 }
 
@@ -289,15 +295,27 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   return ran;
 }
 
+uint64_t Executor::run_of(const tarn_call& call) {
+  return undo_stamp(State::unpack(call.record->state.load(kRelaxed)).generation, call.made_for);
+}
+
+// What was printed since the last time is its.
+void Executor::mark_output_of(const tarn_call& call) {
+  // Workers end by a signal, and stdio keeps what does not go to a terminal.
+  if (__fpending(stdout) != 0) fflush(stdout);
+  if (marks_.is_anything_printed()) [[unlikely]]
+    marks_.mark(run_of(call), call.definition == nullptr ? 0 : call.definition->number);
+}
+
 // The function itself, with what any task is to have done when it comes back.
 int Executor::run_definition(tarn_call& call) {
+  call.has_begun = true;
   int code = call.definition->fn(&call);
   if (os::fork_count != call.forks) [[unlikely]]
     leave_forked_child(*call.definition);
   if (code > 0) [[unlikely]]
     code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
-  // Workers end by a signal, and stdio keeps what does not go to a terminal: whoever has the result shall find the output.
-  if (__fpending(stdout) != 0) fflush(stdout);
+  mark_output_of(call);  // before anybody can know that it is done
   if (store_.take_file_fault() || call.file_fault)
     code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
   return code;
@@ -375,6 +393,7 @@ void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t ta
   call.graph_epoch = current_ == nullptr ? 0 : current_->graph_epoch;
   call.children = 0;
   call.file_fault = false;
+  call.has_begun = false;
   call.watched.record = nullptr;
   call.attempt = attempt;
   call.made_for = made_for;
@@ -388,9 +407,18 @@ void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t ta
   call.error_cause = 0;
 }
 
+// To tarn-output: whose it is what is printed without a mark.
+void Executor::say_what_runs(const tarn_call& call) {
+  line_.run.store(run_of(call), kRelaxed);
+  line_.run_task.store(call.definition == nullptr ? 0 : call.definition->number, kRelaxed);
+}
+
 // Begins the run, and returns what `leave` needs when it is over.
 uint32_t* Executor::enter(tarn_call& call) {
+  if (current_ != nullptr) [[unlikely]]
+    mark_output_of(*current_);  // so far
   current_ = &call;
+  say_what_runs(call);
   if (++depth_ > depth_max_) depth_max_ = depth_;
   return submitter_ == nullptr ? nullptr : submitter_->exchange_children(&call.children);
 }
@@ -398,6 +426,8 @@ uint32_t* Executor::enter(tarn_call& call) {
 void Executor::leave(tarn_call& call, uint32_t* outer_children) {
   if (submitter_ != nullptr) (void)submitter_->exchange_children(outer_children);
   current_ = call.outer;
+  if (current_ != nullptr) [[unlikely]]
+    say_what_runs(*current_);
   if (--depth_ == 0 && depth_max_ > kDeep) [[unlikely]]
     os::trim_stack();
   if (depth_ == 0) {
@@ -434,6 +464,7 @@ void Executor::ring() {
 }
 
 void Executor::before_sleep() {
+  if (view_.board->retries.load(shm::kRelaxed) != 0) end_back_offs();  // nobody else may be there to
   hand_back();
   hand_back_nodes();
   ring();
@@ -646,6 +677,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
   }
   if (code < 0) [[unlikely]] {
     if (call.result_object.generation != 0) store_.discard_result(call.result_object);
+    if (call.has_begun && record.arg_format == kBlock && back_off(record, mine, owner, code)) return forget_error(call);
     write_error(call, record.payload, code);
     outcome = kFailed;
   }
@@ -698,6 +730,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     payload.code = is_cancelled ? code_of_cancelled(flags) : TARN_E_WORKER_CRASHED;
     payload.signal = static_cast<uint8_t>(signal);
     payload.exit_status = static_cast<uint8_t>(exit_status);
+    payload.worker = static_cast<uint16_t>(dead);
     memcpy(record.payload, &payload, sizeof payload);
     outcome = kFailed;
     return true;
@@ -718,6 +751,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     // The dead worker may have taken hints that it never came to.
     for (uint32_t left = levels(); left != 0; left &= left - 1)
       shm::with_lane(*segment, static_cast<uint32_t>(std::countr_zero(left)), [](auto& lane) { lane.unhinted.fetch_add(1); });
+    if (view_.board->retries.load(shm::kAcquire) != 0) look_at_once(space);
     // ... and it may have finished a record without counting it: whoever sleeps looks again.
     space.notify_all();
   }

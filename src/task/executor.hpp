@@ -9,6 +9,7 @@
 
 #include "store/store.hpp"
 #include "task/call.hpp"
+#include "task/output_marks.hpp"
 #include "task/session_view.hpp"
 #include "task/submitter.hpp"
 
@@ -21,6 +22,9 @@ class Executor final : public Helper {
 
   // Tasks may submit tasks, by `submitter`, of this process: as `client`, which they are given. Before the first task.
   [[nodiscard]] int set_submitter(Submitter& submitter, tarn_client* client);
+
+  // What the tasks print is read by tarn-output, which is told whose it is. Before the first task.
+  [[nodiscard]] int mark_output() { return marks_.begin(); }
 
   // Settles what a dead member left behind. Repeated by the next worker if this one dies in it.
   [[nodiscard]] int recover_member(uint32_t dead, int signal, int exit_status);
@@ -63,6 +67,11 @@ class Executor final : public Helper {
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] int idle();
+  // executor_back_off.cpp
+  [[nodiscard]] bool find_back_off(const TaskRecord& record, uint32_t owner, int code, int64_t& delay_ns);
+  [[nodiscard]] bool back_off(TaskRecord& record, State mine, uint32_t owner, int code);
+  void end_back_offs();
+  [[nodiscard]] int64_t next_look() const;
   [[nodiscard]] bool spin();
 
   [[nodiscard]] bool is_needed_elsewhere() const;
@@ -75,6 +84,9 @@ class Executor final : public Helper {
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);
   [[nodiscard]] int begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
+  static uint64_t run_of(const tarn_call& call);
+  void mark_output_of(const tarn_call& call);
+  void say_what_runs(const tarn_call& call);
   void drop_arguments(tarn_call& call);
   [[nodiscard]] int read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int read_block(tarn_call& call, const std::byte* payload, uint32_t owner);
@@ -112,9 +124,11 @@ class Executor final : public Helper {
   Submitter* submitter_ = nullptr;
   tarn_client* client_ = nullptr;
   tarn_call* current_ = nullptr;  // the innermost run
+  OutputMarks marks_;
   uint32_t depth_ = 0;            // runs within runs
   uint32_t depth_max_ = 0;        // since the first of them began
   pthread_t thread_{};            // that serves
+  int64_t looks_again_ns_ = 0;    // at tasks that back off: not before
   uint32_t membership_seen_ = 0;
   Graphs* graphs_ = nullptr;      // once there was one
   Word<uint32_t> stopping_;

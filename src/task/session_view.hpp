@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "shm/board.hpp"
 #include "shm/member_segment.hpp"
@@ -29,10 +30,18 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
   // Has tarnd back so many pages of the own arena for graphs.
   [[nodiscard]] virtual int grow_graphs(uint32_t pages) = 0;
+  // Writes to `text` what a run (generation 32 | record id 32) printed last before `worker` died in it, NUL-terminated; "" if
+  // nothing is known. May wait some ms for it.
+  virtual void read_last_output(uint32_t worker, uint64_t run, std::span<char> text) {
+    (void)worker, (void)run;
+    text[0] = '\0';
+  }
 
  protected:
   ~SessionLink() = default;
 };
+
+inline constexpr size_t kLastOutputMax = 2048;  // of the error of a task, with the NUL
 
 struct SessionView {
   SessionLink* link = nullptr;
@@ -107,6 +116,8 @@ class SegmentSpace {
   [[nodiscard]] uint32_t id(uint32_t index) const { return shm::make_id(member_, index); }
   // The record may be done and used again by now: a hint in the wrong lane is still a hint.
   void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
+
+  [[nodiscard]] Word<uint64_t>& retry_at() { return segment_.retry_at; }
 
   // The record has finished: its group is marked before the event is counted, so that who sees the one finds the other.
   void notify(const TaskRecord& record) {

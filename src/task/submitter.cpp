@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "os/clock.hpp"
 #include "shm/prefetch.hpp"
+#include "task/back_off.hpp"
 #include "task/registry.hpp"
 
 namespace tarn::task {
@@ -19,6 +21,8 @@ constexpr uint32_t kInterestsMax = shm::kTaskRecordsMax + 1;  // index 0 is nobo
 constexpr uint32_t kHeldMax = shm::kTaskRecordsMax * 4;
 constexpr uint8_t kDefaultRetries = 3;
 constexpr int32_t kRetriesMax = 200;
+constexpr int64_t kBackOffFirstNs = 10'000'000;         // unless the options say otherwise
+constexpr int64_t kBackOffUsualMaxNs = 10'000'000'000;
 constexpr uint32_t kTagMax = (1u << (32 - shm::kIndexBits)) - 1;
 
 template <class T>
@@ -177,12 +181,13 @@ int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
 
 // ---- Submission ------------------------------------------------------------------------------
 
-int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits) {
+int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission) {
+  const TaskLimits& limits = submission.limits;
   uint64_t size = block_size(args, count);
   uint64_t limits_at = 0;
   if (limits.is_set()) {
     limits_at = std::max<uint64_t>(size, 8);  // not 0, which says that there are none
-    size = limits_at + sizeof limits;
+    size = limits_at + limits.size();
   }
   store::Block block;
   ErrorGuard guard;  // the store may be refused memory and find some
@@ -210,14 +215,21 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, co
     }
     memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
   }
-  if (limits_at != 0) memcpy(block.data + limits_at, &limits, sizeof limits);
+  if (limits_at != 0) {
+    std::byte* to = block.data + limits_at;
+    memcpy(to, &limits, sizeof limits);
+    to += sizeof limits;
+    if (limits.code_count != 0) memcpy(to, submission.codes, limits.code_count * sizeof(int32_t));
+    if (limits.labels_size != 0) memcpy(to + limits.code_count * sizeof(int32_t), submission.labels, limits.labels_size);
+  }
   BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, limits_at};
   memcpy(record(index).payload, &ref, sizeof ref);
   return 0;
 }
 
 // Checks the arguments, holds what they refer to and writes them. Sets how many are futures.
-int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits, uint32_t& futures) {
+int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission, uint32_t& futures) {
+  const TaskLimits& limits = submission.limits;
   uint64_t values_size = 0;
   ObjectRef object{};
   for (size_t i = 0; i < count; ++i) {
@@ -256,7 +268,7 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
     private_[index].has_deadline = 1;
   }
   r.arg_format = limits.is_set() ? uint8_t{kBlock} : encode_inline(args, count, &object, r.payload);
-  return r.arg_format == kBlock ? fill_block(index, args, count, limits) : 0;
+  return r.arg_format == kBlock ? fill_block(index, args, count, submission) : 0;
 }
 
 // The record is kWaiting and has all its edges' bits missing; hangs the edges, and follows those
@@ -309,10 +321,34 @@ int Submitter::hang_dependencies(uint32_t index, const tarn_arg* args, size_t co
   return 0;
 }
 
+int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
+  if (retry.size < sizeof retry) return fail(TARN_E_ARGUMENT, "tarn_retry: size is %zu, set it to sizeof(tarn_retry)", retry.size);
+  for (uint64_t value : retry.reserved)
+    if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_retry: reserved must be zero");
+  if (retry.times == 0 || retry.times > kRetriesMax || out.attempts_max + retry.times > UINT8_MAX)
+    return fail(TARN_E_ARGUMENT, "tarn_retry: times is %u; allowed are 1 to %d, with the retries after a crash together %d", retry.times,
+                kRetriesMax, UINT8_MAX - 1);
+  if (retry.code_count > kRetryCodesMax || (retry.code_count != 0) != (retry.codes != nullptr))
+    return fail(TARN_E_ARGUMENT, "tarn_retry: %u codes; at most %zu, and NULL for any error", retry.code_count, kRetryCodesMax);
+  // Written so that NaN is none of them.
+  if (!(retry.factor == 0 || (retry.factor >= 1 && retry.factor <= 1000)))
+    return fail(TARN_E_ARGUMENT, "tarn_retry: factor is %g; allowed are 1 to 1000, and 0 for 2", retry.factor);
+  if (retry.first_ns < 0 || retry.max_ns < 0 || retry.first_ns > kBackOffMaxNs || retry.max_ns > kBackOffMaxNs)
+    return fail(TARN_E_ARGUMENT, "tarn_retry: first_ns is %lld, max_ns %lld; nanoseconds are wanted, up to a day",
+                static_cast<long long>(retry.first_ns), static_cast<long long>(retry.max_ns));
+  out.limits.error_runs_max = static_cast<uint8_t>(retry.times);
+  out.limits.code_count = static_cast<uint16_t>(retry.code_count);
+  out.limits.back_off_ns = retry.first_ns == 0 ? kBackOffFirstNs : retry.first_ns;
+  out.limits.back_off_max_ns = std::max(retry.max_ns == 0 ? kBackOffUsualMaxNs : retry.max_ns, out.limits.back_off_ns);
+  out.limits.back_off_factor = retry.factor == 0 ? 2 : retry.factor;
+  out.codes = retry.codes;
+  return 0;
+}
+
 // What holds for each task of a submission.
 int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
                                 Submission& out) {
-  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0), {}};
+  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0), {}, nullptr, nullptr};
   if (options != nullptr) {
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
@@ -328,6 +364,16 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
     if (options->deadline_ns != 0) out.limits.deadline_ns = os::deadline_after(options->deadline_ns);
     if (options->priority < TARN_PRIORITY_MIN || options->priority > TARN_PRIORITY_MAX)
       return fail(TARN_E_ARGUMENT, "priority is %d; allowed are %d to %d", options->priority, TARN_PRIORITY_MIN, TARN_PRIORITY_MAX);
+    out.limits.attempts_max = out.attempts_max;
+    if (options->retry_on_error != nullptr) {
+      if (int r = check_retry(*options->retry_on_error, out); r < 0) return r;
+    }
+    if (options->labels != nullptr && *options->labels != '\0') {
+      size_t size = strnlen(options->labels, kTaskLabelsMax + 1);
+      if (size > kTaskLabelsMax) return fail(TARN_E_ARGUMENT, "labels has more than %zu bytes", kTaskLabelsMax);
+      out.labels = options->labels;
+      out.limits.labels_size = static_cast<uint32_t>(size);
+    }
     out.kind = pack_kind(static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN), options->signature);
   }
   if (find_task(task) == nullptr)
@@ -351,7 +397,7 @@ int Submitter::submit_one(const Submission& submission, const tarn_arg* args, si
   uint32_t index;
   if (int r = allocate(index); r < 0) return r;
   uint32_t futures = 0;
-  if (int r = fill_arguments(index, args, count, submission.limits, futures); r < 0) {
+  if (int r = fill_arguments(index, args, count, submission, futures); r < 0) {
     abandon(index);
     return r;
   }
@@ -461,6 +507,7 @@ void Submitter::give_back(const Held& held) {
       free_groups_[size_class] = static_cast<uint32_t>(held.a);
       return;
     }
+    case Held::Kind::kOutput: return free(reinterpret_cast<char*>(static_cast<uintptr_t>(held.a)));
     case Held::Kind::kTask:  // chained by release_held
     case Held::Kind::kDeadline: return;
   }

@@ -149,10 +149,10 @@ class Submitter {
   };
 
   struct Held {
-    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline };
+    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline, kOutput };
     uint32_t next;
     Kind kind;
-    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time
+    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time; output: char*, allocated
     uint64_t b;  // block: offset; group: words
     uint64_t c;  // block: size
   };
@@ -162,6 +162,8 @@ class Submitter {
     uint8_t attempts_max;
     uint32_t kind;  // as in the record
     TaskLimits limits;
+    const int32_t* codes;  // of the limits; the caller's,
+    const char* labels;    // as these
   };
 
   // Who is to be told of a future: a callback, or a watch.
@@ -203,8 +205,9 @@ class Submitter {
   [[nodiscard]] int submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out);
   [[nodiscard]] int allocate(uint32_t& index);
   [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
-  [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits, uint32_t& futures);
-  [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count, const TaskLimits& limits);
+  [[nodiscard]] static int check_retry(const tarn_retry& retry, Submission& out);
+  [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission, uint32_t& futures);
+  [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission);
   [[nodiscard]] Cancelled cancel_record(uint32_t index, uint8_t flags, uint16_t& claimant);
   [[nodiscard]] int64_t end_overdue(const tarn_future* futures, size_t count);
   [[nodiscard]] int hang_dependencies(uint32_t index, const tarn_arg* args, size_t count, uint32_t futures);
@@ -232,6 +235,7 @@ class Submitter {
   [[nodiscard]] int adopt_result(uint32_t index);
   [[nodiscard]] int task_error(uint32_t index);
   [[nodiscard]] const ErrorText* error_text(uint32_t index);
+  [[nodiscard]] const char* last_output(uint32_t index, const TaskErrorPayload& error);
 
   [[nodiscard]] int check_end() const;
   [[nodiscard]] bool help(uint32_t index);

@@ -52,6 +52,19 @@ int code_of_failure(int code, uint8_t flags) {
   }
 }
 
+// The last line of what a task printed, for the text of its error.
+struct LastLine {
+  explicit LastLine(const char* output) {
+    size_t length = strlen(output);
+    while (length > 0 && output[length - 1] == '\n') --length;
+    if (length == 0) return;
+    const char* line = output + length;
+    while (line > output && line[-1] != '\n') --line;
+    snprintf(text, sizeof text, "; it printed last: %.*s", static_cast<int>(output + length - line), line);
+  }
+  char text[256] = "";
+};
+
 int fail_with(int code, const char* task, const char* message) {
   constexpr size_t kWordsMax = kErrorTextSizeMax - kTaskNameSizeMax - 16;
   char* words = strlen(message) < kWordsMax ? nullptr : strdup(message);
@@ -335,6 +348,22 @@ const ErrorText* Submitter::error_text(uint32_t index) {
   return check_error_text(bytes);
 }
 
+// What a task printed last whose worker died; kept with the record, as the other words of its error are.
+const char* Submitter::last_output(uint32_t index, const TaskErrorPayload& error) {
+  if (error.worker == 0 || view_.link == nullptr) return "";
+  for (uint32_t at = private_[index].held; at != 0; at = held_[at].next)
+    if (held_[at].kind == Held::Kind::kOutput) return reinterpret_cast<const char*>(static_cast<uintptr_t>(held_[at].a));
+  char text[kLastOutputMax];
+  view_.link->read_last_output(error.worker, undo_stamp(private_[index].generation, shm::make_id(view_.self, index)), text);
+  if (text[0] == '\0') return "";
+  char* kept = strdup(text);
+  ErrorGuard guard;
+  if (kept == nullptr || guard.end(hold(index, Held::Kind::kOutput, reinterpret_cast<uintptr_t>(kept), 0, 0)) == 0) return kept == nullptr ? "" : kept;
+  guard.exchange();
+  free(kept);
+  return "";
+}
+
 // The error of a task that failed, as this thread's error.
 int Submitter::task_error(uint32_t index) {
   if (int r = check_end(); r < 0) return r;  // which may be why it failed
@@ -359,12 +388,13 @@ int Submitter::task_error(uint32_t index) {
   // Before how its process ended, which was for that.
   if (*message == '\0' && code == TARN_E_DEADLINE) return fail(code, "task '%s' was not done in the time that it had", task);
   if (*message == '\0' && code == TARN_E_CANCELLED) return fail(code, "task '%s' was cancelled", task);
+  LastLine last(last_output(index, payload));
   if (payload.signal != 0)
-    return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d", task, payload.signal,
-                strsignal(payload.signal), record(index).attempts, record(index).attempts_max);
+    return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d%s", task, payload.signal,
+                strsignal(payload.signal), record(index).attempts, record(index).attempts_max, last.text);
   if (payload.code == TARN_E_WORKER_CRASHED)
-    return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d", task, payload.exit_status,
-                record(index).attempts, record(index).attempts_max);
+    return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d%s", task, payload.exit_status,
+                record(index).attempts, record(index).attempts_max, last.text);
   if (*message == '\0') return fail(code, "task '%s' failed with code %d", task, payload.code);
   return fail_with(code, task, message);
 }
@@ -416,6 +446,7 @@ int Submitter::error(tarn_future future, tarn_task_error& out) {
   out.attempts = record(index).attempts;
   out.type = "";
   out.message = "";
+  out.output = last_output(index, payload);
   out.task = definition != nullptr ? definition->name : "";
   if (const ErrorText* text = error_text(index); text != nullptr) {
     out.type = reinterpret_cast<const char*>(text + 1);

@@ -105,7 +105,7 @@ struct TaskErrorPayload {
   int32_t code;
   uint8_t signal;
   uint8_t exit_status;
-  uint16_t reserved;
+  uint16_t worker;  // that died in it, 0: none did
   ObjectRef text;
 };
 static_assert(sizeof(TaskErrorPayload) == kPayloadSize);

@@ -45,6 +45,7 @@ enum class Type : uint16_t {
   kSubscribe = 14,  // client: which events it wants to be sent
   kEndRun = 15,     // the process that runs a doomed task shall end
   kResumed = 16,    // the answer to kResume: from here on all that is said counts
+  kLogAsk = 17,     // member: the log of its session's output; tools: that of any
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -68,6 +69,7 @@ enum class Type : uint16_t {
   kResume = 51,   // this is another tarnd than before: what it was asked and has not answered shall be asked again. What
                   // there is follows (kMemberAdded, kSlabAdded, kSlabGranted, kMemberDied), known to the receiver or not,
   kCurrent = 52,  // and that was all: what was not among it is gone
+  kLog = 53,      // the answer to kLogAsk; descriptors: the log, for reading, if there is one
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -78,6 +80,10 @@ enum class Type : uint16_t {
   kExited = 68,
   kStopped = 69,  // stopped or continued by a signal
   kRollCallEnd = 71,
+  // tarnd to the tarn-output of a session, which says nothing.
+  kOutputBegin = 80,   // descriptors: board, and the log if there is room for one; tail: names of tasks
+  kOutputWorker = 81,  // descriptors: what the worker's stdout and stderr are read from
+  kOutputEnd = 82,     // the worker is dead: what is there now is all that it wrote
 };
 
 struct Header {
@@ -99,7 +105,7 @@ struct Hello {
   uint32_t build_id_size; // of `build_id`, which identifies the executable
   uint32_t argv_size;     // tail: argv as NUL-terminated strings (client only), then
   uint32_t environment_size;  // the environment in the same form
-  uint32_t reserved;
+  uint32_t output;            // client: OutputMode
   uint8_t build_id[kBuildIdSize];
   uint8_t padding[4];
   char name[kNameSizeMax];  // NUL-terminated
@@ -120,6 +126,8 @@ struct Welcome {
   uint32_t is_private;
   uint32_t records_ready;  // records of the own segment that are backed by memory, from the first
   uint32_t keep_free_mib;  // so much memory in empty slabs may be kept for later
+  uint32_t output_is_read; // worker: tarn-output reads its stdout and stderr
+  uint32_t reserved;
 };
 
 struct Refused {
@@ -224,6 +232,33 @@ struct Broken {
 struct TaskNames {
   uint32_t names_size;  // tail: names as NUL-terminated strings
   uint32_t reserved;
+};
+
+struct LogAsk {
+  uint32_t session;  // of a tool; a member asks for its own: 0
+  uint32_t reserved;
+};
+
+struct Log {
+  uint64_t size;     // of the file (shm/output_log.hpp); 0: nothing was printed, and there is none
+  uint32_t session;
+  uint32_t reserved;
+};
+
+enum class OutputMode : uint32_t { kDefault = 0, kPrefixed = 1, kPlain = 2, kRaw = 3, kNone = 4 };  // enum tarn_output
+
+struct OutputBegin {
+  uint64_t board_size;
+  uint64_t log_size;    // 0: there was no room for one
+  uint32_t mode;        // OutputMode: kPrefixed, kPlain or kNone
+  uint32_t names_size;  // tail: names of tasks as NUL-terminated strings
+};
+
+struct OutputWorker {   // kOutputWorker, kOutputEnd
+  uint32_t member;
+  uint32_t lane;        // of the log
+  uint32_t slot;
+  int32_t pid;
 };
 
 struct Query {

@@ -11,8 +11,9 @@ namespace {
 
 // Layout of what leaves the process: these numbers are the protocol (docs/formats/wire.md).
 static_assert(sizeof(Hello) == 120 && offsetof(Hello, build_id) == 32 && offsetof(Hello, name) == 56);
-static_assert(sizeof(Welcome) == 64 && offsetof(Welcome, session) == 16 &&
+static_assert(sizeof(Welcome) == 72 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
+static_assert(sizeof(LogAsk) == 8 && sizeof(Log) == 16 && sizeof(OutputBegin) == 24 && sizeof(OutputWorker) == 16);
 static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
 static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16 &&
               sizeof(Resume) == 8);
@@ -85,14 +86,15 @@ void check_hello(Candidate& c) {
   c.check(m.pid > 0, "pid");
   if (c.check(m.build_id_size <= kBuildIdSize, "build_id_size"))
     c.check(is_zero(m.build_id, m.build_id_size), "build_id");
-  c.check(m.reserved == 0 && is_zero(m.padding), "reserved");
+  c.check(is_zero(m.padding), "reserved");
   c.check(ends_inside(m.name), "name");
   check_arguments(c, 0, m.argv_size, m.environment_size);
   if (m.role == static_cast<uint32_t>(Role::kClient)) {
     c.check(m.argv_size > 0, "argv_size");
+    c.check(m.output <= static_cast<uint32_t>(OutputMode::kNone), "output");
     c.descriptors(5);
   } else {
-    c.check(m.workers == 0 && m.flags == 0, "workers, flags");
+    c.check(m.workers == 0 && m.flags == 0 && m.output == 0, "workers, flags, output");
     c.check(m.argv_size == 0 && m.environment_size == 0, "argv_size, environment_size");
     c.descriptors(0);
   }
@@ -109,6 +111,7 @@ void check_welcome(Candidate& c) {
   c.check(m.daemon_pid > 0, "daemon_pid");
   c.check(m.is_private <= 1, "is_private");
   c.check(m.records_ready <= kRecordsMax, "records_ready");
+  c.check(m.output_is_read <= 1 && m.reserved == 0, "output_is_read");
   c.descriptors(2);
 }
 
@@ -178,6 +181,25 @@ void check_spawn(Candidate& c) {
   if (c.check(m.group_count <= kGroupsMax, "group_count"))
     check_arguments(c, m.group_count * uint64_t{4}, m.argv_size, m.environment_size);
   c.descriptors(5);
+}
+
+void check_output_begin(Candidate& c) {
+  const auto& m = c.packet.as<OutputBegin>();
+  auto mode = static_cast<OutputMode>(m.mode);
+  c.check(m.board_size > 0 && m.board_size <= kSizeMax, "board_size");
+  c.check(m.log_size <= kSizeMax, "log_size");
+  c.check(mode == OutputMode::kPrefixed || mode == OutputMode::kPlain || mode == OutputMode::kNone, "mode");
+  if (c.check(m.names_size <= kTaskNamesSizeMax, "names_size")) c.tail(m.names_size);
+  if (c.why == nullptr) c.check(is_strings(c.packet.tail), "names");
+  c.descriptors(m.log_size == 0 ? 1 : 2);
+}
+
+void check_output_worker(Candidate& c) {
+  const auto& m = c.packet.as<OutputWorker>();
+  c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
+  c.check(m.lane < kMemberIndexMax, "lane");
+  c.check(m.pid > 0, "pid");
+  c.descriptors(c.packet.type == Type::kOutputWorker ? 2 : 0);
 }
 
 // Everything behind the header.
@@ -254,6 +276,21 @@ void check_body(Candidate& c) {
       c.check(m.reserved == 0, "reserved");
       return c.descriptors(0);
     }
+    case Type::kLogAsk: {
+      c.check(p.as<LogAsk>().reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
+    case Type::kLog: {
+      const auto& m = p.as<Log>();
+      c.check(m.size <= kSizeMax, "size");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(m.size == 0 ? 0 : 1);
+    }
+    case Type::kOutputBegin:
+      return check_output_begin(c);
+    case Type::kOutputWorker:
+    case Type::kOutputEnd:
+      return check_output_worker(c);
     case Type::kQuery: {
       const auto& m = p.as<Query>();
       c.check(ends_inside(m.what), "what");
@@ -352,6 +389,7 @@ constexpr Shape kShapes[] = {
     {Type::kSubscribe, From::kMember, sizeof(Subscribe), false, "SUBSCRIBE"},
     {Type::kEndRun, From::kMember, sizeof(EndRun), false, "END_RUN"},
     {Type::kResumed, From::kMember, 0, false, "RESUMED"},
+    {Type::kLogAsk, From::kMember, sizeof(LogAsk), false, "LOG_ASK"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -373,6 +411,7 @@ constexpr Shape kShapes[] = {
     {Type::kSlabWarm, From::kDaemon, sizeof(SlabWarm), false, "SLAB_WARM"},
     {Type::kResume, From::kDaemon, sizeof(Resume), false, "RESUME"},
     {Type::kCurrent, From::kDaemon, 0, false, "CURRENT"},
+    {Type::kLog, From::kDaemon, sizeof(Log), false, "LOG"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kRollCall, From::kDaemonToSpawn, 0, false, "ROLL_CALL"},
@@ -381,6 +420,9 @@ constexpr Shape kShapes[] = {
     {Type::kExited, From::kSpawn, sizeof(Exited), false, "EXITED"},
     {Type::kStopped, From::kSpawn, sizeof(Exited), false, "STOPPED"},
     {Type::kRollCallEnd, From::kSpawn, 0, false, "ROLL_CALL_END"},
+    {Type::kOutputBegin, From::kDaemonToOutput, sizeof(OutputBegin), true, "OUTPUT_BEGIN"},
+    {Type::kOutputWorker, From::kDaemonToOutput, sizeof(OutputWorker), false, "OUTPUT_WORKER"},
+    {Type::kOutputEnd, From::kDaemonToOutput, sizeof(OutputWorker), false, "OUTPUT_END"},
 };
 
 const Shape* find_shape(uint16_t type) {

@@ -16,6 +16,7 @@ enum class From {
   kDaemon,         // tarnd, to one of those
   kDaemonToSpawn,  // tarnd, to the spawn service
   kSpawn,          // the spawn service, to tarnd
+  kDaemonToOutput, // tarnd, to a session's tarn-output
 };
 
 // Checks `bytes` (a private copy, aligned to 8 bytes) and the number of descriptors that came with

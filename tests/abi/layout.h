@@ -22,7 +22,9 @@ AT(tarn_options, name, 16);
 AT(tarn_options, workers, 24);
 AT(tarn_options, flags, 28);
 AT(tarn_options, timeout_ns, 32);
-AT(tarn_options, reserved, 40);
+AT(tarn_options, output, 40);
+AT(tarn_options, reserved2, 44);
+AT(tarn_options, reserved, 48);
 
 SIZE(tarn_client_info, 72);
 AT(tarn_client_info, size, 0);
@@ -85,7 +87,19 @@ AT(tarn_submit_options, timeout_ns, 16);
 AT(tarn_submit_options, deadline_ns, 24);
 AT(tarn_submit_options, priority, 32);
 AT(tarn_submit_options, reserved2, 36);
-AT(tarn_submit_options, reserved, 40);
+AT(tarn_submit_options, retry_on_error, 40);
+AT(tarn_submit_options, labels, 48);
+AT(tarn_submit_options, reserved, 56);
+
+SIZE(tarn_retry, 64);
+AT(tarn_retry, size, 0);
+AT(tarn_retry, times, 8);
+AT(tarn_retry, code_count, 12);
+AT(tarn_retry, codes, 16);
+AT(tarn_retry, first_ns, 24);
+AT(tarn_retry, max_ns, 32);
+AT(tarn_retry, factor, 40);
+AT(tarn_retry, reserved, 48);
 
 SIZE(tarn_task_error, 80);
 AT(tarn_task_error, size, 0);
@@ -97,7 +111,8 @@ AT(tarn_task_error, type, 24);
 AT(tarn_task_error, message, 32);
 AT(tarn_task_error, task, 40);
 AT(tarn_task_error, cause, 48);
-AT(tarn_task_error, reserved, 56);
+AT(tarn_task_error, output, 56);
+AT(tarn_task_error, reserved, 64);
 
 SIZE(tarn_object_details, 72);
 AT(tarn_object_details, size, 0);

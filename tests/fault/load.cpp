@@ -14,6 +14,7 @@ constexpr int64_t kHungNs = 20'000'000'000;
 constexpr size_t kWindow = 48;     // tasks outstanding
 constexpr uint32_t kDepthMax = 4;  // of tasks of tasks
 constexpr size_t kDataMax = 8;     // objects held
+constexpr uint32_t kRetriesOnError = 50;
 constexpr int32_t kRetries = 200;  // no storm kills one task that often
 
 }  // namespace
@@ -83,6 +84,8 @@ bool Load::submit(const char* task, Order order, std::vector<tarn_arg>& more, It
   tarn_submit_options options{};
   options.size = sizeof options;
   options.retries = kRetries;
+  tarn_retry retry{sizeof retry, kRetriesOnError, 1, &kAgainCode, 1'000'000, 4'000'000, 2, {}};
+  if (task == kAgain) options.retry_on_error = &retry;
   item.id = order.id;
   item.size = order.size;
   item.calls = 0;
@@ -97,7 +100,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.crashes;
+                 mix_.retries + mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -116,6 +119,8 @@ void Load::submit_one() {
     submit_digest_of_futures();
   } else if (is(mix_.errors)) {
     submit(kFail, order, none, {{}, 0, Kind::kError, order.id, 0, 0});
+  } else if (is(mix_.retries)) {
+    submit(kAgain, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});
   } else if (is(mix_.sleeps)) {
     order.size = 50 + roll(3000);
     submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0});

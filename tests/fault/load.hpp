@@ -33,6 +33,7 @@ struct Mix {  // what to submit, as weights
   uint32_t objects = 3;
   uint32_t dependencies = 3;
   uint32_t errors = 1;
+  uint32_t retries = 1;  // after errors
   uint32_t sleeps = 2;
   uint32_t crashes = 0;
   uint32_t cancels = 1;

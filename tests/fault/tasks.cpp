@@ -56,6 +56,12 @@ int fail(tarn_call* call) {
                         static_cast<unsigned long long>(order.id));
 }
 
+int fail_at_first(tarn_call* call) {
+  Order order = begin(call);
+  if (tarn_call_attempt(call) <= order.detail) return tarn_call_fail(call, kAgainCode, kFailType, "order %llu comes again", static_cast<unsigned long long>(order.id));
+  return give(call, answer(order.id));
+}
+
 int crash(tarn_call* call) {
   Order order = begin(call);
   if (tarn_call_attempt(call) > 1) return give(call, answer(order.id));
@@ -183,6 +189,7 @@ void define_tasks() {
   tarn_task_define(kDigest, digest_arguments);
   tarn_task_define(kSleep, sleep_a_while);
   tarn_task_define(kFail, fail);
+  tarn_task_define(kAgain, fail_at_first);
   tarn_task_define(kCrash, crash);
   tarn_task_define(kTree, tree);
 }

@@ -24,9 +24,12 @@ inline constexpr const char* kFill = "fill";      // `size` bytes of pattern(id)
 inline constexpr const char* kDigest = "digest";  // digest_all(id, the other arguments), 8 bytes
 inline constexpr const char* kSleep = "sleep";    // answer(id), `size` microseconds later
 inline constexpr const char* kFail = "fail";      // fails with fail_code(id) and words about id
+inline constexpr const char* kAgain = "again";    // fails in the first `detail` attempts, then answer(id): to be retried on error
 inline constexpr const char* kCrash = "crash";    // ends its worker in the first attempt, then answer(id)
 
 inline constexpr const char* kTree = "tree";    // tree_answer(id, detail): by tasks of its own, `detail` deep
+
+inline constexpr int kAgainCode = -999;
 
 inline constexpr const char* kFailType = "fault::Planned";
 

@@ -37,6 +37,7 @@ GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
 GRAPH = ("task/graph_protocol.hpp", "graph_models.hpp")
+BACK_OFF = ("task/back_off.hpp", "back_off_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
 
@@ -176,6 +177,25 @@ MUTANTS = [
     mutant("recovery does not publish what is ready", GRAPH,
            "  if (is_ready(node, epoch)) space.publish(index);\n", "  (void)is_ready(node, epoch);\n",
            "graph_runs(Shape::kRoots, 1, 1, false)"),
+    mutant("the word that says when to look is cleared after the look", BACK_OFF,
+           "  if (!retry_at.compare_exchange(at, 0)) return at;\n  uint64_t first = 0;\n"
+           "  for (uint32_t i = 0; i < used; ++i)\n"
+           "    if (uint64_t due = end_back_off(space, i, now); due != 0) first = first == 0 ? due : std::min(first, due);\n",
+           "  uint64_t first = 0;\n"
+           "  for (uint32_t i = 0; i < used; ++i)\n"
+           "    if (uint64_t due = end_back_off(space, i, now); due != 0) first = first == 0 ? due : std::min(first, due);\n"
+           "  if (!retry_at.compare_exchange(at, 0)) return at;\n", "back_offs(0, true, false)"),
+    mutant("it is set before the task backs off", BACK_OFF,
+           "  record.dependencies.store(back_off_word(mine.generation, due), kRelaxed);  // all its bits had come, and nobody sets one again\n",
+           "  look_by(space.retry_at(), due);\n  record.dependencies.store(back_off_word(mine.generation, due), kRelaxed);\n"
+           "  if (due != 0) { uint64_t w = mine.pack(); return record.state.compare_exchange(w, State{mine.generation, 0, Phase::kWaiting, mine.flags}.pack()); }\n",
+           "back_offs(0, true, false)"),
+    mutant("recovery does not have everybody look", BACK_OFF,
+           "  look_by(space.retry_at(), 1);\n", "  (void)space;\n", "back_offs(1, true, false)"),
+    mutant("a cancelled task backs off", BACK_OFF,
+           "    if ((state.flags & (kCancelled | kDoomed | kLate)) != 0) return false;\n", "", "back_offs(0, false, true)"),
+    mutant("what was early is not looked at again", BACK_OFF,
+           "  if (first != 0) look_by(retry_at, first);\n", "", "back_offs(1, false, false)"),
     mutant("a reference is taken without looking at the generation", HOLDERS,
            "if (now.generation == generation && now.readable()) return Taken::kHeld;",
            "if (now.generation != 0 || generation != 0) return Taken::kHeld;", "holders_late_take(true, false)"),

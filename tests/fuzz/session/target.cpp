@@ -55,6 +55,7 @@ struct Peer {
   uint64_t ticket = 0;
   uint32_t member = 0;  // as WELCOME told
   Fd segment;           // the same
+  bool is_output = false;  // not a worker: it reads what they print
 };
 
 class World {
@@ -85,6 +86,10 @@ class World {
       peer.segment.reset();
       report_exit(ticket, SIGKILL, 0);
     }
+    settle();
+    // What printed something is read to its end by a process that may have been started just now.
+    for (auto& [ticket, peer] : workers_)
+      if (peer.is_output) report_exit(ticket, SIGKILL, 0);
     settle();
     spawn_.reset();
     settle();
@@ -266,7 +271,12 @@ class World {
     return found->second;
   }
 
-  uint64_t pick_ticket(Input& input) { return input.byte() % (last_ticket_ + 2); }
+  // One that there is, or none: 0, and one that nobody has been given.
+  uint64_t pick_ticket(Input& input) {
+    size_t choice = input.byte() % (workers_.size() + 2);
+    if (choice == 0) return 0;
+    return choice > workers_.size() ? last_ticket_ + 1 : std::next(workers_.begin(), static_cast<ptrdiff_t>(choice) - 1)->first;
+  }
 
   void transmit(const Fd& socket, wire::Builder& message, std::initializer_list<int> descriptors = {}) {
     if (socket.valid()) (void)os::socket_send(socket, message.finish(), {descriptors.begin(), descriptors.size()}, 0);
@@ -299,7 +309,8 @@ class World {
                                      wire::Type::kReady,       wire::Type::kQuery,
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
-                                     wire::Type::kSubscribe,   wire::Type::kEndRun};
+                                     wire::Type::kSubscribe,   wire::Type::kEndRun,
+                                     wire::Type::kLogAsk};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -342,6 +353,9 @@ class World {
         require(message.append(names.data(), names.size()), "it fits");
         return transmit(peer.socket, message);
       }
+      case wire::Type::kLogAsk:
+        message.body<wire::LogAsk>().session = input.byte() % 3;
+        return transmit(peer.socket, message);
       case wire::Type::kQuery:
         wire::set_text(message.body<wire::Query>().what, input.byte() % 2 != 0 ? "status" : "workers");
         return transmit(peer.socket, message);
@@ -399,7 +413,7 @@ class World {
   void start_all(Input& input) {
     say_hello(client_, wire::Role::kClient, input.byte());
     settle();
-    for (uint64_t ticket = 1; ticket <= last_ticket_; ++ticket) report_started(ticket);
+    for (auto& [ticket, peer] : workers_) report_started(ticket);
     for (auto& [ticket, peer] : workers_) say_hello(peer, wire::Role::kWorker, 0);
     settle();
     wire::Buffer<64> buffer;
@@ -412,7 +426,8 @@ class World {
     for (bool moved = true; moved;) {
       moved = loop_.run_ready();
       moved |= read_all(client_.socket, wire::From::kDaemon, &client_);
-      for (auto& [ticket, peer] : workers_) moved |= read_all(peer.socket, wire::From::kDaemon, &peer);
+      for (auto& [ticket, peer] : workers_)
+        moved |= read_all(peer.socket, peer.is_output ? wire::From::kDaemonToOutput : wire::From::kDaemon, &peer);
       moved |= read_all(spawn_, wire::From::kDaemonToSpawn, nullptr);
     }
   }
@@ -436,6 +451,10 @@ class World {
         Peer worker;
         worker.socket = std::move(received.descriptors[4]);
         worker.ticket = last_ticket_;
+        auto argv = packet.tail.subspan(packet.as<wire::Spawn>().group_count * sizeof(uint32_t));
+        worker.is_output = std::string_view(reinterpret_cast<const char*>(argv.data())) == "tarn-output";
+        // Every other one prints something at once. That may fail: the session then has ended.
+        if (!worker.is_output && last_ticket_ % 2 == 0) (void)!write(received.descriptors[2].get(), "x", 1);
         pending_.emplace_back(std::move(worker));
       }
       if (packet.type == wire::Type::kWelcome) {

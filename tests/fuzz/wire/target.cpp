@@ -111,6 +111,14 @@ void require_promises(const Packet& packet, std::span<const std::byte> bytes) {
       require_strings(packet.tail);
       require(packet.as<TaskNames>().names_size == packet.tail.size());
       break;
+    case Type::kOutputBegin:
+      require_strings(packet.tail);
+      require(packet.as<OutputBegin>().names_size == packet.tail.size());
+      break;
+    case Type::kOutputWorker:
+    case Type::kOutputEnd:
+      require(packet.as<OutputWorker>().member <= kMemberIndexMax && packet.as<OutputWorker>().lane < kMemberIndexMax);
+      break;
     case Type::kQuery:
       require_text(packet.as<Query>().what);
       break;
@@ -159,7 +167,7 @@ void put_frame_right(std::span<std::byte> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace tarn::wire;
   if (size < 2 || size - 2 > kMessageSizeMax) return 0;
-  const auto from = static_cast<From>(data[0] & 3u);
+  const auto from = (data[0] & 8u) != 0 ? From::kDaemonToOutput : static_cast<From>(data[0] & 3u);
   const size_t descriptor_count = data[1] % (kDescriptorsMax + 1);
   // A buffer of exactly this size, so that AddressSanitizer sees a read of one byte more.
   std::vector<std::byte> bytes(size - 2);

@@ -23,7 +23,8 @@ class Client:
     def __enter__(self) -> "Client":
         self.process = subprocess.Popen([BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, "TARN_ADDRESS": "private"})
-        ready = self.process.stdout.readline().split()
+        # What its task prints comes here as well, before or behind that.
+        ready = next(line.split() for line in iter(self.process.stdout.readline, "") if line.startswith("ready"))
         if ready[:1] != ["ready"]:
             raise RuntimeError("the client did not start")
         self.pid = int(ready[1])
@@ -91,6 +92,10 @@ def tasks_show_who_runs_what(client: Client) -> None:
     assert not running["cancelled"] and not waiting["cancelled"]
     assert waiting["state"] == "waiting" and waiting["worker"] is None
     assert running["task"] == waiting["task"] == "sleep_for_long" and not answer["truncated"]
+    assert running["labels"] == [] and waiting["labels"] == ["part=2", "kind=evil?[2J"] and waiting["retry_in_ns"] is None
+    assert [task["state"] for task in ask(client, "tasks", "--filter", "labels=part=2")["tasks"]] == ["waiting"]
+    assert ask(client, "tasks", "--filter", "labels=part=3")["tasks"] == []
+    assert "part=2" in tarn("--address", client.address, "tasks").stdout
 
 
 @test
@@ -171,6 +176,41 @@ def filters_and_limits_choose_rows(client: Client) -> None:
         none = ("--filter", "state=none") if verb not in ("slots", "status") else ("--filter", f"{key}=none")
         tarn("--address", client.address, verb, *none, "--filter", "colour=red", status=2)
         tarn("--address", client.address, verb, *none, "--filter", f"{key}=none")
+
+
+@test
+def logs_show_who_printed_what(client: Client) -> None:
+    assert eventually(lambda: len(ask(client, "logs")["logs"]) == 2)
+    (worker,) = ask(client, "workers")["workers"]
+    answer = ask(client, "logs")
+    assert answer["schema"] == "tarn.logs/1" and answer["address"] == client.address and not answer["truncated"]
+    out, error = sorted(answer["logs"], key=lambda row: row["stream"], reverse=True)
+    for row, stream, cut in ((out, "stdout", False), (error, "stderr", True)):
+        assert row["task"] == "sleep_for_long" and row["stream"] == stream and row["cut"] is cut, row
+        assert row["session"] == 1 and row["from"] == 1 and row["generation"] == 1 and row["slot"] == worker["slot"], row
+        assert row["worker"] == worker["worker"] and row["pid"] == worker["pid"] and abs(time.time_ns() - row["time_ns"]) < 120e9, row
+    assert out["text"] == "going to \x1b[2J sleep" and error["text"] == "not a word"
+    record = next(task["record"] for task in ask(client, "tasks")["tasks"] if task["state"] == "running")
+    for what in ("1", str(worker["pid"]), "sleep_for_long", f"1.{record}"):
+        assert len(ask(client, "logs", what)["logs"]) == 2, what
+    assert [row["stream"] for row in ask(client, "logs", "--filter", "stream=stderr")["logs"]] == ["stderr"]
+    last = ask(client, "logs", "--limit", "1")
+    assert last["logs"] == answer["logs"][1:] and last["truncated"]
+    assert "nothing is kept" in tarn("--address", client.address, "logs", "frobnicate", status=4).stderr
+    assert "there is no colour" in tarn("--address", client.address, "logs", "--filter", "colour=red", status=2).stderr
+    table = tarn("--address", client.address, "logs").stdout
+    assert f"(sleep_for_long pid={worker['pid']} slot={worker['slot']}) " in table and "\x1b" not in table, table
+
+
+@test
+def logs_can_be_followed(client: Client) -> None:
+    command = [TARN, "--address", client.address, "logs", "--follow", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    first = json.loads(process.stdout.readline())
+    process.terminate()
+    process.communicate(timeout=10)
+    assert first["schema"] == "tarn.logs/1" and len(first["logs"]) == 2
+    tarn("--address", client.address, "logs", "--follow", "--watch", "1", status=2)
 
 
 @test
@@ -262,7 +302,7 @@ def completions_and_pages_know_every_verb(client: Client) -> None:
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout == "status\n--json\n"
     # One word for what may follow `tarn`, in all of them.
     assert "SUBCOMMAND" in tarn("--help").stdout and "SUBCOMMAND" in page and "VERB" not in page and "verb:" not in zsh
-    for verb in ("status", "slots", "workers", "tasks", "objects", "memory", "doctor", "version"):
+    for verb in ("status", "slots", "workers", "tasks", "objects", "memory", "logs", "doctor", "version"):
         assert verb in zsh and f"\\fB{verb}\\fR" in page
         assert f"tarn\\-{verb} \\- " in tarn("man", verb).stdout
         assert f"  {verb} " in tarn("--help").stdout

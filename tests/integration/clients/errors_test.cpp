@@ -73,7 +73,7 @@ TEST(InitErrors, BadOptions) {
   options.flags = 0x80;
   EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
   options = private_options();
-  options.reserved[7] = 1;
+  options.reserved[6] = 1;
   EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
 }
 
@@ -277,7 +277,7 @@ TEST_F(HandleErrors, BadArguments) {
   options.retries = 1000;
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
   options.retries = 0;
-  options.reserved[2] = 1;
+  options.reserved[0] = 1;
   EXPECT_EQ(TARN_E_ARGUMENT,
             tarn_submit(client_, tarn_task_id("sum_bytes"), nullptr, 0, &options, &future));
   EXPECT_TRUE(says("reserved must be zero")) << tarn_last_error();

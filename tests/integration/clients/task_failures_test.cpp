@@ -43,6 +43,17 @@ int die(tarn_call* call) {
   return 0;
 }
 
+int go_deep(int depth) {
+  volatile char room[4096];
+  for (volatile char& each : room) each = static_cast<char>(depth);
+  return depth < 0 ? 0 : go_deep(depth + 1) + room[17];
+}
+int overflow_the_stack(tarn_call*) {
+  rlimit no_core{};
+  setrlimit(RLIMIT_CORE, &no_core);
+  return go_deep(1) == 0 ? -1 : 0;
+}
+
 int attempt(tarn_call* call) {
   uint32_t attempt = tarn_call_attempt(call);
   if (attempt < 3) _exit(1);
@@ -107,6 +118,7 @@ const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("exit_with_seven", exit_with_seven);
   tarn_task_define("die", die);
   tarn_task_define("attempt", attempt);
+  tarn_task_define("overflow_the_stack", overflow_the_stack);
   tarn_task_define("nothing", nothing);
   tarn_task_define("return_22", return_22);
   tarn_task_define("count_arguments", count_arguments);
@@ -197,6 +209,12 @@ TEST_F(TaskFailures, ExitIsToldWithItsStatus) {
   EXPECT_EQ(0, error_.signal);
   EXPECT_EQ(7, error_.exit_status);
   EXPECT_NE(std::string::npos, text_.find('7')) << text_;
+}
+
+TEST_F(TaskFailures, AStackThatOverflowsIsAFault) {
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, failure_of("overflow_the_stack", -1));
+  EXPECT_EQ(SIGSEGV, error_.signal);
+  EXPECT_NE(std::string::npos, text_.find("Segmentation fault")) << text_;
 }
 
 TEST_F(TaskFailures, RetriesEndInAResult) {
@@ -302,6 +320,38 @@ TEST_F(TaskFailures, OtherTasksGoOnWhileWorkersCrash) {
   }
   EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client_, crash, kLong, &bytes));
   EXPECT_EQ(0, tarn_future_release(client_, crash));
+}
+
+// Each of them ends four workers. Those between them do not mind, and when they are used up the pool is as it was.
+TEST(Poison, DoesNotTakeThePoolDown) {
+  PrivateClient client(2);
+  const int number = SIGSEGV;
+  tarn_arg arg = tarn_arg_value(&number, sizeof number);
+  std::vector<tarn_future> poison(40);
+  std::vector<tarn_future> good(200);
+  for (size_t i = 0; i < good.size(); ++i) {
+    if (i % 5 == 0) {
+      ASSERT_EQ(0, tarn_submit(client, tarn_task_id("die"), &arg, 1, nullptr, &poison[i / 5]));
+    }
+    ASSERT_EQ(0, tarn_submit(client, tarn_task_id("nothing"), nullptr, 0, nullptr, &good[i]));
+  }
+  for (tarn_future future : good) {
+    EXPECT_EQ(0, tarn_result(client, future, kLong, nullptr)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  for (tarn_future future : poison) {
+    EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, future, kLong, nullptr)) << tarn_last_error();
+    tarn_task_error error{};
+    error.size = sizeof error;
+    EXPECT_EQ(0, tarn_future_error(client, future, &error));
+    EXPECT_EQ(SIGSEGV, error.signal);
+    EXPECT_EQ(4u, error.attempts);
+    EXPECT_EQ(0, tarn_future_release(client, future));
+  }
+  tarn_future last;
+  ASSERT_EQ(0, tarn_submit(client, tarn_task_id("nothing"), nullptr, 0, nullptr, &last));
+  EXPECT_EQ(0, tarn_result(client, last, kLong, nullptr)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client, last));
 }
 
 // Started by the next one with many arguments, which tarn_init is not told of here.

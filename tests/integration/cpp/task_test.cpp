@@ -142,7 +142,23 @@ TEST_F(TaskTest, that_throws_fails_with_type_and_text) {
   EXPECT_EQ(library.code(), TARN_E_STORE_FULL);
   EXPECT_EQ(library.message(), "no room for it");
 
+  const auto memory = failure_of<task_error>(tarn.submit(take_memory, std::uint64_t{1} << 46));
+  EXPECT_EQ(memory.code(), TARN_E_TASK_FAILED);
+  EXPECT_EQ(memory.type(), "std::bad_alloc");
+
   EXPECT_EQ(tarn.submit(add, 1, 1).get(), 2);  // the worker has survived all that
+}
+
+TEST_F(TaskTest, is_run_again_after_an_exception) {
+  const auto often = failure_of<task_error>(
+      tarn.submit({.on_error = retry(2).first(1ms).longest(5ms), .labels = "kind=test"}, throw_number, 3));
+  EXPECT_EQ(often.attempts(), 3u);
+  const auto chosen = failure_of<task_error>(
+      tarn.submit({.on_error = retry(2).after({TARN_E_TASK_FAILED}).first(1ms)}, throw_number, 3));
+  EXPECT_EQ(chosen.attempts(), 3u);
+  const auto other = failure_of<task_error>(tarn.submit({.on_error = retry(2).after({-5})}, throw_number, 3));
+  EXPECT_EQ(other.attempts(), 1u);
+  EXPECT_THROW(tarn.submit({.on_error = retry(2).factor(0.1)}, throw_number, 3), bad_argument);
 }
 
 TEST_F(TaskTest, after_one_that_failed_names_the_first_cause) {

@@ -65,6 +65,7 @@ void throw_out_of_range(int value);
 void throw_odd();
 void throw_words(bool as_string);
 int throw_number(int number);
+std::uint64_t take_memory(std::uint64_t bytes);
 void throw_library_error();
 void sleep_ms(int ms);
 void sleep_until_cancelled();

@@ -122,6 +122,11 @@ int throw_number(int number) {
 }
 TARN_TASK(throw_number);
 
+std::uint64_t take_memory(std::uint64_t bytes) {
+  return std::vector<char>(bytes).size();
+}
+TARN_TASK(take_memory);
+
 void throw_library_error() {
   throw store_full(TARN_E_STORE_FULL, "no room for it");
 }

@@ -134,6 +134,13 @@ std::vector<Sample> all_samples() {
       sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
       sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
       sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
+      sample(Type::kLogAsk, From::kMember, 0, LogAsk{1, 0}),
+      sample(Type::kLog, From::kDaemon, 1, Log{4096, 1, 0}),
+      sample(Type::kLog, From::kDaemon, 0, Log{0, 1, 0}),
+      sample(Type::kOutputBegin, From::kDaemonToOutput, 2, OutputBegin{4096, 8192, 1, 4}, std::string("abc\0", 4)),
+      sample(Type::kOutputBegin, From::kDaemonToOutput, 1, OutputBegin{4096, 0, 4, 0}),
+      sample(Type::kOutputWorker, From::kDaemonToOutput, 2, OutputWorker{2, 0, 0, 7}),
+      sample(Type::kOutputEnd, From::kDaemonToOutput, 0, OutputWorker{2, 0, 0, 7}),
       sample(Type::kWelcome, From::kDaemon, 2, good_welcome()),
       sample(Type::kRefused, From::kDaemon, 0, refusal<Refused>()),
       sample(Type::kMemberAdded, From::kDaemon, 1, member(5, 0, 0, 4096)),
@@ -203,7 +210,7 @@ TEST(Validate, RefusesOtherNumbersOfDescriptors) {
 TEST(Validate, RefusesMessagesFromTheWrongSide) {
   for (const Sample& good : all_samples()) {
     Packet packet;
-    for (From from : {From::kMember, From::kDaemon, From::kDaemonToSpawn, From::kSpawn}) {
+    for (From from : {From::kMember, From::kDaemon, From::kDaemonToSpawn, From::kSpawn, From::kDaemonToOutput}) {
       if (from == good.from) continue;
       EXPECT_EQ(parse_copy(good.bytes, good.descriptors, from, packet), TARN_E_PROTOCOL) << good.name;
     }
@@ -273,7 +280,7 @@ TEST(Validate, RefusesEachWrongFieldOfHello) {
   wrong("pid", [](Hello& h) { h.pid = 0; });
   wrong("build_id_size", [](Hello& h) { h.build_id_size = kBuildIdSize + 1; });
   wrong("build_id", [](Hello& h) { h.build_id[5] = 1; });
-  wrong("reserved", [](Hello& h) { h.reserved = 1; });
+  wrong("output", [](Hello& h) { h.output = 5; });
   wrong("reserved", [](Hello& h) { h.padding[3] = 1; });
   wrong("name", [](Hello& h) { memset(h.name, 'x', sizeof h.name); });
   wrong("size", [](Hello& h) { h.argv_size = 8; });
