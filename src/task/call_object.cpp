@@ -11,8 +11,8 @@ namespace {
 
 int graph_argument_object(const GraphView& graph, const GraphNode& node, size_t index, ObjectRef& out) {
   const GraphArgument& argument = graph.arguments()[node.arguments + index];
-  if (argument.kind == GraphArgument::kObject) out = graph.at<ObjectRef>(argument.offset);
-  if (argument.kind == GraphArgument::kParameter) {
+  if (argument.kind == GraphArgument::kArgObject) out = graph.at<ObjectRef>(argument.offset);
+  if (argument.kind == GraphArgument::kArgParameter) {
     const GraphParameter& parameter = graph.parameters()[argument.offset];
     if (parameter.is_object != 0) out = parameter.object;
   }

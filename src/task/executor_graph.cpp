@@ -190,9 +190,9 @@ class Executor::Graphs {
 
 int Executor::Graphs::read_argument(tarn_call& call, const GraphView& graph, const GraphArgument& argument, tarn_bytes& out) {
   switch (argument.kind) {
-    case GraphArgument::kValue: out = {&graph.at<std::byte>(argument.offset), argument.size}; return 0;
-    case GraphArgument::kObject: return executor_.resolve(call, graph.at<ObjectRef>(argument.offset), out);
-    case GraphArgument::kParameter: {
+    case GraphArgument::kArgValue: out = {&graph.at<std::byte>(argument.offset), argument.size}; return 0;
+    case GraphArgument::kArgObject: return executor_.resolve(call, graph.at<ObjectRef>(argument.offset), out);
+    case GraphArgument::kArgParameter: {
       const GraphParameter& parameter = graph.parameters()[argument.offset];
       if (parameter.is_object != 0) return executor_.resolve(call, parameter.object, out);
       out = {&graph.at<std::byte>(parameter.offset), parameter.size};

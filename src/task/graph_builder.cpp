@@ -43,7 +43,7 @@ int GraphBuilder::add_argument(const tarn_arg& arg, size_t index, Resolve resolv
         return fail(TARN_E_TOO_LARGE, "argument %zu has %zu bytes; a value in a graph may have %zu, put more into an object", index,
                     size, kGraphValueSizeMax);
       if (size != 0 && arg.u.value.data == nullptr) return fail(TARN_E_ARGUMENT, "argument %zu: data is NULL, but size is %zu", index, size);
-      out = {GraphArgument::kValue, static_cast<uint32_t>(size), values_.size()};
+      out = {GraphArgument::kArgValue, static_cast<uint32_t>(size), values_.size()};
       std::byte* at = values_.extend(os::round_up(size, 8));
       if (at == nullptr && size != 0) return no_memory();
       if (size != 0) memcpy(at, arg.u.value.data, size);
@@ -53,7 +53,7 @@ int GraphBuilder::add_argument(const tarn_arg& arg, size_t index, Resolve resolv
       shm::ObjectRef ref;
       if (!objects_.reserve(objects_.size() + 1)) return no_memory();
       if (int r = resolve(context, arg.u.object, ref); r < 0) return r;
-      out = {GraphArgument::kObject, 0, objects_.size()};
+      out = {GraphArgument::kArgObject, 0, objects_.size()};
       (void)objects_.push(ref);
       break;
     }
@@ -61,13 +61,13 @@ int GraphBuilder::add_argument(const tarn_arg& arg, size_t index, Resolve resolv
       if (arg.u.index >= nodes_.size())
         return fail(TARN_E_ARGUMENT, "argument %zu is the result of node %u, and the graph has %zu so far; add that node first",
                     index, arg.u.index, nodes_.size());
-      out = {GraphArgument::kNode, 0, arg.u.index};
+      out = {GraphArgument::kArgNode, 0, arg.u.index};
       break;
     case TARN_ARG_PARAMETER:
       if (arg.u.index >= kGraphParametersMax)
         return fail(TARN_E_ARGUMENT, "argument %zu is parameter %u; a graph may have %u, from 0 on", index, arg.u.index,
                     kGraphParametersMax);
-      out = {GraphArgument::kParameter, 0, arg.u.index};
+      out = {GraphArgument::kArgParameter, 0, arg.u.index};
       parameter_count_ = std::max(parameter_count_, arg.u.index + 1);
       break;
     case TARN_ARG_FUTURE:
@@ -166,12 +166,12 @@ int GraphBuilder::add_graph(const GraphBuilder& inner, const tarn_arg* args, siz
     for (uint32_t k = 0; k < copy.argument_count && r == 0; ++k) {
       Argument argument = inner.arguments_[from + k];
       switch (argument.kind) {
-        case GraphArgument::kValue: argument.offset += values_base; break;
-        case GraphArgument::kObject: argument.offset += objects_base; break;
-        case GraphArgument::kNode: argument.offset += first; break;
+        case GraphArgument::kArgValue: argument.offset += values_base; break;
+        case GraphArgument::kArgObject: argument.offset += objects_base; break;
+        case GraphArgument::kArgNode: argument.offset += first; break;
         default:
           argument = bound[argument.offset];
-          if (argument.kind == GraphArgument::kNode &&
+          if (argument.kind == GraphArgument::kArgNode &&
               !edges_.push({static_cast<uint32_t>(argument.offset), first + static_cast<uint32_t>(i)}))
             r = no_memory();
       }
@@ -437,8 +437,8 @@ void GraphBuilder::write(GraphHeader& header, uint32_t first_line, uint32_t part
   for (size_t i = 0; i < arguments_.size(); ++i) {
     const Argument& from = arguments_[i];
     arguments[i] = {from.kind, from.size, from.offset};
-    if (from.kind == GraphArgument::kValue) arguments[i].offset += at.values;
-    if (from.kind == GraphArgument::kObject) arguments[i].offset = at.objects + from.offset * sizeof(shm::ObjectRef);
+    if (from.kind == GraphArgument::kArgValue) arguments[i].offset += at.values;
+    if (from.kind == GraphArgument::kArgObject) arguments[i].offset = at.objects + from.offset * sizeof(shm::ObjectRef);
   }
   if (values_.size() != 0) memcpy(base + at.values, values_.data(), values_.size());
   if (objects_.size() != 0) memcpy(base + at.objects, objects_.data(), objects_.size() * sizeof(shm::ObjectRef));

@@ -84,7 +84,7 @@ constexpr bool is_last_successor(uint32_t entry) { return (entry & 1) != 0; }
 
 // An argument of a node.
 struct GraphArgument {
-  enum Kind : uint32_t { kValue = 0, kObject = 1, kNode = 2, kParameter = 3 };
+  enum Kind : uint32_t { kArgValue = 0, kArgObject = 1, kArgNode = 2, kArgParameter = 3 };
   uint32_t kind;
   uint32_t size;    // of a value
   uint64_t offset;  // value: in bytes from the header; object: of an ObjectRef; node, parameter: which one
