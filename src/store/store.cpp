@@ -775,7 +775,9 @@ void Store::settle_dead() {
     take_back_from_dead(member);
     // Its worker's results are safe: they are offered, if nothing else. What this process let go of
     // while it took the member for alive was returned to nobody.
-    if (table_.has_held(member) || all) drop_empty_slabs(member);
+    // Not if its index is another's by now.
+    bool is_dead = is_dead_[member].load(std::memory_order_acquire);
+    if (is_dead && (table_.has_held(member) || all)) drop_empty_slabs(member);
   }
 }
 

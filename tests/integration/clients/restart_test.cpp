@@ -14,6 +14,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -245,11 +246,10 @@ TEST_F(RestartTest, a_run_that_is_to_be_ended_is_ended_by_the_next_one) {
 
 TEST_F(RestartTest, it_may_be_killed_all_the_time) {
   open(2);
-  std::atomic<bool> stop{false};
   std::atomic<uint32_t> kills{0};
-  std::thread killer([&] {
+  std::jthread killer([&](const std::stop_token& stop) {
     std::mt19937 random(20261130);
-    while (!stop) {
+    while (!stop.stop_requested()) {
       for (pid_t pid : children_of(spawn_)) {
         bool is_daemon = name_of(pid) == "tarnd";
         if (!is_daemon && random() % 8 != 0) continue;
@@ -291,7 +291,7 @@ TEST_F(RestartTest, it_may_be_killed_all_the_time) {
     EXPECT_EQ(result(*client_, sum), (size + 4095) / 4096);
     EXPECT_EQ(tarn_release(*client_, object), 0);
   }
-  stop = true;
+  killer.request_stop();
   killer.join();
   printf("%llu rounds, %u kills\n", static_cast<unsigned long long>(rounds), kills.load());
   EXPECT_GT(rounds, 5u);
