@@ -139,6 +139,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
              0 if args.smoke else args.overcommit),
         Case("cleanup.kill", "lower", (tarn("cleanup.kill"),)),
         Case("recover.worker", "lower", (tarn("recover.worker"),)),
+        Case("recover.tarnd", "lower", (tarn("recover.tarnd"),)),
         Case("print.line", "lower", (tarn("print.line"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),

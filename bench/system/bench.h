@@ -82,6 +82,7 @@ void bench_overcommit(Bench *bench);
 void bench_cleanup(Bench *bench);
 void bench_holder(Bench *bench);
 void bench_recover(Bench *bench);
+void bench_recover_tarnd(Bench *bench);
 void bench_print_line(Bench *bench);
 void bench_start(Bench *bench);
 void bench_first_result(Bench *bench);

@@ -1,5 +1,6 @@
 /* recover.worker: the only worker is killed, and a task submitted at once; measured from the signal to its result, by the worker
- * that takes its place. print.line: what it costs a task to print a line. */
+ * that takes its place. recover.tarnd: tarnd is killed, and asked for something at once; measured from the signal to the answer,
+ * by the tarnd that takes the session over. print.line: what it costs a task to print a line. */
 #include "bench.h"
 
 #include <fcntl.h>
@@ -34,6 +35,27 @@ void bench_recover(Bench *bench)
     measure_end(bench->measure, 1);
   }
   measure_print(bench->name, measure_median_ns(bench->measure), "ns", "one worker; with the task that is submitted then");
+}
+
+void bench_recover_tarnd(Bench *bench)
+{
+  enum { kRounds = 3 };
+  tarn_object file;
+  bench_open(bench, 1);
+  measure_start(bench->measure, bench->argc, bench->argv);
+  for (int round = 0; round < kRounds || measure_more(bench->measure); ++round) {
+    int daemon_pid, worker_pid;
+    usleep(1100000); /* one that lived for a second is started again at once */
+    bench_check(tarn_client_dispatch(bench->client), "tarn_client_dispatch");
+    bench_pids(bench, &daemon_pid, &worker_pid);
+    measure_begin(bench->measure);
+    kill(daemon_pid, SIGKILL);
+    bench_check(tarn_object_from_file(bench->client, "/proc/self/exe", TARN_FILE_MAP, &file), "tarn_object_from_file");
+    measure_end(bench->measure, 1);
+    bench_check(tarn_release(bench->client, file), "tarn_release");
+    bench_call(bench->client, 1);
+  }
+  measure_print(bench->name, measure_median_ns(bench->measure), "ns", "from SIGKILL to the answer to what is asked then");
 }
 
 void bench_print_line(Bench *bench)

@@ -29,6 +29,7 @@
  *   cleanup.kill           a client with --objects (10 000) of --size bytes (4096) is killed, until
  *                          tarnd has all back
  *   recover.worker         the only worker is killed, until its successor has the result of a task
+ *   recover.tarnd          tarnd is killed, until the next one has answered a request
  *   print.line             of 1000 that a task prints
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
@@ -185,6 +186,7 @@ int main(int argc, char **argv)
     {"cleanup.kill", bench_cleanup},
     {"holder", bench_holder}, /* the process that cleanup.kill kills */
     {"recover.worker", bench_recover},
+    {"recover.tarnd", bench_recover_tarnd},
     {"print.line", bench_print_line},
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
