@@ -447,6 +447,9 @@ int code_for_caller(int code) {
 
 // This thread's error: what happened to `node`, and through which nodes it came from where.
 int Graphs::node_error(Graph& graph, uint32_t node) {
+  // When all nodes had come to their end already, and only that of the whole had not been said.
+  if (node == kNoNode && graph.view.header->cancelled.load(kAcquire) == graph.epoch)
+    return fail(TARN_E_CANCELLED, "the graph was cancelled");
   if (node == kNoNode) return fail(TARN_E_PROTOCOL, "the graph failed, and no node of it says so");
   int code = code_of(graph, node);
   char chain[512] = "";
