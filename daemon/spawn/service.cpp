@@ -118,12 +118,12 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
 
   std::string pid_text = "LISTEN_PID=0000000000";
   Fd manager;
-  if (int r = keeper_.open(manager); r < 0) return r;
+  if (int r = store_.open(manager); r < 0) return r;
   std::vector<int> all(inherited.begin(), inherited.end());
   all.push_back(manager.get());
   // A start needs two of each.
-  rlim_t most = descriptors_.rlim_max == RLIM_INFINITY ? Keeper::kMost : descriptors_.rlim_max / 2;
-  most = std::min<rlim_t>(Keeper::kMost, most - std::min(most, kDescriptorsOwn));
+  rlim_t most = descriptors_.rlim_max == RLIM_INFINITY ? DescriptorStore::kMost : descriptors_.rlim_max / 2;
+  most = std::min<rlim_t>(DescriptorStore::kMost, most - std::min(most, kDescriptorsOwn));
   std::vector<std::string> variables = {std::string(os::kManagerVariable) + "=" + std::to_string(2 + all.size()),
                                         "FDSTORE=" + std::to_string(most)};
   if (!names.empty()) {
@@ -178,7 +178,7 @@ void Service::start_again_now() {
   start_again_ns_ = 0;
   std::string names;
   std::vector<int> inherited;
-  for (auto& [name, fd] : keeper_.kept()) {
+  for (auto& [name, fd] : store_.kept()) {
     names += names.empty() ? name : ":" + name;
     inherited.push_back(fd.get());
   }
@@ -219,7 +219,7 @@ void Service::wait_for_events() {
   polled.push_back({client_.get(), POLLIN, 0});    // -1 is ignored
   polled.push_back({listener_.get(), POLLIN, 0});
   polled.push_back({closer_.event().get(), POLLIN, 0});
-  polled.push_back({keeper_.socket().get(), POLLIN, 0});
+  polled.push_back({store_.socket().get(), POLLIN, 0});
   size_t first_link = polled.size();
   for (auto& link : links_)
     polled.push_back({link->socket.get(), static_cast<short>(link->queue.empty() ? POLLIN : POLLIN | POLLOUT), 0});
@@ -246,7 +246,7 @@ void Service::wait_for_events() {
   }
   if (polled[0].revents != 0) read_signals();
   if (polled[3].revents != 0) closer_.collect();
-  if (polled[4].revents != 0) keeper_.serve();
+  if (polled[4].revents != 0) store_.serve();
   std::vector<Link*> ready;
   for (size_t i = first_link; i < first_outcome; ++i) {
     Link& link = *links_[i - first_link];
@@ -452,9 +452,9 @@ void Service::report_change(pid_t pid, int code, int status) {
 }
 
 void Service::daemon_ended(int code, int status) {
-  keeper_.serve();  // the last that it had to say
+  store_.serve();  // the last that it had to say
   bool crashed = code != CLD_EXITED;
-  if (crashed && !ending_ && !lost_daemon_ && keeper_.has(kKeptLink)) return start_again(status == SIGKILL);
+  if (crashed && !ending_ && !lost_daemon_ && store_.has(kKeptLink)) return start_again(status == SIGKILL);
   exit_status_ = crashed ? 128 + status : status;
   ending_ = true;
 }

@@ -5,7 +5,7 @@
 //
 // Lives (see main.cpp): kPrivate ends with its client or its tarnd; kSupervise ends with its tarnd;
 // kHost serves every tarnd that may connect, until SIGTERM. A tarnd that we started and that is killed, or crashes, is
-// started again with what it had given us to keep (keeper.hpp); one that ends by itself is not.
+// started again with what it had given us to keep (descriptor_store.hpp); one that ends by itself is not.
 #pragma once
 
 #include <sys/types.h>
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
-#include "keeper.hpp"
+#include "descriptor_store.hpp"
 #include "os/closer.hpp"
 #include "os/socket.hpp"
 #include "start.hpp"
@@ -116,7 +116,7 @@ class Service {
   wire::Buffer<wire::kMessageSizeMax> incoming_;
   static constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
   os::Closer closer_;  // of what links bring, a lane for each user: it is users' and may hang
-  Keeper keeper_{closer_, kLaneOfLinks};
+  DescriptorStore store_{closer_, kLaneOfLinks};
 };
 
 }  // namespace tarn::spawn

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -20,6 +21,8 @@
 
 namespace tarn::os {
 namespace {
+
+constexpr size_t kStateMax = 4096;
 
 // The number in a variable of the environment, -1 if there is none.
 int64_t number_in(const char* variable) {
@@ -114,6 +117,40 @@ int64_t watchdog_interval_ns() {
   int64_t usec = number_in("WATCHDOG_USEC");
   if (usec <= 0 || (getenv("WATCHDOG_PID") != nullptr && !is_for_us("WATCHDOG_PID"))) return 0;
   return usec * 1000 / 2;
+}
+
+bool receive_state(const Fd& socket, std::string& state, Fd& fd) {
+  state.resize(kStateMax);
+  iovec part{state.data(), state.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t size;
+  do {
+    size = recvmsg(socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0) return false;
+  state.resize(static_cast<size_t>(size));
+  fd.reset();
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    int number;
+    memcpy(&number, CMSG_DATA(header), sizeof number);
+    fd = Fd{number};
+  }
+  return true;
+}
+
+std::string_view value_in_state(std::string_view state, std::string_view key) {
+  while (!state.empty()) {
+    std::string_view line = state.substr(0, state.find('\n'));
+    state.remove_prefix(std::min(state.size(), line.size() + 1));
+    if (line.starts_with(key)) return line.substr(key.size());
+  }
+  return "";
 }
 
 std::vector<PassedDescriptor> take_passed_descriptors() {

@@ -35,6 +35,12 @@ inline constexpr const char* kManagerVariable = "TARN_MANAGER_FD";
 [[nodiscard]] bool keep_descriptor(const Fd& manager, std::string_view name, const Fd& fd, int64_t patience_ns);
 [[nodiscard]] bool drop_descriptor(const Fd& manager, std::string_view name, int64_t patience_ns);
 
+// The other side, of who keeps descriptors for a service: what lies in `socket` next, and the descriptor that came with it.
+// False if there is nothing. Does not wait. A message longer than 4 KiB is cut.
+[[nodiscard]] bool receive_state(const Fd& socket, std::string& state, Fd& fd);
+// The value of `key` ("FDNAME=") in such a message; "" if it has none.
+[[nodiscard]] std::string_view value_in_state(std::string_view state, std::string_view key);
+
 // What the manager passes us, in order, each with its name: sockets that it listens at for us ("" or as its unit says), and what
 // was kept for who came before us. Once; close-on-exec from then on.
 struct PassedDescriptor {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compares what libtarn.so exports and needs with libtarn.map and tarn.h.
+"""Compares what libtarn.so exports and needs with libtarn.map and the C headers.
 
-    symbols.py LIBRARY MAP HEADER [--any-runtime]
+    symbols.py LIBRARY MAP HEADER... [--any-runtime]
 
 A function that is declared but not exported fails when a user links; one that is exported but not declared becomes an
 interface by accident. Reports in TAP.
@@ -50,8 +50,8 @@ def dynamic(library: str, tag: str) -> list[str]:
 
 
 def main() -> int:
-    library, map_file, header_file = sys.argv[1:4]
-    in_header = declared(Path(header_file).read_text())
+    library, map_file, *headers = [word for word in sys.argv[1:] if not word.startswith("--")]
+    in_header = set().union(*(declared(Path(header).read_text()) for header in headers))
     in_map = mapped(Path(map_file).read_text())
     in_library = exported(library)
     names_in_map = {name.split("@")[0] for name in in_map}

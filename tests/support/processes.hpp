@@ -1,9 +1,12 @@
 // Who descends from whom, as /proc tells it at this moment.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -34,6 +37,19 @@ inline std::vector<pid_t> children_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
   for (pid_t child; file >> child;) children.push_back(child);
   return children;
+}
+
+// What its descriptors take of the disk behind /var/tmp, in bytes.
+inline uint64_t bytes_on_disk(pid_t pid) {
+  uint64_t sum = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::error_code error;
+    auto target = std::filesystem::read_symlink(entry.path(), error).string();
+    struct stat status;
+    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
+      sum += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return sum;
 }
 
 }  // namespace tarn::test

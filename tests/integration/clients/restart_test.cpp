@@ -2,7 +2,7 @@
 // it; what the old one was asked and had not answered is never answered, or twice; a worker's death is forgotten, and its task
 // waits for ever; a slab is lost, or stays for ever; a process is left behind.
 #include <gtest/gtest.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +25,7 @@
 
 namespace {
 
+using tarn::test::bytes_on_disk;
 using tarn::test::children_of;
 using tarn::test::name_of;
 using tarn::test::parent_of;
@@ -315,6 +316,39 @@ TEST_F(RestartTest, nothing_is_left_of_a_client_that_closes_while_it_is_away) {
   }
 }
 
+TEST_F(RestartTest, nothing_is_left_of_a_client_that_is_killed_while_it_is_away) {
+  for (int round = 0; round < 5; ++round) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+      PrivateClient client(2);
+      tarn_client_info info{};
+      info.size = sizeof info;
+      if (tarn_client_get_info(client, &info) < 0 || result(client, submit(client, "add_one", 1)) != 2) _exit(1);
+      (void)!write(ends[1], &info.daemon_pid, sizeof info.daemon_pid);
+      (void)submit(client, "sleep_ms", 100'000);
+      for (;;) pause();
+    }
+    close(ends[1]);
+    int32_t before = 0;
+    ASSERT_EQ(read(ends[0], &before, sizeof before), static_cast<ssize_t>(sizeof before));
+    close(ends[0]);
+    spawn_ = parent_of(before);
+    std::vector<pid_t> processes = children_of(spawn_);
+    processes.push_back(spawn_);
+    ASSERT_EQ(::kill(before, SIGKILL), 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2 * round));
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    for (pid_t pid : processes) {
+      for (auto end = Clock::now() + std::chrono::seconds(10); parent_of(pid) != 0 && Clock::now() < end;)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_EQ(parent_of(pid), 0) << name_of(pid) << " " << pid;
+    }
+  }
+}
+
 // Kills the tarnd of `spawn` now and then, until it is destroyed.
 class Killer {
  public:
@@ -357,18 +391,6 @@ void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
   for (uint64_t i = 0; i < bytes.size / 8; ++i) wrong += words[i] != seed * 0x9e3779b97f4a7c15u + i ? 1 : 0;
   EXPECT_EQ(wrong, 0u) << "object " << seed;
   EXPECT_EQ(tarn_object_unpin(client, object), 0) << tarn_last_error();
-}
-
-uint64_t bytes_on_disk(pid_t daemon) {
-  uint64_t sum = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
-    std::error_code error;
-    auto target = std::filesystem::read_symlink(entry.path(), error).string();
-    struct stat status;
-    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
-      sum += static_cast<uint64_t>(status.st_blocks) * 512;
-  }
-  return sum;
 }
 
 TEST_F(RestartTest, what_is_on_the_disk_comes_back) {

@@ -16,9 +16,12 @@
 #include <vector>
 
 #include "support/own_daemon.hpp"
+#include "support/processes.hpp"
 #include "support/self_worker.hpp"
 
 namespace {
+
+using tarn::test::bytes_on_disk;
 
 constexpr int64_t kLong = tarn::test::OwnDaemon::kLong;
 constexpr uint64_t kMiB = 1 << 20;
@@ -91,19 +94,6 @@ void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
   ASSERT_EQ(0, tarn_get(client, object, &bytes)) << tarn_last_error();
   EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed)) << "object " << seed;
   EXPECT_EQ(0, tarn_object_unpin(client, object)) << tarn_last_error();
-}
-
-// The descriptors of the daemon that are files on the disk, by their content in bytes.
-uint64_t bytes_on_disk(pid_t daemon) {
-  uint64_t sum = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(daemon) + "/fd")) {
-    std::error_code error;
-    auto target = std::filesystem::read_symlink(entry.path(), error).string();
-    struct stat status;
-    if (target.starts_with("/var/tmp/") && stat(entry.path().c_str(), &status) == 0)
-      sum += static_cast<uint64_t>(status.st_blocks) * 512;
-  }
-  return sum;
 }
 
 // Soon.

@@ -5,27 +5,20 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+
+#include "os/service_manager.hpp"
 
 namespace tarn::testing {
 namespace {
 
 bool is_same_file(const Fd& a, const Fd& b) {
   return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a.get(), b.get()) == 0;
-}
-
-std::string value_of(const std::string& state, const std::string& key) {
-  size_t at = ("\n" + state).find("\n" + key);
-  if (at == std::string::npos) return "";
-  at += key.size();
-  return state.substr(at, state.find('\n', at) - at);
 }
 
 }  // namespace
@@ -50,31 +43,16 @@ void Manager::serve() {
     pollfd entry{socket_.get(), POLLIN, 0};
     if (poll(&entry, 1, 10) <= 0) continue;
     std::lock_guard lock(mutex_);
-    char text[4096];
-    iovec part{text, sizeof text};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    ssize_t received = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (received < 0) continue;
-    Fd fd;
-    if (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-      int number;
-      memcpy(&number, CMSG_DATA(header), sizeof number);
-      fd = Fd{number};
-    }
-    take_in({text, static_cast<size_t>(received)}, std::move(fd));
+    std::string state;
+    for (Fd fd; os::receive_state(socket_, state, fd);) take_in(state, std::move(fd));
   }
 }
 
 void Manager::take_in(const std::string& state, Fd fd) {
-  std::string name = value_of(state, "FDNAME=");
-  if (value_of(state, "FDSTOREREMOVE=") == "1") {
+  std::string name(os::value_in_state(state, "FDNAME="));
+  if (os::value_in_state(state, "FDSTOREREMOVE=") == "1") {
     kept_.erase(name);
-  } else if (value_of(state, "FDSTORE=") == "1" && fd.valid() && kept_.size() < most_) {
+  } else if (os::value_in_state(state, "FDSTORE=") == "1" && fd.valid() && kept_.size() < most_) {
     for (auto& [other, kept] : kept_)
       if (is_same_file(kept, fd)) return;
     kept_[name] = std::move(fd);

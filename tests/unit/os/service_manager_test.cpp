@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -133,27 +132,18 @@ TEST_F(ServiceManagerTest, has_descriptors_kept_by_a_manager_that_can) {
   Fd file{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
   ASSERT_TRUE(keep_descriptor(link, "k.1", file, 1'000'000'000));
 
-  char text[256];
-  iovec part{text, sizeof text};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t size = ::recvmsg(manager.get(), &message, MSG_CMSG_CLOEXEC);
-  ASSERT_GT(size, 0);
-  EXPECT_EQ(std::string(text, static_cast<size_t>(size)), "FDSTORE=1\nFDPOLL=0\nFDNAME=k.1");
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  ASSERT_NE(header, nullptr);
-  EXPECT_EQ(header->cmsg_type, SCM_RIGHTS);
-  int received;
-  std::memcpy(&received, CMSG_DATA(header), sizeof received);
-  const Fd owned{received};
+  std::string state;
+  Fd received;
+  ASSERT_TRUE(receive_state(manager, state, received));
+  EXPECT_EQ(state, "FDSTORE=1\nFDPOLL=0\nFDNAME=k.1");
+  EXPECT_EQ(value_in_state(state, "FDNAME="), "k.1");
+  EXPECT_EQ(value_in_state(state, "NAME="), "") << "no part of a line";
+  ASSERT_TRUE(received.valid());
+  EXPECT_FALSE(receive_state(manager, state, received)) << "nothing is left";
   struct stat a;
   struct stat b;
   ASSERT_EQ(::fstat(file.get(), &a), 0);
-  ASSERT_EQ(::fstat(received, &b), 0);
+  ASSERT_EQ(::fstat(received.get(), &b), 0);
   EXPECT_EQ(a.st_ino, b.st_ino);
 
   ASSERT_TRUE(drop_descriptor(link, "k.1", 1'000'000'000));

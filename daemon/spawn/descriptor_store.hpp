@@ -1,4 +1,4 @@
-// Keeper: keeps descriptors for a tarnd, so that the next one can go on with the sessions of one that was killed.
+// DescriptorStore: keeps descriptors for a tarnd, so that the next one can go on with the sessions of one that was killed.
 //
 // Speaks what systemd speaks with its services: datagrams with FDSTORE=1, FDSTOREREMOVE=1 and FDNAME=
 // (sd_pid_notify_with_fds(3)), but over a pair of sockets of which tarnd inherits one; the rest of what a daemon says is passed
@@ -18,14 +18,14 @@
 
 namespace tarn::spawn {
 
-class Keeper {
+class DescriptorStore {
  public:
   static constexpr size_t kMost = 8192;  // names of so many fit into one variable of the environment; docs/limits.md
 
   // What is dropped is closed by `closer`: in the lane of its user, or in `lane` what is tarnd's own.
-  Keeper(os::Closer& closer, os::Closer::Lane lane) : closer_(closer), lane_(lane) {}
-  Keeper(const Keeper&) = delete;
-  Keeper& operator=(const Keeper&) = delete;
+  DescriptorStore(os::Closer& closer, os::Closer::Lane lane) : closer_(closer), lane_(lane) {}
+  DescriptorStore(const DescriptorStore&) = delete;
+  DescriptorStore& operator=(const DescriptorStore&) = delete;
 
   // Makes a pair of sockets for the next tarnd, which is to inherit `theirs`.
   [[nodiscard]] int open(Fd& theirs);
