@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <cstddef>
 #include <cstring>
 
 #include "base/assert.hpp"
@@ -9,10 +11,24 @@
 namespace tarn::shm {
 namespace {
 
-constexpr uint64_t kUnit = 8;
+constexpr uint64_t kUnit = sizeof(uint64_t);
 
-OutputEntry* entry_at(OutputLane& lane, uint64_t position) {
-  return reinterpret_cast<OutputEntry*>(lane.ring + position % kOutputRingSize);
+uint64_t& unit_at(OutputLane& lane, uint64_t position) {
+  return *reinterpret_cast<uint64_t*>(lane.ring + position % kOutputRingSize);
+}
+
+uint32_t size_at(OutputLane& lane, uint64_t position) {
+  static_assert(offsetof(OutputEntry, size) == 0 && std::endian::native == std::endian::little);
+  return static_cast<uint32_t>(std::atomic_ref(unit_at(lane, position)).load(kRelaxed));
+}
+
+// What is copied may be overwritten meanwhile (invariant 3), so each unit is a word of its own.
+void copy_out(OutputLane& lane, uint64_t from, uint64_t end, uint64_t* to) {
+  for (uint64_t at = from; at < end; at += kUnit) *to++ = std::atomic_ref(unit_at(lane, at)).load(kRelaxed);
+}
+
+void copy_in(OutputLane& lane, uint64_t position, const uint64_t* from, uint64_t size) {
+  for (uint64_t at = 0; at < size; at += kUnit) std::atomic_ref(unit_at(lane, position + at)).store(*from++, kRelaxed);
 }
 
 }  // namespace
@@ -22,7 +38,7 @@ OutputWriter::OutputWriter(OutputLane& lane)
   // What is there was written by a process of this user. If it makes no sense, the log begins anew.
   bool is_whole = begin_ % kUnit == 0 && end_ % kUnit == 0 && begin_ <= end_ && end_ - begin_ <= kOutputRingSize;
   for (uint64_t at = begin_; is_whole && at < end_;) {
-    uint32_t size = entry_at(lane, at)->size;
+    uint32_t size = size_at(lane, at);
     uint64_t left = std::min(end_ - at, kOutputRingSize - at % kOutputRingSize);
     is_whole = size >= kUnit && size % kUnit == 0 && size <= left;
     at += size;
@@ -38,7 +54,7 @@ void OutputWriter::make_room(uint64_t end) {
   if (end - begin_ <= kOutputRingSize) return;
   while (end - begin_ > kOutputRingSize) {
     // This process alone writes here, but others could: whatever they do hurts the log and nobody else.
-    uint32_t size = entry_at(*lane_, begin_)->size;
+    uint32_t size = size_at(*lane_, begin_);
     bool makes_sense = size >= kUnit && size % kUnit == 0 && begin_ + size <= end_;
     begin_ = makes_sense ? begin_ + size : end_;
   }
@@ -55,7 +71,9 @@ void OutputWriter::append(OutputEntry head, std::string_view name, std::string_v
     OutputEntry filler{};
     filler.size = static_cast<uint32_t>(left);
     filler.kind = OutputEntry::kFiller;
-    memcpy(entry_at(*lane_, end_), &filler, std::min<uint64_t>(left, sizeof filler));
+    uint64_t units[sizeof filler / kUnit];
+    memcpy(units, &filler, sizeof filler);
+    copy_in(*lane_, end_, units, std::min<uint64_t>(left, sizeof filler));
     end_ += left;
     lane_->end.store(end_, kRelease);
   }
@@ -64,10 +82,13 @@ void OutputWriter::append(OutputEntry head, std::string_view name, std::string_v
   head.kind = OutputEntry::kLine;
   head.name_size = static_cast<uint8_t>(name.size());
   head.text_size = static_cast<uint32_t>(text.size());
-  auto* at = lane_->ring + end_ % kOutputRingSize;
+  uint64_t units[(sizeof head + kOutputNameMax + kOutputTextMax + kUnit - 1) / kUnit];
+  units[size / kUnit - 1] = 0;  // the end of the last unit
+  auto* at = reinterpret_cast<std::byte*>(units);
   memcpy(at, &head, sizeof head);
   memcpy(at + sizeof head, name.data(), name.size());
   memcpy(at + sizeof head + name.size(), text.data(), text.size());
+  copy_in(*lane_, end_, units, size);
   end_ += size;
   lane_->end.store(end_, kRelease);
 }
@@ -78,11 +99,8 @@ void OutputCopy::read(OutputLane& lane, uint64_t& position) {
   uint64_t begin = lane.begin.load(kAcquire);
   if (begin % kUnit != 0 || end % kUnit != 0 || begin > end || end - begin > kOutputRingSize) return;
   uint64_t from = position > begin && position <= end ? position : begin;
-  bytes_.resize(kOutputRingSize / sizeof(uint64_t));
-  auto* to = reinterpret_cast<std::byte*>(bytes_.data());
-  uint64_t first = std::min(end - from, kOutputRingSize - from % kOutputRingSize);
-  memcpy(to, lane.ring + from % kOutputRingSize, first);
-  memcpy(to + first, lane.ring, end - from - first);
+  bytes_.resize(kOutputRingSize / kUnit);
+  copy_out(lane, from, end, bytes_.data());
   size_ = end - from;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   uint64_t begins_now = lane.begin.load(kAcquire);

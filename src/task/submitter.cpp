@@ -56,7 +56,12 @@ int Submitter::init() {
   return reserve_table(interest_map_, interests_, kInterestsMax);
 }
 
-Submitter::~Submitter() = default;
+// Of futures that were not released, the only memory that is not the daemon's to take back.
+Submitter::~Submitter() {
+  for (uint32_t index = 0; held_used_ > 1 && index < records_used_; ++index)
+    for (uint32_t at = private_[index].held; at != 0; at = held_[at].next)
+      if (held_[at].kind == Held::Kind::kOutput) give_back(held_[at]);
+}
 
 void Submitter::set_broken(int code, const char* text) {
   if (broken_.load(std::memory_order_relaxed) != 0) return;

@@ -399,6 +399,18 @@ TEST_F(Output, OutlivesTheDaemon) {
   EXPECT_EQ(0, tarn_future_release(client, future));
 }
 
+// Which LeakSanitizer minds.
+TEST_F(Output, OfAFutureThatIsNotReleasedGoesWithItsClient) {
+  PrintingClient client(out_, error_, TARN_OUTPUT_NONE);
+  tarn_future future = client.submit("print_and_die", "abort");
+  tarn_bytes bytes{};
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client, future, kLong, &bytes));
+  tarn_task_error error{};
+  error.size = sizeof error;
+  ASSERT_EQ(0, tarn_future_error(client, future, &error));
+  EXPECT_STRNE("", error.output);
+}
+
 TEST_F(Output, OfACrashedTaskIsInItsError) {
   PrintingClient client(out_, error_, TARN_OUTPUT_NONE);
   for (const char* how : {"abort", "kill", "exit", "fault"}) {

@@ -1,12 +1,14 @@
 // The tasks, and the way into a worker: before main(), so that a worker is neither a test run nor under the guardian.
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <new>
 #include <numeric>
 #include <thread>
 
@@ -122,8 +124,12 @@ int throw_number(int number) {
 }
 TARN_TASK(throw_number);
 
+// Not by new, at which a sanitizer ends the process.
 std::uint64_t take_memory(std::uint64_t bytes) {
-  return std::vector<char>(bytes).size();
+  void* room = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) throw std::bad_alloc();
+  munmap(room, bytes);
+  return bytes;
 }
 TARN_TASK(take_memory);
 
