@@ -131,6 +131,7 @@ Json workers(const Tarnd& daemon, const Asker& asker) {
       row["uid"] = session.identity().uid;
       row["state"] = state_of(*member);
       row["slot"] = slot.number;
+      row["rank"] = session.rank_of(*member);
       row["core"] = slot.core;
       row["node"] = slot.node;
       row["tasks_done"] = tasks_done(session, index);

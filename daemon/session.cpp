@@ -54,7 +54,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
       mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk, services.keep_ns}) {}
 
 Session::~Session() {
-  for (Lane& lane : lanes_) services_.slots.give_back(lane.slot);
+  for (uint32_t lane = 0; lane < worker_count(); ++lane) services_.slots.give_back(lanes_[lane].slot);
   for (auto& [index, member] : members_)
     if (member->connection != nullptr) services_.loop.bury(std::move(member->connection));
 }
@@ -88,11 +88,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
   Member& member = *client;
   members_.emplace(shm::kClientMember, std::move(client));
 
-  for (uint32_t slot : services_.slots.take(workers)) {
-    Lane lane;
-    lane.slot = slot;
-    lanes_.push_back(std::move(lane));
-  }
+  make_lanes(services_.slots.take(workers));
   keep_session(packet.serial);
   welcome(member, packet.serial);
   kept_->set_welcomed();
@@ -197,6 +193,8 @@ void Session::welcome(Member& member, uint32_t serial) {
     body.slot = slot.number;
     body.core = slot.core;
     body.node = slot.node;
+    body.seat = static_cast<uint16_t>(seat_of(member.lane));
+    body.rank = static_cast<uint16_t>(rank_of(member));
   }
   body.spin_budget_ns = services_.spin_budget_ns;
   body.daemon_pid = getpid();
@@ -235,6 +233,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_subscribe(from, packet.as<wire::Subscribe>());
     case wire::Type::kEndRun:
       return handle_end_run(from, packet.as<wire::EndRun>());
+    case wire::Type::kStandIn:
+      return handle_stand_in(from, packet.as<wire::StandIn>());
     case wire::Type::kLogAsk:
       return output_.send_log(*from.connection, packet.serial);
     case wire::Type::kGrow:

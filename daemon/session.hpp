@@ -2,8 +2,8 @@
 //
 // Members know one another by index (shm/ids.hpp); the client is 1, a worker process gets an index of
 // its own and gives it back when it is dead, settled (RECOVERED) and none of its slabs is left. A lane
-// is a slot that this session has: there is at most one worker process for it at a time, replaced when
-// it dies.
+// is a place for a worker process, replaced when it dies: one for each slot that this session has, and as many again for each
+// rank of stand-ins (shm/seat.hpp), which stay empty until a worker asks for one.
 //
 // All members are of one user and trust each other; this class trusts none of them. It writes to the
 // board and the waiters of their segments, and reads nothing there that it acts upon but which wake-up
@@ -235,7 +235,9 @@ class Session {
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
   void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
-  [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()); }
+  // Without stand-ins, that is, slots.
+  [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()) / shm::Seat::kRanks; }
+  [[nodiscard]] uint32_t rank_of(const Member& worker) const { return worker.lane / worker_count(); }
   [[nodiscard]] const Budget& budget() const { return *budget_; }
   [[nodiscard]] const SharedFd& board_file() const { return board_file_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
@@ -254,6 +256,8 @@ class Session {
     uint32_t waits = 0;     // for the spawn service to come back
     uint32_t failures = 0;  // workers in a row that died before they were ready
     bool broken = false;
+    bool is_used = false;   // a worker is in it, or to be
+    bool has_served = false;
     Loop::Timer restart;
   };
 
@@ -310,6 +314,9 @@ class Session {
   void handle_worker_ended(Member& worker, int signal, int exit_status);
   void handle_start_failed(Member& worker, int error, const std::string& text);
   void handle_stopped(Member& worker, bool stopped);
+  void make_lanes(std::span<const uint32_t> slots);
+  [[nodiscard]] uint32_t seat_of(uint32_t lane) const { return lane % worker_count(); }
+  void handle_stand_in(Member& worker, const wire::StandIn& wish);
   void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended, int no_room = 0);
   void release_if_empty(Member& dead);
 

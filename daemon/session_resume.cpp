@@ -107,11 +107,11 @@ int Session::resume_all(std::span<const Fd> streams) {
   for (auto& [index, member] : members_)
     if (member->phase == Member::Phase::kDead) dead.push_back(member.get());
   for (Member* each : dead) release_if_empty(*each);
-  for (uint32_t lane = 0; lane < worker_count(); ++lane) {
-    bool is_used = std::ranges::any_of(members_, [lane](const auto& entry) {
+  for (uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    bool has_worker = std::ranges::any_of(members_, [lane](const auto& entry) {
       return !entry.second->is_client() && entry.second->lane == lane && entry.second->ticket != 0;
     });
-    if (!is_used) start_worker(lane);
+    if (lanes_[lane].is_used && !has_worker) start_worker(lane);
   }
   return 0;
 }
@@ -126,9 +126,9 @@ int Session::resume_client() {
   for (uint32_t lane = 0; lane < identity.lane_count; ++lane) {
     if (identity.lanes[lane] >= services_.slots.size())
       return fail(TARN_E_UNSATISFIABLE, "it has slot %u, and there are %u now", identity.lanes[lane], services_.slots.size());
-    lanes_.push_back({.slot = identity.lanes[lane], .restart = {}});
     services_.slots.take_again(identity.lanes[lane]);
   }
+  make_lanes(std::span(identity.lanes, identity.lane_count));
   if (int r = Charge::take(descriptors_, kDescriptorsOfSession, descriptor_charge_); r < 0) return r;
   if (int r = map_board(kept_->take("b")); r < 0) return r;
   std::pair<const char*, SharedFd*> all[] = {{"x", &executable_}, {"d", &directory_}, {"v", &client_event_}};
@@ -191,13 +191,17 @@ int Session::resume_member(uint32_t index, const KeptMember& kept) {
                                                      wire::From::kMember, member);
   }
   members_.emplace(index, std::move(made));
+  if (!member.is_client()) {
+    if (member.lane >= lanes_.size()) return fail(TARN_E_LOST, "member %u is of lane %u, and there are %zu", index, member.lane, lanes_.size());
+    lanes_[member.lane].is_used = lanes_[member.lane].has_served = true;
+  }
   if (int r = pay_segment(member); r < 0) return r;
   if (int r = os::Mapping::map(segment, shm::kSegmentFixedSize, os::Access::kReadWrite, member.segment); r < 0) return r;
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(segment), member.segment_payment);
   if (int r = pay_backed(member, kept.backed); r < 0) return r;
   if (member.is_client() || member.phase == Member::Phase::kDead) return 0;
-  output_.resume(index, member.lane, services_.slots[slot_of(member)].number, member.pid,
+  output_.resume(index, seat_of(member.lane), services_.slots[slot_of(member)].number, member.pid,
                  kept_->take(KeptSession::pipe_name(index, 0)), kept_->take(KeptSession::pipe_name(index, 1)));
   member.ticket = kept.ticket;
   services_.spawn.take_over(member.ticket, member);

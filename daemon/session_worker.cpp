@@ -22,6 +22,7 @@ constexpr uint32_t kServiceWaitsMax = 50;
 constexpr int64_t kExitTimeout = 1'000'000'000;  // from closing the connection to being dead
 constexpr int64_t kBackoffMax = 1'000'000'000;
 constexpr uint64_t kRecordsAbout = uint64_t{1} << 20;  // of a worker, at its start
+static_assert(shm::Seat::kRanks == wire::kRanksMax);
 constexpr int64_t kNoRoomDelay = 50'000'000;           // for others to hear that memory is wanted
 
 int64_t backoff_after(uint32_t failures) {
@@ -35,6 +36,25 @@ std::string describe_end(int signal, int exit_status) {
 }
 
 }  // namespace
+
+// One for each of the slots, and their stand-ins.
+void Session::make_lanes(std::span<const uint32_t> slots) {
+  lanes_.resize(slots.size() * shm::Seat::kRanks);
+  for (uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+    lanes_[lane].slot = slots[lane % slots.size()];
+    lanes_[lane].is_used = lane < slots.size();
+  }
+}
+
+// The index of a replacement has to be free for every worker, or nothing goes on when one dies: then it does without.
+void Session::handle_stand_in(Member& worker, const wire::StandIn& wish) {
+  if (worker.is_client()) return reject(worker, "STAND_IN of a client");
+  uint32_t lane = seat_of(worker.lane) + wish.rank * worker_count();
+  uint32_t room_for = 2 * worker_count() + 2;
+  if (lanes_[lane].is_used || members_.size() + room_for > store::kHoldersMax) return;
+  lanes_[lane].is_used = true;
+  start_worker(lane);
+}
 
 void Session::start_worker(uint32_t lane) {
   if (ending_) return;
@@ -63,7 +83,7 @@ int Session::try_start_worker(uint32_t lane) {
   auto worker = std::make_unique<Member>(*this, index);
   worker->lane = lane;
   worker->control = share(std::move(theirs));
-  output_.open(index, lane, services_.slots[lanes_[lane].slot].number, worker->standard_output, worker->standard_error);
+  output_.open(index, seat_of(lane), services_.slots[lanes_[lane].slot].number, worker->standard_output, worker->standard_error);
   worker->ticket = services_.spawn.spawn(identity_.uid, *worker);
   if (worker->ticket == 0) {
     output_.close(index);
@@ -169,6 +189,7 @@ void Session::handle_ready(Member& worker) {
   worker.phase = Member::Phase::kServing;
   update_kept(worker);
   lanes_[worker.lane].failures = 0;
+  lanes_[worker.lane].has_served = true;
   board_->doorbell.set_serving(worker.index(), true);
   // Work may have been submitted while nobody served.
   shm::wake_worker(*board_, worker.index());
@@ -255,6 +276,9 @@ void Session::restart_lane(uint32_t number, bool was_ready, const std::string& h
     if (lane.broken) return;
     lane.broken = true;
     std::string text = "workers do not start: the last one, in slot " + std::to_string(lane.slot) + ", " + how_it_ended;
+    // One that has never served is no loss. What one that has left behind is to be settled.
+    if (number >= worker_count() && !lane.has_served) return log(Level::kWarning, "session %u: its stand-ins do not start: the last one %s",
+                                                                 identity_.number, how_it_ended.c_str());
     if (no_room != 0) return break_session(no_room, text);
     return break_session(TARN_E_WORKER_CRASHED, text + ", before tarn_init had begun to serve");
   }

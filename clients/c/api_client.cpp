@@ -147,6 +147,7 @@ int set_up(tarn_client& client) {
       // Members whose bit there is not cannot hold what they would need to.
       if (store::holder_bit(welcome.member) != 0) r = executor.set_submitter(client->submitter, client.get());
       if (r == 0 && welcome.output_is_read != 0) r = executor.mark_output();
+      executor.set_seat(welcome.seat, welcome.rank);
       client->session.set_executor(&executor);
       // Orders that came with the welcome are carried out before the first task.
       if (r == 0) r = client->session.poll();

@@ -560,6 +560,8 @@ int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
   return tell(wire::Type::kEndRun, body);
 }
 
+int Session::ask_for_stand_in(uint32_t rank) { return tell(wire::Type::kStandIn, wire::StandIn{rank, 0}); }
+
 int Session::grow_objects(uint32_t objects) {
   Gate::Pass pass(gate_);
   wire::Grow wish = grown_;

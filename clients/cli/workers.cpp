@@ -13,6 +13,7 @@ int run(const Options& options) {
                        {"pid", "PID", Kind::kNumber},
                        {"state", "STATE", Kind::kState},
                        {"slot", "SLOT", Kind::kNumber},
+                       {"rank", "RANK", Kind::kNumber},
                        {"core", "CORE", Kind::kNumber},
                        {"node", "NODE", Kind::kNumber},
                        {"tasks_done", "DONE", Kind::kNumber},
@@ -26,7 +27,8 @@ int run(const Options& options) {
 constinit const Verb kWorkersVerb = {
     "workers", "the processes that run tasks",
     "Shows each worker with its session, process, slot, and how many tasks it has done since it started. A worker is "
-    "starting, joining (reading what its session has), serving, or dead (its tasks are being settled).",
+    "starting, joining (reading what its session has), serving, or dead (its tasks are being settled). Those of a rank above 0 stand in: "
+    "they serve while those of lower rank in their slot wait in a task.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

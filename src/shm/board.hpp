@@ -9,6 +9,7 @@
 #include "shm/doorbell.hpp"
 #include "shm/ids.hpp"
 #include "shm/member_segment.hpp"
+#include "shm/seat.hpp"
 #include "shm/word.hpp"
 
 namespace tarn::shm {
@@ -70,6 +71,7 @@ struct Board {
 
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
+  Seat seats[kMembersMax];
 };
 
 // Wakes the worker that Doorbell::pick returned.

@@ -170,7 +170,7 @@ bool Executor::hints_left() const {
 bool Executor::spin() {
   shm::Board& board = *view_.board;
   uint32_t budget_ns = board.spin_budget_ns.load(shm::kRelaxed);
-  if (budget_ns == 0 || board.client_cpu.load(shm::kRelaxed) == static_cast<uint32_t>(core_ + 1)) return false;
+  if (budget_ns == 0 || rank_ != 0 || board.client_cpu.load(shm::kRelaxed) == static_cast<uint32_t>(core_ + 1)) return false;
   uint32_t nobody = 0;
   if (!board.spinner.compare_exchange(nobody, view_.self)) {
     // The place may bear the mark of a worker that died in it.
@@ -191,11 +191,17 @@ bool Executor::spin() {
   return found;
 }
 
+// Whether members came or went; then `r` is what became of reading about that.
+bool Executor::look_at_members(int& r) {
+  uint32_t membership = view_.board->membership.load(shm::kAcquire);
+  if (membership == membership_seen_) return false;
+  membership_seen_ = membership;
+  r = view_.link == nullptr ? 0 : view_.link->poll();
+  return true;
+}
+
 int Executor::idle() {
-  if (uint32_t membership = view_.board->membership.load(shm::kAcquire); membership != membership_seen_) {
-    membership_seen_ = membership;
-    return view_.link == nullptr ? 0 : view_.link->poll();
-  }
+  if (int r; look_at_members(r)) return r;
   if (spin()) return 0;
   if (submitter_ != nullptr) submitter_->tidy();  // what others were still telling about when the run was over
   Ids ids;
@@ -205,6 +211,8 @@ int Executor::idle() {
   }
   if (look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
+  // While it sleeps it may be sent off, and is then to look like one that has no time (shm/seat.hpp).
+  if (rank_ != 0) line_.busy.store(1, shm::kRelaxed);
   view_.board->doorbell.announce(view_.self);
   int64_t wakes_ns = next_look();
   if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
@@ -217,6 +225,10 @@ int Executor::idle() {
 int Executor::serve() {
   thread_ = pthread_self();
   while (stopping_.load(shm::kRelaxed) == 0) {
+    if (rank_ != 0 && !seat_->is_on_duty(rank_)) {
+      if (int r = rest(); r < 0) return r;
+      continue;
+    }
     if (run_available() != 0) continue;
     if (int r = idle(); r < 0) return r;
   }
@@ -468,7 +480,10 @@ void Executor::before_sleep() {
   hand_back();
   hand_back_nodes();
   ring();
+  lend_slot();
 }
+
+void Executor::after_sleep() { take_slot_back(); }
 
 int Executor::check_room() const {
   if (!is_in_task() || os::stack_left() >= kStackKept) return 0;

@@ -23,6 +23,9 @@ class Executor final : public Helper {
   // Tasks may submit tasks, by `submitter`, of this process: as `client`, which they are given. Before the first task.
   [[nodiscard]] int set_submitter(Submitter& submitter, tarn_client* client);
 
+  // Its slot is that seat of the session's, where it has that rank (shm/seat.hpp). Before the first task; else it has the slot for itself.
+  void set_seat(uint32_t seat, uint32_t rank);
+
   // What the tasks print is read by tarn-output, which is told whose it is. Before the first task.
   [[nodiscard]] int mark_output() { return marks_.begin(); }
 
@@ -40,6 +43,7 @@ class Executor final : public Helper {
   [[nodiscard]] int code_of_end() const override;
   bool try_run(uint32_t index) override;
   void before_sleep() override;
+  void after_sleep() override;
   [[nodiscard]] int check_room() const override;
 
   // Whether a run in this thread is of a task of that member.
@@ -66,7 +70,13 @@ class Executor final : public Helper {
   [[nodiscard]] size_t steal(Ids ids);
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
+  [[nodiscard]] bool look_at_members(int& r);
   [[nodiscard]] int idle();
+  // executor_stand_in.cpp
+  void lend_slot();
+  void take_slot_back();
+  void send_off(uint32_t member);
+  [[nodiscard]] int rest();
   // executor_back_off.cpp
   [[nodiscard]] bool find_back_off(const TaskRecord& record, uint32_t owner, int code, int64_t& delay_ns);
   [[nodiscard]] bool back_off(TaskRecord& record, State mine, uint32_t owner, int code);
@@ -115,6 +125,10 @@ class Executor final : public Helper {
   store::Store& store_;
   shm::WorkerLine& line_;
   int core_;
+  shm::Seat* seat_ = nullptr;
+  uint32_t rank_ = 0;
+  int64_t lent_ns_ = 0;           // when the slot was lent
+  int64_t asked_ns_ = 0;          // for a stand-in, the last time
   uint32_t next_ring_ = 0;        // where the next look for hints begins
   uint32_t batch_limit_ = 1;      // hints to take at a time: more while tasks are short
   uint64_t short_batch_ticks_;    // a batch is short if it took less

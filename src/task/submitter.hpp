@@ -43,8 +43,10 @@ class Helper {
   [[nodiscard]] virtual int code_of_end() const = 0;
   // Claims the task of this process in record `index` and runs it, within the present run. False: somebody else has.
   virtual bool try_run(uint32_t index) = 0;
-  // The present run is about to sleep: what this worker has in hand besides is for others.
+  // The present run is about to sleep: what this worker has in hand besides is for others, and so is its slot,
   virtual void before_sleep() = 0;
+  // which it has again.
+  virtual void after_sleep() = 0;
   // Whether another run, and the ones that it waits for, find room on this thread's stack.
   [[nodiscard]] virtual int check_room() const = 0;
 
@@ -260,6 +262,7 @@ class Submitter {
   [[nodiscard]] bool spin_until_finished(uint32_t index, int64_t deadline_ns);
   [[nodiscard]] size_t count_finished(const tarn_future* futures, size_t count, bool mark, size_t& unfinished);
   [[nodiscard]] int sleep_for_events(uint32_t events, size_t missing, int64_t deadline_ns);
+  [[nodiscard]] int sleep_in_task(uint32_t events, int64_t deadline_ns);
   [[nodiscard]] int wait_for_some(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, bool any_deadline);
   [[nodiscard]] int wait_for_all(const tarn_future* futures, size_t count, int64_t timeout_ns, bool any_deadline);
   [[nodiscard]] int wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns);

@@ -7,7 +7,7 @@
 // has, later than itself. Such a chain of runs, each begun after the one before, has no way back.
 //
 // Only what is waited for is run there, not whatever there is: the stack is as deep as the recursion, and a task waits for
-// nothing that is not its own.
+// nothing that is not its own. When all of that runs elsewhere the worker sleeps, and its slot has another one (executor_stand_in.cpp).
 
 #include <unistd.h>
 
@@ -141,9 +141,8 @@ void Submitter::end_children(uint32_t& children, bool is_cancelled) {
       continue;
     }
     if (!mark_notify(record(children - 1))) continue;
-    helper_->before_sleep();
     ErrorGuard guard;
-    if (sleep_for_events(events, 1, os::now_ns() + kLookAgainNs) < 0) usleep(kLookAgainNs / 1000);  // as many threads wait as may
+    if (sleep_in_task(events, os::now_ns() + kLookAgainNs) < 0) usleep(kLookAgainNs / 1000);  // as many threads wait as may
     bool is_gone = check_daemon() < 0;
     (void)guard.end(0);
     if (!is_gone) continue;

@@ -158,6 +158,14 @@ int Submitter::sleep_for_events(uint32_t events, size_t missing, int64_t deadlin
   return 0;
 }
 
+// As that, of one event, in a worker's run.
+int Submitter::sleep_in_task(uint32_t events, int64_t deadline_ns) {
+  helper_->before_sleep();
+  int r = sleep_for_events(events, 1, deadline_ns);
+  helper_->after_sleep();
+  return r;
+}
+
 // `want` of them, or all in a task. What is not done is marked, so that each one that finishes counts.
 int Submitter::wait_for_some(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, bool any_deadline) {
   int64_t deadline_ns = timeout_ns == 0 ? 0 : os::deadline_after(timeout_ns);
@@ -189,9 +197,8 @@ int Submitter::wait_for_some(const tarn_future* futures, size_t count, size_t wa
     if (!is_in_task) events = view_.own().waiters.events();
     finished = count_finished(futures, count, true, unfinished);
     if (finished >= want) break;
-    if (is_in_task) helper_->before_sleep();
     int64_t next = earlier(deadline_ns, earlier(any_deadline ? end_overdue(futures, count) : os::kForever, os::now_ns() + look_again_ns));
-    if (int r = sleep_for_events(events, is_in_task ? 1 : want - finished, next); r < 0)
+    if (int r = is_in_task ? sleep_in_task(events, next) : sleep_for_events(events, want - finished, next); r < 0)
       return r;
     ErrorGuard guard;
     int gone = check_daemon();

@@ -23,6 +23,7 @@ inline constexpr size_t kReplyTextMax = 32 * 1024;
 inline constexpr size_t kDescriptorsMax = 8;
 inline constexpr uint32_t kGroupsMax = 1024;  // supplementary groups of a user
 inline constexpr uint32_t kMemberIndexMax = 255;
+inline constexpr uint32_t kRanksMax = 4;     // workers of a slot: one, and its stand-ins
 inline constexpr uint32_t kSlabNumberMax = (1u << 16) - 2;  // of the slabs and files that one member owns; the last means none
 inline constexpr uint64_t kSizeMax = uint64_t{1} << 46;     // of a slab or file
 inline constexpr size_t kNameSizeMax = 64;
@@ -46,6 +47,7 @@ enum class Type : uint16_t {
   kEndRun = 15,     // the process that runs a doomed task shall end
   kResumed = 16,    // the answer to kResume: from here on all that is said counts
   kLogAsk = 17,     // member: the log of its session's output; tools: that of any
+  kStandIn = 18,    // worker: its slot is to have another one, which serves while it waits in a task
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -127,7 +129,8 @@ struct Welcome {
   uint32_t records_ready;  // records of the own segment that are backed by memory, from the first
   uint32_t keep_free_mib;  // so much memory in empty slabs may be kept for later
   uint32_t output_is_read; // worker: tarn-output reads its stdout and stderr
-  uint32_t reserved;
+  uint16_t seat;           // worker: which of the slots of its session (shm/seat.hpp),
+  uint16_t rank;           // and its rank there
 };
 
 struct Refused {
@@ -166,6 +169,11 @@ struct EndRun {
   uint32_t record;      // index in the segment of its owner
   uint32_t generation;  // of the record
   uint32_t owner;       // the sender, or a dead member whose records it settles
+};
+
+struct StandIn {
+  uint32_t rank;      // of the one to be started, from 1
+  uint32_t reserved;
 };
 
 struct Extent {       // kRestore, kCopyDrop: where an object lies that may be away

@@ -33,6 +33,7 @@ class Mutant:
 DOORBELL = ("shm/doorbell.hpp", "shm_models.hpp")
 RING = ("shm/hint_ring.hpp", "shm_models.hpp")
 WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
+SEAT = ("shm/seat.hpp", "seat_models.hpp")
 GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
@@ -53,6 +54,14 @@ MUTANTS = [
            "parked_[member / 64].fetch_or(uint64_t{1} << member % 64);",
            "parked_[member / 64].store(parked_[member / 64].load(kRelaxed) | uint64_t{1} << member % 64, kRelease);",
            "doorbell_counts_the_awake(Taker::kWakesNextIfMore, 0, 2)"),
+    mutant("a slot is lent by load and store", SEAT,
+           "waiting_.fetch_or(bit) | bit, rank);",
+           "waiting_.load(kRelaxed) | bit, rank) + (waiting_.store(waiting_.load(kRelaxed) | bit, kRelease), 0);",
+           "seat(2, false, 2)"),
+    mutant("the stand-in is on duty when its worker does not wait", SEAT,
+           "return (waiting_.load(kAcquire) & below) == below;", "return (waiting_.load(kAcquire) & below) != below;", "seat(2, false, 2)"),
+    mutant("who replaces a stand-in does not say so", SEAT,
+           "    members_[rank].store(member, kRelease);\n", "", "seat(2, false, 2)"),
     mutant("a hint is taken by a store", RING,
            "if (head_.compare_exchange(head, head + count)) return count;",
            "head_.store(head + count, kRelease); return count;", "ring_two_consumers(false, 2)"),

@@ -78,7 +78,7 @@ def workers_are_pinned_where_they_say(client: Client) -> None:
     assert eventually(lambda: ask(client, "workers")["workers"][0]["state"] == "serving")
     (worker,) = ask(client, "workers")["workers"]
     assert os.sched_getaffinity(worker["pid"]) == {worker["core"]}
-    assert worker["worker"] >= 2 and worker["tasks_done"] == 0
+    assert worker["worker"] >= 2 and worker["tasks_done"] == 0 and worker["rank"] == 0
 
 
 @test

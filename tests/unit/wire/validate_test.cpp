@@ -134,6 +134,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
       sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
       sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
+      sample(Type::kStandIn, From::kMember, 0, StandIn{kRanksMax - 1, 0}),
       sample(Type::kLogAsk, From::kMember, 0, LogAsk{1, 0}),
       sample(Type::kLog, From::kDaemon, 1, Log{4096, 1, 0}),
       sample(Type::kLog, From::kDaemon, 0, Log{0, 1, 0}),
