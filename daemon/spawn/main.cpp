@@ -162,7 +162,7 @@ int run_private(const Options& options) {
 
   Service::Daemon daemon{path, {"tarnd", "--private", "--client", std::to_string(options.client)}, true};
   if (int r = service.start_daemon(std::move(daemon), client_socket); r < 0) return r;
-  client_socket.reset();
+  service.plug(std::move(client_socket));
   return service.run();
 }
 
@@ -187,6 +187,7 @@ int run_host(const Options& options) {
   } else {
     auto passed = os::take_passed_descriptors();
     if (!passed.empty()) listener = std::move(passed.front().fd);
+    for (auto& each : passed) service.plug(std::move(each.fd));
     if (!listener.valid())
       return fail(TARN_E_ARGUMENT,
                   "no socket: give --listen PATH, or start it by tarn-spawn.socket");

@@ -82,6 +82,7 @@ int Service::prepare(bool adopts) {
   signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
   if (!signals_.valid()) return fail_errno(code_of_errno(errno), "cannot watch signals");
   if (int r = closer_.start(); r < 0) return r;
+  if (int r = starter_.prepare(); r < 0) return r;
   adopts_ = adopts;
   if (adopts && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
     return fail_errno(TARN_E_SYSTEM, "cannot adopt orphans");
@@ -151,7 +152,7 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   request.descriptors = &descriptors_;
   if (!names.empty()) request.pid_text = pid_text.data();
   Started started;
-  if (int r = start(request, started); r < 0) return r;
+  if (int r = starter_.start(request, started); r < 0) return r;
   daemon_ = started.pid;
   daemon_started_ns_ = os::now_ns();
   processes_.push_back({started.pid, 0, nullptr, Fd{}, std::move(started.outcome)});
@@ -326,7 +327,7 @@ void Service::spawn(Link& link, const wire::Packet& packet, os::Received& receiv
     r = fail(TARN_E_LIMIT, "%zu descriptors of the user do not close", closer_.unpaid(order.uid));
     errno = EAGAIN;
   } else {
-    r = start(request, started);
+    r = starter_.start(request, started);
   }
   if (r < 0) {
     int error = errno;

@@ -37,6 +37,9 @@ class Service {
   // The service ends, and all its children with it, when `pidfd` tells that its process has ended.
   void end_with(Fd pidfd) { client_ = std::move(pidfd); }
 
+  // Closes what was open before `prepare` and is not needed any more (Starter::plug).
+  void plug(Fd fd) { starter_.plug(std::move(fd)); }
+
   // Accepts connections from root and from `uid` on `listener`.
   void listen(Fd listener, uid_t uid);
 
@@ -117,6 +120,7 @@ class Service {
   static constexpr os::Closer::Lane kLaneOfLinks = UINT64_MAX;  // users' lanes are their numbers
   os::Closer closer_;  // of what links bring, a lane for each user: it is users' and may hang
   DescriptorStore store_{closer_, kLaneOfLinks};
+  Starter starter_;
 };
 
 }  // namespace tarn::spawn

@@ -3,6 +3,10 @@
 // For the one thread of tarn-spawn. The child is made by clone3 rather than vfork: with vfork the
 // service would stand still until the exec is done, and a user's executable may lie on a file system
 // that never answers.
+//
+// Nor does the child get a copy of our descriptors, as by fork: others are closing theirs here, the copy would be the last, and
+// the close of a user's descriptor may take a minute, by which another user's worker would start later. It begins in our table of
+// descriptors, leaves it with no more than the lowest numbers, which are our own for good, and is handed what it is to have.
 #pragma once
 
 #include <sys/resource.h>
@@ -21,7 +25,7 @@ struct StartRequest {
   int executable = -1;
   char* const* argv = nullptr;
   char* const* environment = nullptr;
-  // Descriptors, -1: stays as it is here. `inherited` become 3, 4, ...; all others are closed.
+  // Descriptors, -1: as it is here. `inherited` become 3, 4, ...; all others are closed.
   int directory = -1;
   int standard_output = -1;
   int standard_error = -1;
@@ -45,9 +49,21 @@ struct Started {
   Fd outcome;  // see read_outcome
 };
 
-// Starts the process, in a process group of its own, to be killed when the calling thread ends.
-// Success means only that a child exists: whether the program runs is told by read_outcome.
-[[nodiscard]] int start(const StartRequest& request, Started& out);
+class Starter {
+ public:
+  // Takes a number for the hand-over. Those below it that are in use now have to stay in use: by `plug`, if they are closed.
+  [[nodiscard]] int prepare();
+  // Closes `fd` and leaves something that is nobody's in its place.
+  void plug(Fd fd);
+
+  // Starts the process, in a process group of its own, to be killed when the calling thread ends. Waits until it has left our
+  // table of descriptors. Success means only that a child exists: whether the program runs is told by read_outcome.
+  [[nodiscard]] int start(const StartRequest& request, Started& out);
+
+ private:
+  Fd place_;  // where the child finds what it is handed; /dev/null between the starts
+  Fd null_;
+};
 
 // What became of a start, once `outcome` is readable: errno and `step`, which failed, or 0 if the
 // program runs (or the child was killed on the way). Does not block; -1 if it is not known yet.

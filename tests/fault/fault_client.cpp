@@ -119,7 +119,7 @@ bool run_session(const Options& options, uint64_t seed, Verdict& verdict) {
         (void)tarn_client_get_info(client, &info);
         return info.daemon_pid;
       };
-      std::string left = wait_until_quiet(daemon, info.workers, kQuietTimeMax, [&load] { load.nudge(); });
+      std::string left = wait_until_quiet(daemon, kQuietTimeMax, [&load] { load.nudge(); });
       if (!left.empty()) {
         fprintf(stderr, "fault: left in the session: %s\n", left.c_str());
         ++verdict.leaked;

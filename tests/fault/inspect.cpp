@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "os/socket.hpp"
 #include "shm/member_segment.hpp"
 #include "store/object_record.hpp"
+#include "support/processes.hpp"
 #include "task/task_record.hpp"
 #include "wire/validate.hpp"
 
@@ -76,14 +78,23 @@ Left look(pid_t daemon) {
   return left;
 }
 
+// Its workers, with their stand-ins: of the same executable as this process, and started by the tarn-spawn that started tarnd.
+uint32_t count_workers(pid_t daemon) {
+  std::string own = test::name_of(getpid());
+  auto children = test::children_of(test::parent_of(daemon));
+  return static_cast<uint32_t>(std::ranges::count_if(children, [&](pid_t pid) { return test::name_of(pid) == own; }));
+}
+
 }  // namespace
 
-std::string wait_until_quiet(const std::function<pid_t()>& daemon, uint32_t workers, std::chrono::milliseconds limit,
+std::string wait_until_quiet(const std::function<pid_t()>& daemon, std::chrono::milliseconds limit,
                              const std::function<void()>& nudge) {
   auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
     nudge();
-    Left left = look(daemon());
+    pid_t pid = daemon();
+    Left left = look(pid);
+    uint32_t workers = count_workers(pid);
     // Each process has some slabs of its own; what a fixed load needs does not grow with the kills.
     uint64_t bytes_max = (1 + workers) * uint64_t{128} << 20;
     if (left.segments <= 1 + workers && left.objects == 0 && left.tasks == 0 && left.slab_bytes <= bytes_max) return "";

@@ -13,7 +13,7 @@ namespace tarn::fault {
 // Waits until nothing is left of what a session had to do: no live object, no task on its way, no memory
 // of dead workers. Returns what is left when the time has passed, or "".
 // `nudge` is called before each look: a client gives back what it need not hold when it next does something.
-std::string wait_until_quiet(const std::function<pid_t()>& daemon, uint32_t workers, std::chrono::milliseconds limit,
+std::string wait_until_quiet(const std::function<pid_t()>& daemon, std::chrono::milliseconds limit,
                              const std::function<void()>& nudge);
 
 // Asks the daemon at the socket `path` until it shows nothing of `session` but memory that is kept empty for later: no object,

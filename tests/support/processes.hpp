@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -17,7 +16,8 @@ namespace tarn::test {
 // 0 if there is no such process, or only what is left of one.
 inline pid_t parent_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::string text;
+  std::getline(file, text, '\0');  // which sees to it if the process has gone since
   size_t end = text.rfind(')');
   int parent = 0;
   char state = 0;
