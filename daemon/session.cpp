@@ -84,6 +84,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     return r;
   }
   client->phase = Member::Phase::kServing;
+  shm::set_member(*board_, shm::kClientMember, true);
   client->connection->set_owner(*client);
   Member& member = *client;
   members_.emplace(shm::kClientMember, std::move(client));

@@ -165,6 +165,10 @@ STAGES = [
         configuration="gcc", suites=("model",),
     ),
     Stage(
+        "sim", "random histories on virtual time obey their rules", run_suites,
+        configuration="gcc", suites=("sim",),
+    ),
+    Stage(
         "abi", "header, map and library agree; libtarn needs the C library only", run_suites, quick=True,
         configuration="gcc", suites=("abi",),
     ),

@@ -492,6 +492,7 @@ int Session::learn(uint32_t member) {
   Gate::Pass pass(gate_);
   int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
   while (view_.segments[member] == nullptr) {
+    if (!shm::is_member(*view_.board, member)) return fail(TARN_E_LOST, "member %u of the session is gone", member);
     wire::Packet packet;
     os::Received received;
     if (int r = receive(packet, received, deadline_ns); r < 0) return r;

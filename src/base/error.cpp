@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/assert.hpp"
 #include "tarn/tarn.h"
@@ -76,5 +77,12 @@ void ErrorGuard::exchange() {
   memcpy(text, kept_, sizeof text);
   memcpy(kept_, newest, sizeof kept_);
 }
+
+#ifdef TARN_SIM
+void exchange_error_state(ErrorState& other) {
+  for (size_t i = 0; i < sizeof text; ++i) std::swap(text[i], other.text[i]);
+  std::swap(innermost, other.innermost);
+}
+#endif
 
 }  // namespace tarn

@@ -52,4 +52,13 @@ class ErrorGuard {
   char kept_[kErrorTextSizeMax];
 };
 
+#ifdef TARN_SIM
+// For tests/sim, whose processes are fibers of one thread: the errors of the one that goes are put away, those of the next one taken.
+struct ErrorState {
+  char text[kErrorTextSizeMax] = "";
+  ErrorGuard* innermost = nullptr;
+};
+void exchange_error_state(ErrorState& other);
+#endif
+
 }  // namespace tarn

@@ -34,6 +34,7 @@ struct alignas(64) WorkerLine {
   // own: clients that wait look at the first one, and a store to that for each task costs a sync call 10 ns.
   alignas(64) Word<uint64_t> run;
   Word<uint32_t> run_task;
+  Word<uint32_t> taking;  // 1: takes hints, and perhaps has some that are not in `batch` yet
 };
 
 struct Board {
@@ -45,6 +46,10 @@ struct Board {
   // tarnd adds 1 when a member comes or goes; members then read their sockets.
   Word<uint32_t> membership;
   Word<uint32_t> spin_budget_ns;  // 0: park at once
+
+  // The members that there are, a bit each, from before anybody is told of them until everybody is told that they are gone. Written by
+  // tarnd only. Who meets another index in an old hint need not wait to be told.
+  alignas(64) Word<uint64_t> members[kMembersMax / 64];
 
   // At most one idle worker spins: its member index, 0 none.
   alignas(64) Word<uint32_t> spinner;
@@ -73,6 +78,18 @@ struct Board {
   WorkerLine workers[kMembersMax];
   Seat seats[kMembersMax];
 };
+
+[[nodiscard]] inline bool is_member(const Board& board, uint32_t member) {
+  return member < kMembersMax && (board.members[member / 64].load(kAcquire) >> member % 64 & 1) != 0;
+}
+inline void set_member(Board& board, uint32_t member, bool is_there) {
+  uint64_t bit = uint64_t{1} << member % 64;
+  if (is_there) {
+    board.members[member / 64].fetch_or(bit);
+  } else {
+    board.members[member / 64].fetch_and(~bit);
+  }
+}
 
 // Wakes the worker that Doorbell::pick returned.
 inline void wake_worker(Board& board, uint32_t member) {

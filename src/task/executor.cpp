@@ -111,7 +111,7 @@ size_t Executor::look_through_records(uint32_t level, Ids ids) {
 }
 
 // What other workers took and have not come to.
-size_t Executor::steal(Ids ids) {
+size_t Executor::steal(Ids ids) const {
   for (uint32_t member = shm::kFirstWorker; member < view_.members_end; ++member) {
     if (member == view_.self || view_.segments[member] == nullptr) continue;
     shm::WorkerLine& other = view_.board->workers[member];
@@ -133,10 +133,17 @@ size_t Executor::steal(Ids ids) {
 // The levels in use, a bit each.
 uint32_t Executor::levels() const { return view_.board->levels.load(shm::kAcquire) % (1u << shm::kLevels) | 1u << shm::kUsualLevel; }
 
-// What is most urgent first.
+// What is most urgent first. Between taking several hints and saying so others see neither: who is about to sleep waits for that.
 size_t Executor::find(Ids ids) {
   if (view_.board->retries.load(shm::kRelaxed) != 0) [[unlikely]]
     end_back_offs();
+  if (batch_limit_ > 1) line_.taking.store(1, shm::kRelaxed);  // seen before the hints are gone: that is a compare-and-swap
+  size_t count = find_in_lanes(ids);
+  if (count <= 1) line_.taking.store(0, shm::kRelaxed);
+  return count;
+}
+
+size_t Executor::find_in_lanes(Ids ids) {
   for (uint32_t left = levels(); left != 0;) {
     auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
     if (size_t count = take_hints(level, ids); count != 0) return count;
@@ -204,22 +211,39 @@ int Executor::idle() {
   if (int r; look_at_members(r)) return r;
   if (spin()) return 0;
   if (submitter_ != nullptr) submitter_->tidy();  // what others were still telling about when the run was over
-  Ids ids;
-  if (size_t count = steal(ids); count != 0) {
-    run_batch(ids, count);
-    return 0;
-  }
-  if (look_through_graphs()) return 0;
+  if (run_stolen() || look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
   // While it sleeps it may be sent off, and is then to look like one that has no time (shm/seat.hpp).
   if (rank_ != 0) line_.busy.store(1, shm::kRelaxed);
   view_.board->doorbell.announce(view_.self);
   int64_t wakes_ns = next_look();
-  if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
+  // Also once more at what others have taken, or are taking: who woke this one may have done so for one of those.
+  Ids ids;
+  if (!anything_to_do() && !is_anyone_taking() && steal(ids) == 0) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
+  // Where tasks submit tasks, those who take several hints wake others for them; those in rings have wake-ups of their own.
+  bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
+  if (is_nested && (rank_ == 0 || seat_->is_on_duty(rank_))) (void)run_stolen();
   // It goes on with something else: another one is to mind the time.
   if (wakes_ns != os::kForever && hints_left()) wake_another();
   return 0;
+}
+
+// Not of one that was stopped, or is dead.
+bool Executor::is_anyone_taking() const {
+  for (uint32_t word = 0; word < shm::Doorbell::kWords; ++word)
+    for (uint64_t left = view_.board->doorbell.looking(word); left != 0; left &= left - 1) {
+      auto member = word * 64 + static_cast<uint32_t>(std::countr_zero(left));
+      if (member != view_.self && view_.board->workers[member].taking.load(shm::kAcquire) != 0) return true;
+    }
+  return false;
+}
+
+bool Executor::run_stolen() {
+  Ids ids;
+  size_t count = steal(ids);
+  if (count != 0) run_batch(ids, count);
+  return count != 0;
 }
 
 int Executor::serve() {
@@ -273,12 +297,11 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   uint64_t begin = os::ticks();
   // Before the look for more: that is the other half of shm::is_anyone_idle, and a full fence where it is called.
   line_.busy.store(1, shm::kRelaxed);
-  if (view_.board->nested.load(shm::kRelaxed) != 0) shm::full_fence();
-  // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
-  // may have spent its wake-up for the next on this worker as well, on its way to sleep.
-  if (view_.board->doorbell.anyone_parked() && hints_left()) wake_another();
+  bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
+  if (is_nested) shm::full_fence();
   if (count > 1) {
     for (size_t i = 0; i < count; ++i) line_.batch[i].store(ids[i], shm::kRelaxed);
+    line_.taking.store(0, shm::kRelease);
     for (size_t i = 0; i < count; ++i) {
       uint32_t owner = shm::id_member(ids[i]);
       if (owner < shm::kMembersMax && view_.segments[owner] != nullptr)
@@ -286,6 +309,10 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
             &view_.segments[owner]->task_records[size_t{shm::id_index(ids[i])} % shm::kTaskRecordsMax * shm::kRecordSize]);
     }
   }
+  // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
+  // may have spent its wake-up for the next on this worker as well, on its way to sleep. Where tasks submit tasks, several
+  // may have counted on it, each for one: what it has in hand and does not come to, the other one can steal.
+  if (view_.board->doorbell.anyone_parked() && ((is_nested && count > 1) || hints_left())) wake_another();
   uint32_t ran = 0;
   batch_ = ids;
   batch_count_ = count;
@@ -753,6 +780,12 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   // First what its tasks had submitted: as long as any of that may begin or finish, it reads and makes objects that are the dead
   // one's, and it is to end before the parent begins again.
   if (view_.segments[dead] != nullptr) orphan_tasks_of(dead);
+  // From here on nobody makes a result for the dead one. Who had begun to may have joined after this one: all are looked at.
+  for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
+    ErrorGuard guard;
+    if (shm::is_member(*view_.board, member) && member != view_.self) (void)view_.know(member);
+    (void)guard.end(0);
+  }
   // Results that were never handed over go before the records: once one is ready again, another worker may finish
   // it and its owner use it anew, and then nothing would tell such a result from one that was.
   store_.sweep_dead_member(dead, is_referenced, this);

@@ -60,6 +60,8 @@ class Executor final : public Helper {
   using Ids = uint32_t[shm::kBatchMax];
 
   [[nodiscard]] size_t find(Ids ids);
+  [[nodiscard]] size_t find_in_lanes(Ids ids);
+  [[nodiscard]] bool is_anyone_taking() const;
   [[nodiscard]] uint32_t levels() const;
   [[nodiscard]] size_t take_hints(uint32_t level, Ids ids);
   class Graphs;  // executor_graph.cpp
@@ -67,7 +69,8 @@ class Executor final : public Helper {
   template <class Lane>
   [[nodiscard]] size_t look_through_records(Lane& lane, uint32_t member, uint32_t level, Ids ids);
   [[nodiscard]] size_t look_through_records(uint32_t level, Ids ids);
-  [[nodiscard]] size_t steal(Ids ids);
+  [[nodiscard]] size_t steal(Ids ids) const;
+  bool run_stolen();
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] bool look_at_members(int& r);

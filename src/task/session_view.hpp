@@ -19,7 +19,7 @@ namespace tarn::task {
 
 class SessionLink {  // what the task room needs from tarnd; implemented by the session
  public:
-  // Takes in what tarnd has sent until `member` is known. Blocks; fails when tarnd is gone.
+  // Takes in what tarnd has sent until `member` is known. Blocks; fails when tarnd is gone, and at once when that member is.
   [[nodiscard]] virtual int learn(uint32_t member) = 0;
   // Takes in what tarnd has sent so far. Does not block. Fails when tarnd is gone.
   [[nodiscard]] virtual int poll() = 0;

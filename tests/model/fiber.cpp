@@ -45,8 +45,8 @@ extern "C" void tarn_model_first();
 
 namespace tarn::model {
 
-Fiber::Fiber() {
-  void* memory = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+Fiber::Fiber(size_t stack_size) : stack_size_(stack_size) {
+  void* memory = mmap(nullptr, stack_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     perror("mmap");
     abort();
@@ -54,7 +54,7 @@ Fiber::Fiber() {
   stack_ = static_cast<std::byte*>(memory);
 }
 
-Fiber::~Fiber() { munmap(stack_, kStackSize); }
+Fiber::~Fiber() { munmap(stack_, stack_size_); }
 
 #if defined(__x86_64__)
 
@@ -66,7 +66,7 @@ void Fiber::first(Fiber* self) {
 void Fiber::start(Entry entry, void* argument) {
   entry_ = entry;
   argument_ = argument;
-  auto** sp = reinterpret_cast<void**>(stack_ + kStackSize);
+  auto** sp = reinterpret_cast<void**>(stack_ + stack_size_);
   *--sp = nullptr;  // keeps the stack aligned as after a call
   *--sp = nullptr;
   *--sp = reinterpret_cast<void*>(&tarn_model_first);
@@ -95,7 +95,7 @@ void Fiber::start(Entry entry, void* argument) {
   argument_ = argument;
   getcontext(&fiber_);
   fiber_.uc_stack.ss_sp = stack_;
-  fiber_.uc_stack.ss_size = kStackSize;
+  fiber_.uc_stack.ss_size = stack_size_;
   fiber_.uc_link = nullptr;
   auto self = reinterpret_cast<uint64_t>(this);
   makecontext(&fiber_, reinterpret_cast<void (*)()>(&Fiber::first), 2, static_cast<unsigned>(self >> 32),

@@ -17,7 +17,9 @@ class Fiber {
  public:
   using Entry = void (*)(void* argument);
 
-  Fiber();
+  static constexpr size_t kStackSize = size_t{64} << 10;  // for a model
+
+  explicit Fiber(size_t stack_size = kStackSize);
   ~Fiber();
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
@@ -32,8 +34,7 @@ class Fiber {
   void suspend();
 
  private:
-  static constexpr size_t kStackSize = 64 * 1024;
-
+  size_t stack_size_;
   std::byte* stack_;
   Entry entry_ = nullptr;
   void* argument_ = nullptr;
