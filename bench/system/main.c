@@ -188,6 +188,11 @@ int main(int argc, char **argv)
     {"recover.worker", bench_recover},
     {"recover.tarnd", bench_recover_tarnd},
     {"print.line", bench_print_line},
+    {"oversubscribed.p99", bench_oversubscribed},
+    {"shared.short.p99", bench_shared_short},
+    {"fairness.jain", bench_fairness},
+    {"idle.after", bench_idle_after},
+    {"sharer", bench_sharer}, /* one of the programs of these */
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
@@ -197,6 +202,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
   bench_check(tarn_task_define("bench.print", bench_print), "tarn_task_define");
+  bench_check(tarn_task_define("bench.burn", bench_burn), "tarn_task_define");
   bench_check(tarn_task_define("bench.fib", bench_fib), "tarn_task_define");
   bench_check(tarn_task_define("bench.metg", bench_metg_work), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};
