@@ -137,8 +137,16 @@ int Session::make_board() {
   if (int r = map_board(std::move(file)); r < 0) return r;
   board_->magic = shm::Board::kMagic;
   board_->session = identity_.number;
-  board_->spin_budget_ns.store(services_.spin_budget_ns, shm::kRelease);
+  set_spin_budget(services_.spin_budget_ns);
   return 0;
+}
+
+// While others want its cores its processes sleep after every other task, and falling asleep is to be cheap.
+void Session::set_spin_budget(uint32_t budget_ns) {
+  if (budget_ns == spin_budget_ns_) return;
+  if ((budget_ns == 0) != (spin_budget_ns_ == 0)) board_->doorbell.set_order(budget_ns == 0);
+  board_->spin_budget_ns.store(budget_ns, shm::kRelease);
+  spin_budget_ns_ = budget_ns;
 }
 
 int Session::map_board(Fd file) {

@@ -234,7 +234,8 @@ class Session {
   [[nodiscard]] const std::string* task_name(uint32_t number) const;
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
-  void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
+  // 0: others want its cores.
+  void set_spin_budget(uint32_t budget_ns);
   // Without stand-ins, that is, slots.
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()) / shm::Seat::kRanks; }
   [[nodiscard]] uint32_t rank_of(const Member& worker) const { return worker.lane / worker_count(); }
@@ -374,6 +375,7 @@ class Session {
   SharedFd board_file_;
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
+  uint32_t spin_budget_ns_ = UINT32_MAX;  // as it is on the board, once that is ours
 
   std::unique_ptr<KeptSession> kept_;
   EventFeed events_;

@@ -249,8 +249,7 @@ uint32_t Executor::run_available() {
 // More is there than this worker will come to soon, and somebody sleeps: one wakes the next.
 void Executor::wake_another() {
   shm::Doorbell& doorbell = view_.board->doorbell;
-  shm::light_fence();
-  if (!doorbell.anyone_parked()) return;
+  if (!doorbell.anyone_to_wake()) return;
   if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
 }
 

@@ -89,12 +89,13 @@ bool Submitter::worker_elsewhere(uint32_t cpu) const {
 // Looks at the record until it is finished or sleeping is cheaper. True if it is finished.
 bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
   TaskRecord& r = record(index);
+  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
+  if (budget_ns == 0) return State::unpack(r.state.load(kAcquire)).finished();
   for (int i = 0; i < kPausesPerLook; ++i) {
     if (State::unpack(r.state.load(kAcquire)).finished()) return true;
     os::pause();
   }
-  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
-  if (budget_ns == 0 || deadline_ns == 0) return false;
+  if (deadline_ns == 0) return false;
   auto cpu = static_cast<uint32_t>(sched_getcpu());
   if (helper_ == nullptr && view_.board->client_cpu.load(kRelaxed) != cpu + 1) view_.board->client_cpu.store(cpu + 1, kRelaxed);
   if (!worker_elsewhere(cpu)) return false;
