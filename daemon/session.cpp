@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -149,6 +150,18 @@ void Session::set_spin_budget(uint32_t budget_ns) {
   spin_budget_ns_ = budget_ns;
 }
 
+bool Session::is_asleep(const Member& worker) const {
+  auto on_duty = static_cast<uint32_t>(std::countr_one(board_->seats[seat_of(worker.lane)].waiting()));
+  return on_duty != rank_of(worker) || (board_->doorbell.parked(worker.index() / 64) >> worker.index() % 64 & 1) != 0;
+}
+
+bool Session::set_watched(bool watched) {
+  if (watched == watched_) return false;
+  board_->unwatched.store(watched ? 0 : 1, shm::kRelease);
+  watched_ = watched;
+  return true;
+}
+
 int Session::map_board(Fd file) {
   std::shared_ptr<Payment> payment;
   if (int r = pay(sizeof(shm::Board), 1, payment); r < 0) return r;
@@ -249,6 +262,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
       return handle_ready(from);
+    case wire::Type::kAwake:
+      return handle_awake(from);
     case wire::Type::kRecovered:
       return handle_recovered(from, packet.as<wire::MemberInfo>());
     case wire::Type::kTaskNames:

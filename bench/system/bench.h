@@ -88,6 +88,7 @@ void bench_print_line(Bench *bench);
 void bench_oversubscribed(Bench *bench);
 void bench_shared_short(Bench *bench);
 void bench_fairness(Bench *bench);
+void bench_weights(Bench *bench);
 void bench_idle_after(Bench *bench);
 void bench_sharer(Bench *bench);
 void bench_start(Bench *bench);

@@ -5,11 +5,10 @@
 #include "bench.h"
 #include "host.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-enum { kPrograms = 4, kWorkers = 2, kFlight = 16, kStartMs = 20000, kSettleMs = 100 };
+enum { kPrograms = 4, kWorkers = 2, kFlight = 16, kStartMs = 20000, kSettleMs = 400 };
 
 /* What a program does, and what came of it. */
 typedef struct Program {
@@ -246,6 +245,26 @@ void bench_fairness(Bench *bench)
     size += snprintf(note + size, sizeof note - (size_t)size, " %.1f", 100 * (core_ns[i][10] - core_ns[i][0]) / had);
   snprintf(note + size, sizeof note - (size_t)size, " %%");
   measure_print(bench->name, jain(kPrograms, 0, 10), "1", note);
+}
+
+/* As root alone, to be two users. */
+void bench_weights(Bench *bench)
+{
+  enum { kHeavy = 65533, kLight = 65532 };
+  static Host host = {.heavy_uid = kHeavy, .heavy_weight = 300};
+  int fd;
+  char note[128];
+  Shared *shared = make_shared(&fd);
+  for (int i = 0; i < 2; ++i) {
+    shared->programs[i].task_ns = 1000000;
+    shared->programs[i].uid = i == 0 ? kHeavy : kLight;
+  }
+  host_start(&host, (int64_t)1 << 30, 0);
+  run_programs(bench, &host, shared, fd, 2, look_at_cores);
+  double heavy = core_ns[0][10] - core_ns[0][0], light = core_ns[1][10] - core_ns[1][0];
+  snprintf(note, sizeof note, "core time of a user of weight 300 (%.1f %%) over that of one of 100, tasks of 1 ms, two workers each",
+           100 * heavy / (heavy + light));
+  measure_print(bench->name, heavy / light, "1", note);
 }
 
 void bench_idle_after(Bench *bench)

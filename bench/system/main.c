@@ -30,6 +30,11 @@
  *                          tarnd has all back
  *   recover.worker         the only worker is killed, until its successor has the result of a task
  *   recover.tarnd          tarnd is killed, until the next one has answered a request
+ *   oversubscribed.p99     calls of 4 programs with two workers each, all on the same two cores
+ *   shared.short.p99       calls of one of them every 0.5 ms, while the others have tasks of 10 ms
+ *   fairness.jain          what each of 4 with tasks of other lengths gets of the cores
+ *   fairness.weights       what two users get of them whose weights are 3 to 1; as root
+ *   idle.after             what a session uses from 1 ms after its last task
  *   print.line             of 1000 that a task prints
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
@@ -191,6 +196,7 @@ int main(int argc, char **argv)
     {"oversubscribed.p99", bench_oversubscribed},
     {"shared.short.p99", bench_shared_short},
     {"fairness.jain", bench_fairness},
+    {"fairness.weights", bench_weights},
     {"idle.after", bench_idle_after},
     {"sharer", bench_sharer}, /* one of the programs of these */
     {"start.first_result", bench_start},

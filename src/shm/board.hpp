@@ -45,6 +45,8 @@ struct Board {
   // tarnd adds 1 when a member comes or goes; members then read their sockets.
   Word<uint32_t> membership;
   Word<uint32_t> spin_budget_ns;  // 0: others want the cores, park at once
+  // 1: tarnd does not watch who wants cores: a worker that wakes up makes it 0 and says AWAKE. It may die in between.
+  Word<uint32_t> unwatched;
 
   // At most one idle worker spins: its member index, 0 none.
   alignas(64) Word<uint32_t> spinner;

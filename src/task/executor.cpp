@@ -1,6 +1,5 @@
 #include "task/executor.hpp"
 
-#include <sched.h>
 #include <stdio_ext.h>
 #include <unistd.h>
 
@@ -179,12 +178,12 @@ bool Executor::spin() {
   }
   bool found = false;
   int64_t end = os::now_ns() + budget_ns;
+  // Without sched_yield: who does that where somebody else runs waits for all of that one's time slice.
   do {
     for (int i = 0; i < kPausesPerLook && !found; ++i) {
       found = anything_to_do();
       if (!found) os::pause();
     }
-    if (!found) sched_yield();
   } while (!found && os::now_ns() < end);
   uint32_t self = view_.self;
   (void)board.spinner.compare_exchange(self, 0);
@@ -217,9 +216,18 @@ int Executor::idle() {
   int64_t wakes_ns = next_look();
   if (!anything_to_do()) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
+  if (view_.board->unwatched.load(shm::kRelaxed) != 0) [[unlikely]]
+    if (int r = tell_awake(); r < 0) return r;
   // It goes on with something else: another one is to mind the time.
   if (wakes_ns != os::kForever && hints_left()) wake_another();
   return 0;
+}
+
+// Whoever is first.
+int Executor::tell_awake() {
+  uint32_t unwatched = 1;
+  if (!view_.board->unwatched.compare_exchange(unwatched, 0) || view_.link == nullptr) return 0;
+  return view_.link->tell_awake();
 }
 
 int Executor::serve() {
