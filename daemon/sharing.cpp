@@ -22,10 +22,16 @@ void Sharing::begin() {
   if (timer_.armed()) return;
   auto working = std::ranges::count_if(sessions_, [](const auto& each) { return each.second->worker_count() > 0; });
   if (working < 2) return;
-  int64_t now = os::now_ns();
   read_clocks();  // what was used until now is nobody's debt
-  looked_ns_ = now;
-  call_again(now);
+  looked_ns_ = os::now_ns();
+  call_again(looked_ns_);
+}
+
+void Sharing::begin_after_restart() {
+  read_clocks();
+  for (auto& [ticket, process] : processes_) process.nice = -1;
+  looked_ns_ = os::now_ns();
+  call_again(looked_ns_);
 }
 
 void Sharing::call_again(int64_t began_ns) {
@@ -38,10 +44,10 @@ void Sharing::look() {
   read_clocks();
   settle_slots(began_ns - looked_ns_);
   looked_ns_ = began_ns;
-  give_nice();
+  bool is_given = give_nice();
   bool go_on = watch_sessions();
   on_change_();
-  if (go_on) call_again(began_ns);
+  if (go_on || !is_given) call_again(began_ns);
 }
 
 void Sharing::read_clocks() {
@@ -89,8 +95,10 @@ void Sharing::settle_slots(int64_t period_ns) {
   }
 }
 
-// Also to a worker that took the place of another, or was started while its session had a lower share.
-void Sharing::give_nice() {
+// Also to a worker that took the place of another, or was started while its session had a lower share. False if one is not there
+// yet to be given any.
+bool Sharing::give_nice() {
+  bool is_given = true;
   for (auto& [number, session] : sessions_) {
     if (session->is_ending()) continue;
     for (auto& [index, member] : session->members()) {
@@ -98,9 +106,14 @@ void Sharing::give_nice() {
       if (entry == shares_.end()) continue;
       Process& process = processes_.at(member->ticket);
       if (process.nice == entry->second.nice) continue;
-      if (spawn_.weigh(member->ticket, entry->second.nice)) process.nice = entry->second.nice;
+      if (spawn_.weigh(member->ticket, entry->second.nice)) {
+        process.nice = entry->second.nice;
+      } else {
+        is_given = false;
+      }
     }
   }
+  return is_given;
 }
 
 // Whether there is something to look at next time: two sessions that want cores, or one that was told only now that nobody

@@ -32,6 +32,9 @@ class Sharing {
   // A session came or goes on, or one of its workers woke up or died: begins to look unless it does.
   void begin();
 
+  // The same after a restart, whoever is there: workers have the nice values that the tarnd before gave them.
+  void begin_after_restart();
+
   // Whether another session wants one of the slots of `session`.
   [[nodiscard]] bool is_shared(uint32_t session) const;
   // How many sessions want that slot, while tarnd looks.
@@ -43,7 +46,7 @@ class Sharing {
  private:
   struct Process {
     int64_t core_ns = 0;  // in all, at the last look
-    int nice = 0;
+    int nice = 0;  // -1: not known
     uint64_t seen = 0;
   };
   struct Entry : Share {
@@ -59,7 +62,7 @@ class Sharing {
   void read_clocks();
   void settle_slots(int64_t period_ns);
   [[nodiscard]] bool watch_sessions();
-  void give_nice();
+  [[nodiscard]] bool give_nice();
   void call_again(int64_t began_ns);
 
   Loop& loop_;

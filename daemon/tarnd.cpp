@@ -292,6 +292,7 @@ void Tarnd::take_over(KeptDescriptors& passed) {
     closer_.close(0, Closer::Kind::kForeign, std::move(fd));
   }
   passed.clear();
+  if (!sessions_.empty()) sharing_.begin_after_restart();
   if (is_private_ && sessions_.empty()) shut_down();
 }
 

@@ -22,7 +22,7 @@ typedef struct Program {
 
 typedef struct Shared {
   _Atomic uint32_t ready;
-  _Atomic uint32_t stage; /* 1: go, 2: stop */
+  _Atomic uint32_t stage; /* 1: go, 2: measure, 3: stop */
   Program programs[kPrograms];
 } Shared;
 
@@ -55,7 +55,8 @@ static void call_again_and_again(Bench *bench, Shared *shared, Program *program)
 {
   Measure *calls = &program->calls;
   uint64_t i = 0;
-  for (; atomic_load_explicit(&shared->stage, memory_order_relaxed) < 2; ++i) {
+  for (; atomic_load_explicit(&shared->stage, memory_order_relaxed) < 3; ++i) {
+    if (atomic_load_explicit(&shared->stage, memory_order_relaxed) < 2) calls->count = 0;
     if (program->gap_us != 0) usleep((useconds_t)program->gap_us);
     measure_begin(calls);
     bench_call(bench->client, i);
@@ -70,7 +71,7 @@ static void keep_busy(Bench *bench, Shared *shared, const Program *program)
   tarn_arg argument = tarn_arg_value(&program->task_ns, sizeof program->task_ns);
   tarn_task task = tarn_task_id("bench.burn");
   uint64_t sent = 0, received = 0;
-  while (atomic_load_explicit(&shared->stage, memory_order_relaxed) < 2) {
+  while (atomic_load_explicit(&shared->stage, memory_order_relaxed) < 3) {
     while (sent < received + kFlight)
       bench_check(tarn_submit(bench->client, task, &argument, 1, NULL, &futures[sent++ % kFlight]), "tarn_submit");
     bench_check(tarn_result(bench->client, futures[received % kFlight], -1, NULL), "tarn_result");
@@ -142,12 +143,13 @@ static void run_programs(const Bench *bench, const Host *host, Shared *shared, i
     usleep(1000);
   }
   atomic_store(&shared->stage, 1);
-  usleep(kSettleMs * 1000);
+  usleep(kSettleMs * 1000); /* tarnd looks who wants what */
+  atomic_store(&shared->stage, 2);
   for (int turn = 0; turn <= kLooks; ++turn) {
     if (look != NULL) look(shared, count, turn);
     if (turn < kLooks) usleep((useconds_t)(ms * 1000 / kLooks));
   }
-  atomic_store(&shared->stage, 2);
+  atomic_store(&shared->stage, 3);
   for (int i = 0; i < count; ++i) {
     int status;
     if (waitpid(children[i], &status, 0) != children[i] || status != 0) {

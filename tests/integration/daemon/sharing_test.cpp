@@ -141,6 +141,21 @@ TEST_F(Sharing, ManyThreadsGetTheShareOfOneAndAKilledWorkersSuccessorToo) {
   EXPECT_TRUE(eventually([&] { return nice_of(added.pid) == 0; })) << "nobody else wants the core";
 }
 
+// The nice value is of the process, which outlives the tarnd that gave it.
+TEST_F(Sharing, TheNextTarndTakesBackWhatTheOneBeforeGave) {
+  if (geteuid() != 0) GTEST_SKIP() << "wants root: nobody else may take a nice value back";
+  Program greedy(host_, "greedy", {"threads"});
+  Program modest(host_, "modest");
+  greedy.set_busy(true);
+  modest.set_busy(true);
+  EXPECT_TRUE(eventually([&] { return nice_of(greedy.worker()) >= 5; }));
+  EXPECT_EQ(host_.stop_daemon(SIGKILL), 128 + SIGKILL);
+  EXPECT_GE(nice_of(greedy.worker()), 5);
+  modest.client.hang_up();
+  host_.start_daemon(manager_);
+  EXPECT_TRUE(eventually([&] { return nice_of(greedy.worker()) == 0; }));
+}
+
 TEST_F(Sharing, AClientIsNoWorker) {
   Program a(host_, "a");
   wire::Buffer<sizeof(wire::Header)> buffer;
