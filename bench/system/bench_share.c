@@ -225,7 +225,7 @@ static double jain(int count, int from, int to)
     sum += had;
     squares += had * had;
   }
-  return sum * sum / ((double)count * squares);
+  return squares > 0 ? sum * sum / ((double)count * squares) : 1; /* nobody has had anything, in a smoke test */
 }
 
 void bench_fairness(Bench *bench)
@@ -266,7 +266,7 @@ void bench_weights(Bench *bench)
   double heavy = core_ns[0][10] - core_ns[0][0], light = core_ns[1][10] - core_ns[1][0];
   snprintf(note, sizeof note, "core time of a user of weight 300 (%.1f %%) over that of one of 100, tasks of 1 ms, two workers each",
            100 * heavy / (heavy + light));
-  measure_print(bench->name, heavy / light, "1", note);
+  measure_print(bench->name, light > 0 ? heavy / light : 0, "1", note);
 }
 
 void bench_idle_after(Bench *bench)
