@@ -145,7 +145,8 @@ int Session::make_board() {
 // While others want its cores its processes sleep after every other task, and falling asleep is to be cheap.
 void Session::set_spin_budget(uint32_t budget_ns) {
   if (budget_ns == spin_budget_ns_) return;
-  if ((budget_ns == 0) != (spin_budget_ns_ == 0)) board_->doorbell.set_order(budget_ns == 0);
+  bool is_known = spin_budget_ns_ != kNotKnown;  // or the tarnd before may have been killed while it changed that
+  if (!is_known || (budget_ns == 0) != (spin_budget_ns_ == 0)) board_->doorbell.set_order(budget_ns == 0);
   board_->spin_budget_ns.store(budget_ns, shm::kRelease);
   spin_budget_ns_ = budget_ns;
 }

@@ -383,7 +383,8 @@ class Session {
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
   bool watched_ = true;
-  uint32_t spin_budget_ns_ = UINT32_MAX;  // as it is on the board, once that is ours
+  static constexpr uint32_t kNotKnown = UINT32_MAX;
+  uint32_t spin_budget_ns_ = kNotKnown;  // as it is on the board
 
   std::unique_ptr<KeptSession> kept_;
   EventFeed events_;

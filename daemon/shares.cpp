@@ -10,7 +10,16 @@ namespace {
 
 constexpr double kUsedAtLeast = 0.02;  // of the time: less than that is no wish for a core
 constexpr double kOfItsPart = 0.25;    // nor is it for who is to have little, if it is less than that of what he is to have
+constexpr double kStarved = 0.002;     // enough for who is awake now: others on the host may leave all sessions together little
 constexpr double kPerNice = 1.25;       // how much more each step of nice is worth to the kernel
+
+// Whether `share`, by what it used, wanted the core of a slot of which all together had `all_ns`.
+bool wanted(const Share& share, int64_t all_ns, int64_t period_ns) {
+  auto used = static_cast<double>(share.used_ns);
+  double least = std::min(kUsedAtLeast, kOfItsPart * share.entitled);
+  if (used >= least * static_cast<double>(period_ns)) return true;
+  return share.wants && used >= kStarved * static_cast<double>(period_ns) && used >= least * static_cast<double>(all_ns);
+}
 
 // Each tenant's part by weight, divided among its sessions.
 void entitle(std::span<Share* const> active) {
@@ -60,9 +69,10 @@ void grade(std::span<Share* const> active) {
 
 void settle(std::span<Share* const> of_slot, int64_t period_ns) {
   std::vector<Share*> active;
+  int64_t all_ns = 0;
+  for (const Share* share : of_slot) all_ns += share->used_ns;
   for (Share* share : of_slot) {
-    double least = std::min(kUsedAtLeast, kOfItsPart * share->entitled);
-    if (static_cast<double>(share->used_ns) >= least * static_cast<double>(period_ns)) {
+    if (wanted(*share, all_ns, period_ns)) {
       share->quiet = 0;
     } else {
       share->quiet = std::min(share->quiet + 1, kQuietLooks);

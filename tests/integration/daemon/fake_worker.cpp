@@ -134,7 +134,7 @@ struct Worker {
 
   void work_while_told() {
     const char* told = getenv("TARN_TEST_BUSY");
-    while (access(told, F_OK) != 0) usleep(5000);
+    while (access(told, F_OK) != 0) usleep(50'000);
     wire::Buffer<64> out;
     wire::Builder awake(out.bytes, wire::Type::kAwake, 0);
     send(awake);

@@ -20,9 +20,9 @@ struct Program {
   int64_t had_ns = 0;
 };
 
-// Deals out one period; what somebody does not want the others get.
-void deal(std::vector<Program>& programs) {
-  double left = kPeriod;
+// Deals out one period, or what others of the host leave of it; what somebody does not want the others get.
+void deal(std::vector<Program>& programs, double part_left = 1) {
+  double left = part_left * kPeriod;
   std::vector<double> got(programs.size(), 0.0);
   for (int round = 0; round < 8 && left > 1; ++round) {
     double weights = 0;
@@ -50,11 +50,11 @@ void deal(std::vector<Program>& programs) {
 }
 
 // The part that each had of one second, after `seconds`.
-std::vector<double> parts(std::vector<Program>& programs, int seconds = 2) {
-  for (int i = 0; i < seconds * 20; ++i) deal(programs);
+std::vector<double> parts(std::vector<Program>& programs, int seconds = 2, double part_left = 1) {
+  for (int i = 0; i < seconds * 20; ++i) deal(programs, part_left);
   for (Program& program : programs) program.had_ns = 0;
   double all = 0;
-  for (int i = 0; i < 20; ++i) deal(programs);
+  for (int i = 0; i < 20; ++i) deal(programs, part_left);
   for (const Program& program : programs) all += static_cast<double>(program.had_ns);
   std::vector<double> parts;
   for (const Program& program : programs) parts.push_back(static_cast<double>(program.had_ns) / all);
@@ -80,6 +80,12 @@ TEST(Shares, ManyThreadsGetNoMoreThanOne) {
   EXPECT_NEAR(parts(two)[0], 0.5, 0.02);
   EXPECT_GT(two[0].share.nice, 5);
   EXPECT_EQ(two[1].share.nice, 0) << "nobody gets in front of what else runs on the host";
+}
+
+// What the session of one thread gets is too little to be seen by itself.
+TEST(Shares, TheyShareWhatOthersOfTheHostLeaveThem) {
+  std::vector<Program> two = {program(1, kWeightUsual, 8), program(1)};
+  EXPECT_NEAR(parts(two, 10, 0.1)[0], 0.5, 0.03);
 }
 
 TEST(Shares, TenantsShareByWeightHoweverManySessionsTheyHave) {
