@@ -78,6 +78,9 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
     def limit(program: str, measure: str, *more: str) -> Subject:
         return Subject("bare", (str(bare / f"bare_{program}"),) + ms + more, measure)
 
+    def share(case: str) -> Subject:
+        return Subject("tarn", (str(system / "tarn_bench"), case, "--ms", str(args.share_ms)), case)
+
     size = ("--size", str(args.size))
 
     def sized(name: str, of: str, better: str, *bare: Subject) -> Case:
@@ -141,6 +144,13 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("recover.worker", "lower", (tarn("recover.worker"),)),
         Case("recover.tarnd", "lower", (tarn("recover.tarnd"),)),
         Case("print.line", "lower", (tarn("print.line"),)),
+        Case("oversubscribed.p99", "lower",
+             (tarn("oversubscribed.p99"), limit("futex_pingpong", "futex_pingpong", "--place", "same"))),
+        Case("shared.short.p99", "lower", (tarn("shared.short.p99"),)),
+        Case("fairness.jain", "higher", (share("fairness.jain"),), args.share_rounds),
+        *[Case("fairness.weights", "higher", (share("fairness.weights"),), args.share_rounds)
+          for _ in range(may_be_two_users(build))],
+        Case("idle.after", "lower", (tarn("idle.after"),)),
         Case("start.first_result", "lower", (tarn("start.first_result"), limit("start", "start"))),
         Case("idle.cpu", "lower", (tarn("idle.cpu", *idle, command="idle"),), args.idle_rounds),
         Case("idle.rss.tarnd", "lower",
@@ -154,6 +164,14 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
                            Subject("bare, 2 cores", (str(bare / "bare_search"), "--cores", "2") + ms + search,
                                    "search.2"))))
     return [replace(c, subjects=c.subjects + tuple(peers.get(c.name, ()))) for c in cases if c.size <= args.size_max]
+
+
+def may_be_two_users(build: Path) -> bool:
+    """Whether we are root, and what was built can be read by everybody."""
+    if os.geteuid() == 0 and all(folder.stat().st_mode & 0o001 for folder in [build, *build.parents]):
+        return True
+    print("bench: fairness.weights left out: it wants root, and a tree that every user can read", file=sys.stderr)
+    return False
 
 
 def find_peers(build: Path, ms: int) -> dict[str, list[Subject]]:
@@ -469,6 +487,7 @@ def parse_arguments() -> argparse.Namespace:
     # Milliseconds and rounds of store.churn, and bytes of its store.
     args.churn_ms, args.churn_rounds, args.store = (
         (20, 1, 64 << 20) if args.smoke else (3000, 1, 1 << 30) if args.quick else (10_000, 3, 1 << 30))
+    args.share_ms, args.share_rounds = (20, 1) if args.smoke else (2000, 1) if args.quick else (3000, 3)
     args.spill, args.overcommit = (64 << 20, 64 << 20) if args.smoke else (1 << 30, 2 << 30)
     if args.churn_s is not None:
         args.churn_ms, args.churn_rounds = 1000 * args.churn_s, 1

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "log.hpp"
+#include "shares.hpp"
 #include "topo/slots.hpp"
 
 namespace tarn::daemon {
@@ -18,6 +19,7 @@ namespace tarn::daemon {
 struct TenantConfig {
   uint64_t memory = 0;  // bytes, 0: as for every tenant
   uint32_t sessions = 0;
+  uint32_t weight = kWeightUsual;  // of its part of a slot that others want as well
 };
 
 struct Config {

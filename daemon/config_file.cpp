@@ -128,6 +128,8 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) { r.tenant->memory = r.size(n); }},
     {{"tenants.NAME", "sessions", "1 to 4096", ""},
      [](Reader& r, const toml::node& n) { r.tenant->sessions = static_cast<uint32_t>(r.number(n, 1, 4096)); }},
+    {{"tenants.NAME", "weight", "1 to 10000", ""},
+     [](Reader& r, const toml::node& n) { r.tenant->weight = static_cast<uint32_t>(r.number(n, 1, kWeightMax)); }},
 };
 constexpr std::string_view kTenantSection = "tenants.NAME";
 

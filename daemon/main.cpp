@@ -34,6 +34,7 @@
 #include "os/service_manager.hpp"
 #include "os/socket.hpp"
 #include "tarn/tarn.h"
+#include "shm/word.hpp"
 #include "spill.hpp"
 #include "tarn_build_config.h"
 #include "tarnd.hpp"
@@ -364,6 +365,8 @@ int main(int argc, char** argv) {
     if (options.check) return check_config(options);
     prctl(PR_SET_NAME, "tarnd");
     raise_descriptor_limit();
+    // So that its fences reach those who read a board, as theirs do.
+    if (tarn::os::membarrier_register()) tarn::shm::fences_are_symmetric = false;
     return options.is_private ? run_private(options) : run_host(options, argc, argv);
   } catch (const std::exception& error) {
     log(Level::kError, "%s", error.what());

@@ -87,6 +87,7 @@ Json slots(const Tarnd& daemon, const Asker& asker) {
     row["siblings"] = slot.siblings.text();
     row["memory"] = slot.memory;
     row["workers"] = slot.workers;
+    row["wanted_by"] = daemon.sharing().wanted_by(number);
     rows.add(std::move(row));
   }
   rows.finish(answer, "slots");
@@ -135,6 +136,12 @@ Json workers(const Tarnd& daemon, const Asker& asker) {
       row["core"] = slot.core;
       row["node"] = slot.node;
       row["tasks_done"] = tasks_done(session, index);
+      const Share* share = daemon.sharing().find(session.number(), slot.number);
+      bool is_shared = share != nullptr && share->is_active() && share->entitled < 1;
+      // Parts of the slot, of its session: what it is to have, and what it had lately.
+      row["share"] = is_shared ? Json(share->entitled) : Json();
+      row["share_had"] = is_shared ? Json(share->had) : Json();
+      row["nice"] = share != nullptr ? share->nice : 0;
       rows.add(std::move(row));
     }
   });

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -138,8 +139,29 @@ int Session::make_board() {
   if (int r = map_board(std::move(file)); r < 0) return r;
   board_->magic = shm::Board::kMagic;
   board_->session = identity_.number;
-  board_->spin_budget_ns.store(services_.spin_budget_ns, shm::kRelease);
+  set_spin_budget(services_.spin_budget_ns);
   return 0;
+}
+
+// While others want its cores its processes sleep after every other task, and falling asleep is to be cheap.
+void Session::set_spin_budget(uint32_t budget_ns) {
+  if (budget_ns == spin_budget_ns_) return;
+  bool is_known = spin_budget_ns_ != kNotKnown;  // or the tarnd before may have been killed while it changed that
+  if (!is_known || (budget_ns == 0) != (spin_budget_ns_ == 0)) board_->doorbell.set_order(budget_ns == 0);
+  board_->spin_budget_ns.store(budget_ns, shm::kRelease);
+  spin_budget_ns_ = budget_ns;
+}
+
+bool Session::is_asleep(const Member& worker) const {
+  auto on_duty = static_cast<uint32_t>(std::countr_one(board_->seats[seat_of(worker.lane)].waiting()));
+  return on_duty != rank_of(worker) || (board_->doorbell.parked(worker.index() / 64) >> worker.index() % 64 & 1) != 0;
+}
+
+bool Session::set_watched(bool watched) {
+  if (watched == watched_) return false;
+  board_->unwatched.store(watched ? 0 : 1, shm::kRelease);
+  watched_ = watched;
+  return true;
 }
 
 int Session::map_board(Fd file) {
@@ -242,6 +264,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_grow(from, packet.as<wire::Grow>(), packet.serial);
     case wire::Type::kReady:
       return handle_ready(from);
+    case wire::Type::kAwake:
+      return handle_awake(from);
     case wire::Type::kRecovered:
       return handle_recovered(from, packet.as<wire::MemberInfo>());
     case wire::Type::kTaskNames:

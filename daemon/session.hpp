@@ -182,6 +182,8 @@ class Session {
     virtual void on_session_ended(Session& session) = 0;
     // `full` lacks so many bytes for something that does not wait for them: they may be there when it is tried again.
     virtual void on_memory_wanted(const Budget& full, uint64_t missing) = 0;
+    // One of its workers begins to serve, woke up, or died.
+    virtual void on_awake(Session& session) = 0;
     // A slab was paid from `budget`.
     virtual void on_memory_taken(const Budget& budget) = 0;
     // Who has most of what `full` has lent, as `asker` may know it.
@@ -234,7 +236,12 @@ class Session {
   [[nodiscard]] const std::string* task_name(uint32_t number) const;
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
-  void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
+  // 0: others want its cores.
+  void set_spin_budget(uint32_t budget_ns);
+  // Whether the worker has nothing to do, as it says: it waits for a task, in a task, or for its turn in its slot.
+  [[nodiscard]] bool is_asleep(const Member& worker) const;
+  // Whether a worker of it that wakes up need not say so. True if it was otherwise.
+  bool set_watched(bool watched);
   // Without stand-ins, that is, slots.
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()) / shm::Seat::kRanks; }
   [[nodiscard]] uint32_t rank_of(const Member& worker) const { return worker.lane / worker_count(); }
@@ -310,6 +317,7 @@ class Session {
   void admit_worker(Member& worker);
   void handle_worker_hello(Member& worker, const wire::Packet& packet);
   void handle_ready(Member& worker);
+  void handle_awake(Member& worker);
   void handle_recovered(Member& worker, const wire::MemberInfo& message);
   void handle_worker_ended(Member& worker, int signal, int exit_status);
   void handle_start_failed(Member& worker, int error, const std::string& text);
@@ -374,6 +382,9 @@ class Session {
   SharedFd board_file_;
   os::Mapping board_mapping_;
   shm::Board* board_ = nullptr;
+  bool watched_ = true;
+  static constexpr uint32_t kNotKnown = UINT32_MAX;
+  uint32_t spin_budget_ns_ = kNotKnown;  // as it is on the board
 
   std::unique_ptr<KeptSession> kept_;
   EventFeed events_;

@@ -194,6 +194,13 @@ void Session::handle_ready(Member& worker) {
   board_->doorbell.set_serving(worker.index(), true);
   // Work may have been submitted while nobody served.
   shm::wake_worker(*board_, worker.index());
+  owner_.on_awake(*this);
+}
+
+void Session::handle_awake(Member& worker) {
+  if (worker.is_client()) return reject(worker, "AWAKE of a client");
+  set_watched(true);
+  owner_.on_awake(*this);
 }
 
 void Session::handle_recovered(Member& worker, const wire::MemberInfo& message) {
@@ -240,6 +247,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
     services_.loop.bury(std::move(worker.connection));
   }
   if (ending_) return finish_if_over();
+  owner_.on_awake(*this);  // it may have been about to say so
 
   slab_count_ -= static_cast<uint32_t>(
       std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kReady; }));

@@ -99,6 +99,18 @@ void SpawnLink::send_kill(uint64_t ticket, int signal) {
   connection_->send(message);
 }
 
+bool SpawnLink::weigh(uint64_t ticket, int nice) {
+  auto found = tickets_.find(ticket);
+  if (connection_ == nullptr || found == tickets_.end() || found->second.phase != Ticket::Phase::kAnswered) return false;
+  wire::Buffer<64> buffer;
+  wire::Builder message(buffer.bytes, wire::Type::kWeigh, 0);
+  auto& body = message.body<wire::Weigh>();
+  body.ticket = ticket;
+  body.nice = static_cast<uint32_t>(nice);
+  connection_->send(message);
+  return true;
+}
+
 void SpawnLink::on_packet(Connection&, const wire::Packet& packet, os::Received& received) {
   if (packet.type == wire::Type::kRollCallEnd) {
     std::vector<uint64_t> dead;

@@ -78,6 +78,8 @@ class SpawnLink final : public Connection::Owner {
   // ends. May ask it for its order before this returns.
   [[nodiscard]] uint64_t spawn(uid_t user, SpawnedProcess& process);
   void kill(uint64_t ticket, int signal);
+  // Has it, and what it started, be nice by so much more than the service is. False if there is no such process yet.
+  [[nodiscard]] bool weigh(uint64_t ticket, int nice);
 
   void on_packet(Connection& from, const wire::Packet& packet, os::Received& received) override;
   void on_closed(Connection& from, const std::string& reason) override;

@@ -113,6 +113,7 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, Keeper& keeper, 
       spill_(loop, config.spill_directory, keeper),
       spawn_(loop, closer_),
       prefaulter_(loop),
+      sharing_(loop, spawn_, sessions_, [this](uid_t tenant) { return weight_of(tenant); }, [this] { set_spin_budgets(); }),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   budget_.on_given_back([this] { memory_queue_.serve_soon(); });
   wake_cost_timer_ = loop_.call_at(started_ns_ + kWakeCostDelayNs, [this] {
@@ -250,7 +251,7 @@ std::unique_ptr<Session> Tarnd::make_session(SessionIdentity identity, Tenant& t
                            keeper_,
                            host_epoch_,
                            is_private_,
-                           spin_budget_ns(),
+                           spin_budget_ns(identity.number),
                            int64_t{config_.memory_keep_s} * 1'000'000'000,
                            config_.session_slabs_max,
                            config_.session_workers_max};
@@ -265,6 +266,7 @@ void Tarnd::add_session(std::unique_ptr<Session> session, Tenant& tenant) {
   for (const Budget* b : {&session->budget(), session->budget().parent()}) payers_[b].push_back(session.get());
   sessions_.emplace(session->number(), std::move(session));
   set_spin_budgets();
+  sharing_.begin();
 }
 
 void Tarnd::take_over(KeptDescriptors& passed) {
@@ -290,6 +292,7 @@ void Tarnd::take_over(KeptDescriptors& passed) {
     closer_.close(0, Closer::Kind::kForeign, std::move(fd));
   }
   passed.clear();
+  if (!sessions_.empty()) sharing_.begin_after_restart();
   if (is_private_ && sessions_.empty()) shut_down();
 }
 
@@ -311,17 +314,21 @@ int Tarnd::take_over_session(uint32_t number, KeptDescriptors& passed, std::span
   return 0;
 }
 
-uint32_t Tarnd::spin_budget_ns() const {
-  if (slots_.size() < 2) return 0;
-  auto working = std::count_if(sessions_.begin(), sessions_.end(),
-                               [](const auto& each) { return each.second->worker_count() > 0; });
-  if (working > 1) return 0;
+uint32_t Tarnd::spin_budget_ns(uint32_t session) const {
+  if (slots_.size() < 2 || sharing_.is_shared(session)) return 0;
   uint32_t measured = wake_cost_.result_ns();
   return measured != 0 ? measured : kSpinBudgetDefault;
 }
 
 void Tarnd::set_spin_budgets() {
-  for (auto& each : sessions_) each.second->set_spin_budget(spin_budget_ns());
+  for (auto& [number, session] : sessions_) session->set_spin_budget(spin_budget_ns(number));
+}
+
+void Tarnd::on_awake(Session&) { sharing_.begin(); }
+
+uint32_t Tarnd::weight_of(uid_t tenant) const {
+  auto own = config_.tenants.find(tenant);
+  return own == config_.tenants.end() ? kWeightUsual : own->second.weight;
 }
 
 void Tarnd::measure_wake_cost() {

@@ -23,6 +23,7 @@
 #include "memory_queue.hpp"
 #include "prefault.hpp"
 #include "session.hpp"
+#include "sharing.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
 #include "wake_cost.hpp"
@@ -82,6 +83,7 @@ class Tarnd final : public Session::Owner {
     const char* why = spill_.why_off();
     return why == nullptr ? "" : why;
   }
+  [[nodiscard]] const Sharing& sharing() const { return sharing_; }
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] bool is_private() const { return is_private_; }
   [[nodiscard]] const MemoryQueue& memory_queue() const { return memory_queue_; }
@@ -93,13 +95,15 @@ class Tarnd final : public Session::Owner {
   void on_session_ended(Session& session) override;
   void on_memory_wanted(const Budget& full, uint64_t missing) override;
   void on_memory_taken(const Budget& budget) override;
+  void on_awake(Session& session) override;
   [[nodiscard]] std::string largest_holders(const Budget& full, uid_t asker) const override;
 
  private:
   // How long waiting processes spin before they sleep: as long as a wake-up costs, and not at all while
-  // several sessions share the cores, where a spin would keep somebody from working.
-  [[nodiscard]] uint32_t spin_budget_ns() const;
+  // others want the same cores, where a spin would keep somebody from working.
+  [[nodiscard]] uint32_t spin_budget_ns(uint32_t session) const;
   void set_spin_budgets();
+  [[nodiscard]] uint32_t weight_of(uid_t tenant) const;
   void measure_wake_cost();
 
   // Somebody who has not said HELLO yet, or a tool.
@@ -166,6 +170,7 @@ class Tarnd final : public Session::Owner {
   SpawnLink spawn_;
   Prefaulter prefaulter_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
+  Sharing sharing_;
   std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;
   std::map<uid_t, int64_t> next_query_ns_;  // when a user that had a costly answer may have another
   std::vector<std::unique_ptr<Listener>> listeners_;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { kStartMs = 10000, kAnswerSize = 65536 };
@@ -40,6 +41,7 @@ static void write_config(const Host *host, const char *path, int64_t memory_limi
   fprintf(file, "spawn_socket = \"%s/spawn.sock\"\n", host->folder);
   fprintf(file, "[memory]\nlimit = %lld\n", (long long)memory_limit);
   if (per_client != 0) fprintf(file, "per_client = %lld\n", (long long)per_client);
+  if (host->heavy_uid != 0) fprintf(file, "[tenants.\"%u\"]\nweight = %u\n", host->heavy_uid, host->heavy_weight);
   if (fclose(file) != 0) measure_die(path);
 }
 
@@ -95,6 +97,7 @@ void host_start(Host *host, int64_t memory_limit, int64_t per_client)
   snprintf(host->folder, sizeof host->folder, "%s/tarn-bench-XXXXXX",
            parent != NULL && strlen(parent) < 40 ? parent : "/tmp");
   if (mkdtemp(host->folder) == NULL) measure_die(host->folder);
+  if (host->heavy_uid != 0 && chmod(host->folder, 0755) != 0) measure_die(host->folder);
   snprintf(host->address, sizeof host->address, "unix:%s/tarnd.sock", host->folder);
   snprintf(config, sizeof config, "%s/tarnd.toml", host->folder);
   write_config(host, config, memory_limit, per_client);

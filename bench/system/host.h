@@ -11,6 +11,8 @@ typedef struct Host {
   char folder[64];
   char address[96]; /* for tarn_options */
   int pid;          /* of tarn-spawn, which has started it */
+  uint32_t heavy_uid;    /* a user whose sessions weigh more than others' (100); 0: nobody */
+  uint32_t heavy_weight;
 } Host;
 
 /* Starts it, and returns when it answers. A client may have `per_client` bytes; 0: all. */

@@ -30,6 +30,11 @@
  *                          tarnd has all back
  *   recover.worker         the only worker is killed, until its successor has the result of a task
  *   recover.tarnd          tarnd is killed, until the next one has answered a request
+ *   oversubscribed.p99     calls of 4 programs with two workers each, all on the same two cores
+ *   shared.short.p99       calls of one of them every 0.5 ms, while the others have tasks of 10 ms
+ *   fairness.jain          what each of 4 with tasks of other lengths gets of the cores
+ *   fairness.weights       what two users get of them whose weights are 3 to 1; as root
+ *   idle.after             what a session uses from 1 ms after its last task
  *   print.line             of 1000 that a task prints
  *   start.first_result     from fork to the first result, private daemon, two workers
  *   idle                   idle.cpu, idle.rss.tarnd, idle.rss.worker, for --idle-ms (5000) after the last task
@@ -188,6 +193,12 @@ int main(int argc, char **argv)
     {"recover.worker", bench_recover},
     {"recover.tarnd", bench_recover_tarnd},
     {"print.line", bench_print_line},
+    {"oversubscribed.p99", bench_oversubscribed},
+    {"shared.short.p99", bench_shared_short},
+    {"fairness.jain", bench_fairness},
+    {"fairness.weights", bench_weights},
+    {"idle.after", bench_idle_after},
+    {"sharer", bench_sharer}, /* one of the programs of these */
     {"start.first_result", bench_start},
     {"first_result", bench_first_result}, /* the process that start.first_result starts */
     {"idle", bench_idle},
@@ -197,6 +208,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.remake", bench_remake_result), "tarn_task_define");
   bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
   bench_check(tarn_task_define("bench.print", bench_print), "tarn_task_define");
+  bench_check(tarn_task_define("bench.burn", bench_burn), "tarn_task_define");
   bench_check(tarn_task_define("bench.fib", bench_fib), "tarn_task_define");
   bench_check(tarn_task_define("bench.metg", bench_metg_work), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -51,6 +52,7 @@ Cell make_cell(const Field& field, const Json& row) {
   if (field.kind == Field::Kind::kSeconds && found->is_number_unsigned())
     return show_duration(static_cast<int64_t>(std::min<uint64_t>(found->get<uint64_t>(), UINT32_MAX)) * 1'000'000'000);
   if (field.kind == Field::Kind::kNanoseconds && found->is_number_integer()) return show_duration(std::max<int64_t>(found->get<int64_t>(), 0));
+  if (field.kind == Field::Kind::kPart && found->is_number()) return std::to_string(std::lround(100 * found->get<double>())) + " %";
   if (field.kind == Field::Kind::kNode) return show_node(*found);
   std::string text = plain(*found);
   return field.kind == Field::Kind::kState ? Cell(text, colour_of(text)) : Cell(text);

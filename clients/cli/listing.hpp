@@ -14,7 +14,7 @@ namespace tarn::cli {
 struct Field {
   const char* key;  // in the rows of the answer
   const char* heading;
-  enum class Kind { kText, kNumber, kBytes, kSeconds, kNanoseconds, kState, kNode, kLabel } kind;
+  enum class Kind { kText, kNumber, kBytes, kSeconds, kNanoseconds, kPart, kState, kNode, kLabel } kind;
 };
 
 struct Listing {

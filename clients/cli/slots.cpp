@@ -14,7 +14,8 @@ int run(const Options& options) {
                        {"cpus", "CPUS", Kind::kText},
                        {"siblings", "SIBLINGS", Kind::kText},
                        {"memory", "MEMORY", Kind::kBytes},
-                       {"workers", "WORKERS", Kind::kNumber}}},
+                       {"workers", "WORKERS", Kind::kNumber},
+                       {"wanted_by", "WANTED BY", Kind::kNumber}}},
                      options);
 }
 
@@ -23,7 +24,8 @@ int run(const Options& options) {
 constinit const Verb kSlotsVerb = {
     "slots", "the places where workers run",
     "Shows each slot with its NUMA node, the CPUs on which its worker runs, the other hardware threads of the same cores, "
-    "which stay free, its share of memory, and how many workers run there now.",
+    "which stay free, its share of memory, how many workers run there now, and how many sessions "
+    "have lately used it, if several did.",
     nullptr, false, run};
 
 }  // namespace tarn::cli

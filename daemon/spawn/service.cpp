@@ -1,11 +1,13 @@
 #include "service.hpp"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +44,13 @@ constexpr int64_t kDaemonEndTimeout = 1'000'000'000;  // for a tarnd that has cl
 constexpr int64_t kEndTimeout = 2'000'000'000;    // for killed processes to vanish
 constexpr size_t kUnclosedMax = 1024;                  // descriptors of one user that hang; docs/limits.md
 
+// Whether we may take a nice value back that we gave.
+bool may_lower_nice() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  return syscall(SYS_capget, &header, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_NICE)].effective & CAP_TO_MASK(CAP_SYS_NICE)) != 0;
+}
+
 // The processes whose parent is this one, started by us or adopted.
 std::vector<pid_t> own_children() {
   std::vector<pid_t> children;
@@ -63,6 +72,8 @@ std::vector<pid_t> own_children() {
 }
 
 }  // namespace
+
+Service::Service() : may_weigh_(may_lower_nice()), nice_(getpriority(PRIO_PROCESS, 0)) {}
 
 int Service::prepare(bool adopts) {
   // A client that ignores SIGCHLD would leave us without news of any worker.
@@ -293,6 +304,7 @@ void Service::serve_link(Link& link) {
 
 void Service::handle(Link& link, const wire::Packet& packet, os::Received& received) {
   if (packet.type == wire::Type::kKill) return kill_one(link, packet.as<wire::Kill>());
+  if (packet.type == wire::Type::kWeigh) return weigh_one(link, packet.as<wire::Weigh>());
   if (packet.type == wire::Type::kRollCall) return call_roll(link);
   spawn(link, packet, received);
 }
@@ -358,6 +370,14 @@ void Service::send_spawned(Link& link, const Process& process, Fd pidfd) {
   spawned.ticket = process.ticket;
   spawned.pid = process.pid;
   send(link, message, std::move(pidfd));
+}
+
+// Its process group: all threads, and what they started. Without the right to take it back none is made nicer.
+void Service::weigh_one(Link& link, const wire::Weigh& order) {
+  if (!may_weigh_) return;
+  for (const Process& process : processes_)
+    if (process.link == &link && process.ticket == order.ticket)
+      (void)setpriority(PRIO_PGRP, static_cast<id_t>(process.pid), std::min(nice_ + static_cast<int>(order.nice), static_cast<int>(wire::kNiceMax)));
 }
 
 // What a tarnd that was killed had been told is lost with it.

@@ -27,7 +27,7 @@ namespace tarn::spawn {
 
 class Service {
  public:
-  Service() = default;
+  Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
@@ -81,6 +81,7 @@ class Service {
   void handle(Link& link, const wire::Packet& packet, os::Received& received);
   void spawn(Link& link, const wire::Packet& packet, os::Received& received);
   void kill_one(Link& link, const wire::Kill& order);
+  void weigh_one(Link& link, const wire::Weigh& order);
   void call_roll(Link& link);
   void send_spawned(Link& link, const Process& process, Fd pidfd);
   void send_change(Link& link, const Process& process, wire::Type type, int signal, int exit_status);
@@ -103,6 +104,8 @@ class Service {
   Fd listener_;
   Fd client_;
   uid_t allowed_uid_ = 0;
+  const bool may_weigh_;  // processes, in both directions
+  const int nice_;        // our own
   bool adopts_ = false;
   rlimit descriptors_{};  // as we found it: what the workers get
   Daemon tarnd_;

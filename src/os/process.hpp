@@ -29,6 +29,9 @@ void pidfd_kill(const Fd& pidfd, int signal);
 // execve, and a parent that ignores SIGCHLD would have the kernel reap our children before we hear of them.
 void reset_signals();
 
+// The time that all threads of a process have been on a core, by the kernel's clock; -1 when there is no such process.
+[[nodiscard]] int64_t core_time_ns(pid_t pid);
+
 // Every running process that registered executes a full memory fence before this returns.
 void membarrier();
 

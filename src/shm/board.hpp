@@ -45,7 +45,9 @@ struct Board {
   uint32_t reserved;
   // tarnd adds 1 when a member comes or goes; members then read their sockets.
   Word<uint32_t> membership;
-  Word<uint32_t> spin_budget_ns;  // 0: park at once
+  Word<uint32_t> spin_budget_ns;  // 0: others want the cores, park at once
+  // 1: tarnd does not watch who wants cores: a worker that wakes up makes it 0 and says AWAKE. It may die in between.
+  Word<uint32_t> unwatched;
 
   // The members that there are, a bit each, from before anybody is told of them until everybody is told that they are gone. Written by
   // tarnd only. Who meets another index in an old hint need not wait to be told.
@@ -95,6 +97,17 @@ inline void set_member(Board& board, uint32_t member, bool is_there) {
 inline void wake_worker(Board& board, uint32_t member) {
   board.workers[member].futex.fetch_add(1);
   os::futex_wake(board.workers[member].futex.futex_address(), 1);
+}
+
+// Doorbell::pick, but a worker of the caller's own core first: where all cores have enough to do, that one runs as soon as the
+// caller sleeps, and no other core has to be interrupted.
+inline uint32_t pick_near(Board& board, uint32_t core) {
+  for (uint32_t word = 0; word < Doorbell::kWords; ++word)
+    for (uint64_t left = board.doorbell.parked(word); left != 0; left &= left - 1) {
+      uint32_t member = word * 64 + static_cast<uint32_t>(std::countr_zero(left));
+      if (board.workers[member].core.load(kRelaxed) == core && board.doorbell.pick_one(member)) return member;
+    }
+  return board.doorbell.pick();
 }
 
 // Whether a worker other than `self` is awake and will look for hints before anything else. Called after hints were published: either it sees

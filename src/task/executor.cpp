@@ -1,6 +1,5 @@
 #include "task/executor.hpp"
 
-#include <sched.h>
 #include <stdio_ext.h>
 #include <unistd.h>
 
@@ -186,12 +185,12 @@ bool Executor::spin() {
   }
   bool found = false;
   int64_t end = os::now_ns() + budget_ns;
+  // Without sched_yield: who does that where somebody else runs waits for all of that one's time slice.
   do {
     for (int i = 0; i < kPausesPerLook && !found; ++i) {
       found = anything_to_do();
       if (!found) os::pause();
     }
-    if (!found) sched_yield();
   } while (!found && os::now_ns() < end);
   uint32_t self = view_.self;
   (void)board.spinner.compare_exchange(self, 0);
@@ -221,6 +220,8 @@ int Executor::idle() {
   Ids ids;
   if (!anything_to_do() && !is_anyone_taking() && steal(ids) == 0) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
+  if (view_.board->unwatched.load(shm::kRelaxed) != 0) [[unlikely]]
+    if (int r = tell_awake(); r < 0) return r;
   // Where tasks submit tasks, those who take several hints wake others for them; those in rings have wake-ups of their own.
   bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
   if (is_nested && (rank_ == 0 || seat_->is_on_duty(rank_))) (void)run_stolen();
@@ -244,6 +245,13 @@ bool Executor::run_stolen() {
   size_t count = steal(ids);
   if (count != 0) run_batch(ids, count);
   return count != 0;
+}
+
+// Whoever is first.
+int Executor::tell_awake() {
+  uint32_t unwatched = 1;
+  if (!view_.board->unwatched.compare_exchange(unwatched, 0) || view_.link == nullptr) return 0;
+  return view_.link->tell_awake();
 }
 
 int Executor::serve() {
@@ -273,8 +281,7 @@ uint32_t Executor::run_available() {
 // More is there than this worker will come to soon, and somebody sleeps: one wakes the next.
 void Executor::wake_another() {
   shm::Doorbell& doorbell = view_.board->doorbell;
-  shm::light_fence();
-  if (!doorbell.anyone_parked()) return;
+  if (!doorbell.anyone_to_wake()) return;
   if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
 }
 
@@ -312,7 +319,8 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   // Also after a single hint: a producer that saw this worker awake counted on it for that one only, and
   // may have spent its wake-up for the next on this worker as well, on its way to sleep. Where tasks submit tasks, several
   // may have counted on it, each for one: what it has in hand and does not come to, the other one can steal.
-  if (view_.board->doorbell.anyone_parked() && ((is_nested && count > 1) || hints_left())) wake_another();
+  const shm::Doorbell& doorbell = view_.board->doorbell;
+  if (is_nested && count > 1 ? doorbell.anyone_to_wake() : doorbell.anyone_parked() && hints_left()) wake_another();
   uint32_t ran = 0;
   batch_ = ids;
   batch_count_ = count;

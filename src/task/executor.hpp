@@ -75,6 +75,7 @@ class Executor final : public Helper {
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] bool look_at_members(int& r);
   [[nodiscard]] int idle();
+  [[nodiscard]] int tell_awake();
   // executor_stand_in.cpp
   void lend_slot();
   void take_slot_back();

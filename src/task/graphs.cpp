@@ -228,8 +228,7 @@ int Graphs::set_parameters(Graph& graph, const tarn_arg* params, size_t count) {
 }
 
 void Graphs::wake_workers() {
-  shm::light_fence();
-  if (!view_.board->doorbell.anyone_parked()) return;
+  if (!view_.board->doorbell.anyone_to_wake()) return;
   // It wakes the next if there is enough to do.
   if (uint32_t worker = view_.board->doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
 }

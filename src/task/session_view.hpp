@@ -30,6 +30,8 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
   // Has tarnd start the stand-in of that rank for this worker's slot, unless there is one. Does not wait. Fails when tarnd is gone.
   [[nodiscard]] virtual int ask_for_stand_in(uint32_t rank) { return static_cast<void>(rank), 0; }
+  // Tells tarnd that a worker of a session which is not watched has woken up.
+  [[nodiscard]] virtual int tell_awake() { return 0; }
   // Has tarnd back so many pages of the own arena for graphs.
   [[nodiscard]] virtual int grow_graphs(uint32_t pages) = 0;
   // Writes to `text` what a run (generation 32 | record id 32) printed last before `worker` died in it, NUL-terminated; "" if

@@ -466,16 +466,17 @@ int Submitter::submit_batch(tarn_task task, const tarn_arg* args, size_t args_ea
 void Submitter::ring() {
   if (view_.published == 0) return;
   view_.published = 0;
-  shm::light_fence();
-  shm::Doorbell& doorbell = view_.board->doorbell;
-  if (!doorbell.anyone_parked()) [[likely]]
+  shm::Board& board = *view_.board;
+  if (!board.doorbell.anyone_to_wake()) [[likely]]
     return;
-  if (view_.board->nested.load(shm::kRelaxed) == 0) {
-    if (outstanding_ <= doorbell.awake()) return;
-  } else if (shm::is_anyone_idle(*view_.board, view_.self)) {
+  if (board.nested.load(shm::kRelaxed) == 0) {
+    if (outstanding_ <= board.doorbell.awake()) return;
+  } else if (shm::is_anyone_idle(board, view_.self)) {
     return;
   }
-  if (uint32_t worker = doorbell.pick(); worker != 0) shm::wake_worker(*view_.board, worker);
+  bool is_shared = board.spin_budget_ns.load(kRelaxed) == 0;
+  uint32_t worker = is_shared ? shm::pick_near(board, static_cast<uint32_t>(sched_getcpu())) : board.doorbell.pick();
+  if (worker != 0) shm::wake_worker(board, worker);
 }
 
 // ---- Release ---------------------------------------------------------------------------------

@@ -89,18 +89,18 @@ bool Submitter::worker_elsewhere(uint32_t cpu) const {
 // Looks at the record until it is finished or sleeping is cheaper. True if it is finished.
 bool Submitter::spin_until_finished(uint32_t index, int64_t deadline_ns) {
   TaskRecord& r = record(index);
+  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
+  if (budget_ns == 0) return State::unpack(r.state.load(kAcquire)).finished();
   for (int i = 0; i < kPausesPerLook; ++i) {
     if (State::unpack(r.state.load(kAcquire)).finished()) return true;
     os::pause();
   }
-  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
-  if (budget_ns == 0 || deadline_ns == 0) return false;
+  if (deadline_ns == 0) return false;
   auto cpu = static_cast<uint32_t>(sched_getcpu());
   if (helper_ == nullptr && view_.board->client_cpu.load(kRelaxed) != cpu + 1) view_.board->client_cpu.store(cpu + 1, kRelaxed);
   if (!worker_elsewhere(cpu)) return false;
   int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
   do {
-    sched_yield();
     for (int i = 0; i < kPausesPerLook; ++i) {
       if (State::unpack(r.state.load(kAcquire)).finished()) return true;
       os::pause();
@@ -285,17 +285,18 @@ int Submitter::check_broken() const {
 
 // Spins for as long as a wake-up would cost, then sleeps: as `wait` does for futures.
 int Submitter::wait_for(bool (*is_over)(void*), int (*look)(void*), void* context, int64_t timeout_ns) {
-  for (int i = 0; i < kPausesPerLook; ++i) {
+  uint32_t budget_ns = view_.board->spin_budget_ns.load(kRelaxed);
+  for (int i = 0; budget_ns != 0 && i < kPausesPerLook; ++i) {
     if (is_over(context)) return 0;
     os::pause();
   }
-  if (timeout_ns == 0) return TARN_E_TIMED_OUT;
+  if (timeout_ns == 0) return is_over(context) ? 0 : TARN_E_TIMED_OUT;
   int64_t deadline_ns = os::deadline_after(timeout_ns);
-  if (worker_elsewhere(static_cast<uint32_t>(sched_getcpu()))) {
-    int64_t end = earlier(os::now_ns() + view_.board->spin_budget_ns.load(kRelaxed), deadline_ns);
+  if (budget_ns != 0 && worker_elsewhere(static_cast<uint32_t>(sched_getcpu()))) {
+    int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
     while (os::now_ns() < end) {
-      sched_yield();
       if (is_over(context)) return 0;
+      os::pause();
     }
   }
   for (;;) {

@@ -48,6 +48,7 @@ enum class Type : uint16_t {
   kResumed = 16,    // the answer to kResume: from here on all that is said counts
   kLogAsk = 17,     // member: the log of its session's output; tools: that of any
   kStandIn = 18,    // worker: its slot is to have another one, which serves while it waits in a task
+  kAwake = 24,      // worker: woken up while its session was not watched (Board::unwatched)
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -76,6 +77,7 @@ enum class Type : uint16_t {
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
   kKill = 65,     // ends one process that the service started
+  kWeigh = 76,    // gives a process, and all that it started, a nice value
   kRollCall = 70,     // tells again of all that are alive: kSpawned, kStopped for one that is, and then kRollCallEnd
   kSpawned = 66,  // descriptors: pidfd
   kSpawnFailed = 67,
@@ -314,6 +316,14 @@ struct Exited {
 struct Kill {
   uint64_t ticket;
   int32_t signal;
+  uint32_t reserved;
+};
+
+inline constexpr uint32_t kNiceMax = 19;
+
+struct Weigh {
+  uint64_t ticket;
+  uint32_t nice;  // above that of the spawn service; up to kNiceMax
   uint32_t reserved;
 };
 

@@ -257,6 +257,7 @@ void check_body(Candidate& c) {
       return c.descriptors(0);
     }
     case Type::kReady:
+    case Type::kAwake:
     case Type::kGoodbye:
     case Type::kResumed:
     case Type::kCurrent:
@@ -342,6 +343,13 @@ void check_body(Candidate& c) {
       c.check(m.reserved == 0, "reserved");
       return c.descriptors(0);
     }
+    case Type::kWeigh: {
+      const auto& m = p.as<Weigh>();
+      c.check(m.ticket != 0, "ticket");
+      c.check(m.nice <= kNiceMax, "nice");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
     case Type::kSpawned: {
       const auto& m = p.as<Spawned>();
       c.check(m.ticket != 0, "ticket");
@@ -395,6 +403,7 @@ constexpr Shape kShapes[] = {
     {Type::kResumed, From::kMember, 0, false, "RESUMED"},
     {Type::kStandIn, From::kMember, sizeof(StandIn), false, "STAND_IN"},
     {Type::kLogAsk, From::kMember, sizeof(LogAsk), false, "LOG_ASK"},
+    {Type::kAwake, From::kMember, 0, false, "AWAKE"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -419,6 +428,7 @@ constexpr Shape kShapes[] = {
     {Type::kLog, From::kDaemon, sizeof(Log), false, "LOG"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
+    {Type::kWeigh, From::kDaemonToSpawn, sizeof(Weigh), false, "WEIGH"},
     {Type::kRollCall, From::kDaemonToSpawn, 0, false, "ROLL_CALL"},
     {Type::kSpawned, From::kSpawn, sizeof(Spawned), false, "SPAWNED"},
     {Type::kSpawnFailed, From::kSpawn, sizeof(SpawnFailed), false, "SPAWN_FAILED"},

@@ -688,6 +688,13 @@ void light_fence() {
   engine->note("light_fence()");
 }
 
+void full_fence() {
+  if (!in_thread()) return;
+  engine->wait_for_turn(Op::kFence, nullptr);
+  engine->remember(Op::kFence, nullptr, 2);
+  engine->note("full_fence()");
+}
+
 void heavy_fence() {
   if (!in_thread()) return;
   if (engine->symmetric()) {

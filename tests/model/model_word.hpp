@@ -24,6 +24,7 @@ void store(void* address, unsigned size, uint64_t value, bool sequential);
 uint64_t read_modify_write(Rmw kind, void* address, unsigned size, uint64_t operand, uint64_t expected);
 void light_fence();
 void heavy_fence();
+void full_fence();
 void copy_plain(std::byte* to, const std::byte* from, size_t size);
 
 // What heavy_fence() and light_fence() are in this exploration (Options::symmetric_fences).
@@ -91,5 +92,6 @@ class Word {
 
 inline void light_fence() { model::light_fence(); }
 inline void heavy_fence() { model::heavy_fence(); }
+inline void full_fence() { model::full_fence(); }
 
 }  // namespace tarn::shm

@@ -49,7 +49,17 @@ def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> 
 
 MUTANTS = [
     mutant("a worker announces that it sleeps without a fence", DOORBELL,
-           "    heavy_fence();\n", "", "doorbell(1, 1, 1, false)"),
+           "    full_fence();\n    if (order_.load(kAcquire) != kBothFence) heavy_fence();\n", "", "doorbell(1, 1, 1, false)"),
+    mutant("a worker looks who fences before it announces that it sleeps", DOORBELL,
+           "    parked_[member / 64].fetch_or(uint64_t{1} << member % 64);\n    full_fence();\n"
+           "    if (order_.load(kAcquire) != kBothFence) heavy_fence();\n",
+           "    bool heavy = order_.load(kAcquire) != kBothFence;\n"
+           "    parked_[member / 64].fetch_or(uint64_t{1} << member % 64);\n    if (heavy) heavy_fence();\n",
+           "doorbell_order(false, 1, 3)"),
+    mutant("both are to fence, and those that do not yet are not waited for", DOORBELL,
+           "    if (both) heavy_fence();\n", "", "doorbell_order(false, 1, 3)"),
+    mutant("both are to fence at once", DOORBELL,
+           "    order_.store(kChanging, kSeqCst);\n    if (both)", "    if (both)", "doorbell_order(false, 1, 3)"),
     mutant("a worker announces by load and store", DOORBELL,
            "parked_[member / 64].fetch_or(uint64_t{1} << member % 64);",
            "parked_[member / 64].store(parked_[member / 64].load(kRelaxed) | uint64_t{1} << member % 64, kRelease);",

@@ -102,8 +102,7 @@ inline void serve_hints(DoorbellState& s, uint32_t me, bool wake_next) {
     if (count != 0) {
       check(++s.ran[id] == 1, "a hint came out twice");
       if (wake_next) {
-        shm::light_fence();
-        if (s.bell.anyone_parked())
+        if (s.bell.anyone_to_wake())
           if (uint32_t worker = s.bell.pick(); worker != 0) wake_worker(s, worker);
       }
       forget();
@@ -118,22 +117,21 @@ inline void serve_hints(DoorbellState& s, uint32_t me, bool wake_next) {
 }
 
 inline void ring(DoorbellState& s) {
-  shm::light_fence();
-  if (!s.bell.anyone_parked()) return;
+  if (!s.bell.anyone_to_wake()) return;
   if (uint32_t worker = s.bell.pick(); worker != 0) wake_worker(s, worker);
 }
 
 // As Submitter::ring of task/submitter.cpp: nobody is woken while those awake are as many as the tasks
 // that may occupy them.
 inline void ring_if_busy(DoorbellState& s, uint32_t outstanding) {
-  shm::light_fence();
-  if (!s.bell.anyone_parked()) return;
+  if (!s.bell.anyone_to_wake()) return;
   if (outstanding <= s.bell.awake()) return;
   if (uint32_t worker = s.bell.pick(); worker != 0) wake_worker(s, worker);
 }
 
 inline void name_doorbell(DoorbellState& s) {
   name_words(&s.bell, 32, "parked", 8);
+  name_words(reinterpret_cast<std::byte*>(&s.bell) + 32, 4, "order", 4);
   name_words(reinterpret_cast<std::byte*>(&s.bell) + 64, 32, "serving", 8);
   name_words(&s.ring[0], sizeof s.ring[0], "ring0", 8);
   name_words(&s.ring[1], sizeof s.ring[1], "ring1", 8);
@@ -233,6 +231,34 @@ inline Report doorbell_producer_dies(unsigned preemptions) {
   });
   model.finally([](const DoorbellState& s) -> const char* {
     // What the dead one had published must be found: its stores that nobody saw do not count.
+    return s.ring[0].empty() ? nullptr : "everybody sleeps although there is a hint";
+  });
+  return model.run();
+}
+
+// tarnd has both sides fence, and the sleeper alone again, while hints come and workers fall asleep. It may die in that, and
+// the next one then begins anew.
+inline Report doorbell_order(bool tarnd_dies, unsigned workers, unsigned preemptions = kUnbounded) {
+  Model<DoorbellState> model({.name = "doorbell, who fences changes, " + std::to_string(workers) + " workers" +
+                                      (tarnd_dies ? ", tarnd dies" : ""),
+                              .crashes_max = tarnd_dies ? 1u : 0u,
+                              .preemptions_max = preemptions});
+  model.setup(name_doorbell);
+  model.process("tarnd", tarnd_dies ? Kill::kAllowed : Kill::kNever, [](DoorbellState& s) {
+    s.bell.set_order(true);
+    s.bell.set_order(false);
+  });
+  if (tarnd_dies) model.replacement("tarnd", Kill::kNever, 0, [](DoorbellState& s) { s.bell.set_order(true); });
+  model.process("producer", Kill::kNever, [](DoorbellState& s) {
+    shm::HintRing<DoorbellState::kCapacity>::Producer producer;
+    for (uint32_t i = 0; i < 2; ++i) {
+      (void)s.ring[0].push(producer, i);
+      ring(s);
+    }
+  });
+  for (uint32_t w = 0; w < workers; ++w)
+    model.process("worker", Kill::kNever, [w](DoorbellState& s) { serve_hints(s, 2 + w, false); });
+  model.finally([](const DoorbellState& s) -> const char* {
     return s.ring[0].empty() ? nullptr : "everybody sleeps although there is a hint";
   });
   return model.run();

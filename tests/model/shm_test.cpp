@@ -25,6 +25,11 @@ TEST(Doorbell, NoHintIsLeftToSleepers) {
     EXPECT_HOLDS(doorbell(2, 1, 2, symmetric, symmetric ? 1 : preemptions() - 1));
   }
 }
+TEST(Doorbell, WhoFencesMayChange) {
+  EXPECT_HOLDS(doorbell_order(false, 1, preemptions()));
+  EXPECT_HOLDS(doorbell_order(true, 1, preemptions()));
+  EXPECT_HOLDS(doorbell_order(false, 2, 2));
+}
 TEST(Doorbell, AProducerMayDie) { EXPECT_HOLDS(doorbell_producer_dies(preemptions() - 1)); }
 TEST(Doorbell, AWorkerMayDie) { EXPECT_HOLDS(doorbell_worker_dies(DeadBit::kWithdrawn, 2)); }
 TEST(Doorbell, ADeadWorkersBitMustGo) { EXPECT_TRUE(doorbell_worker_dies(DeadBit::kLeft, 2).violated); }

@@ -310,7 +310,7 @@ class World {
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
                                      wire::Type::kSubscribe,   wire::Type::kEndRun,
-                                     wire::Type::kLogAsk};
+                                     wire::Type::kLogAsk,      wire::Type::kAwake};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());

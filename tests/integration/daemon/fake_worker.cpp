@@ -10,6 +10,8 @@
 //                   $TARN_TEST_ONCE tells whether it happened
 //     slab          asks for a slab, maps and seals it
 //     deaf          reads nothing any more once it is ready
+//     busy          uses its core while the file named by $TARN_TEST_BUSY is there, and says AWAKE when it begins to
+//     threads       with eight threads
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -23,6 +25,8 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "os/memory.hpp"
@@ -128,6 +132,22 @@ struct Worker {
     return count == 2 + 5 ? 0 : __LINE__;
   }
 
+  void work_while_told() {
+    const char* told = getenv("TARN_TEST_BUSY");
+    while (access(told, F_OK) != 0) usleep(50'000);
+    wire::Buffer<64> out;
+    wire::Builder awake(out.bytes, wire::Type::kAwake, 0);
+    send(awake);
+    auto work = [told] {
+      while (access(told, F_OK) == 0)
+        for (int i = 0; i < 1000; ++i) os::pause();
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; is("threads") && i < 8; ++i) others.emplace_back(work);
+    work();
+    for (std::thread& each : others) each.join();
+  }
+
   [[noreturn]] void run() {
     if (is("exit-first")) exit(3);
     while (is("asleep")) pause();
@@ -156,6 +176,7 @@ struct Worker {
     wire::Builder ready(out.bytes, wire::Type::kReady, 0);
     send(ready);
     while (is("deaf")) pause();
+    while (is("busy")) work_while_told();
     for (;;) {
       os::Received more;
       handle(receive(more));

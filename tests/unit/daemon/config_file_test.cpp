@@ -108,8 +108,8 @@ TEST(ConfigFileTest, refuses_unknown_keys_with_their_place_and_the_nearest) {
             "Allowed: daemon, slots, memory, limits, tenants");
   EXPECT_EQ(refusal("frobnicate = 1"),
             "t.toml:1:1: unknown key \"frobnicate\"; allowed: daemon, slots, memory, limits, tenants");
-  EXPECT_EQ(refusal("[tenants.alice]\nweight = 1"),
-            "t.toml:2:1: unknown key \"weight\" in [tenants.\"alice\"]; allowed: memory, sessions");
+  EXPECT_EQ(refusal("[tenants.alice]\ncolour = 1"),
+            "t.toml:2:1: unknown key \"colour\" in [tenants.\"alice\"]; allowed: memory, sessions, weight");
 }
 
 TEST(ConfigFileTest, refuses_wrong_types_and_values) {
@@ -209,6 +209,7 @@ TEST(ConfigFileTest, the_example_has_every_key_with_its_default_and_is_valid) {
   EXPECT_EQ(refusal(all), "accepted") << all;
   Config config = parse(all);
   EXPECT_EQ(config.tenants.at(1000).sessions, 128u);
+  EXPECT_EQ(config.tenants.at(1000).weight, 300u);
   EXPECT_EQ(config.socket_mode, 0666u);
 }
 

@@ -3,6 +3,7 @@
 // with another's arguments, a wait that never ends, a record that is never freed.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -191,6 +192,42 @@ TEST_F(Tasks, ValuesOfEverySizeArriveWhole) {
     EXPECT_EQ(std::string(static_cast<const char*>(bytes.data), bytes.size), text);
     EXPECT_EQ(host.client().release(future), 0);
   }
+}
+
+// Nobody spins, so that each call is two wake-ups, while the board changes from one way of ordering them to the other and back.
+TEST_F(Tasks, CallsWakeTheirWorkerWhileTarndChangesWhoFences) {
+  InProcessHost host(2, InProcessHost::kMappings, 0);
+  host.start();
+  std::atomic<bool> done{false};
+  std::thread tarnd([&] {
+    for (bool both = true; !done.load(); both = !both) host.client_view().board->doorbell.set_order(both);
+  });
+  for (int64_t value = 0; value < 2000; ++value) {
+    tarn_future future = submit_add(host.client(), value);
+    EXPECT_EQ(result_of(host.client(), future), value);
+    EXPECT_EQ(host.client().release(future), 0);
+  }
+  done = true;
+  tarnd.join();
+}
+
+// A worker that wakes up says so once to a tarnd that does not look.
+TEST_F(Tasks, AWorkerThatWakesUpIsWatchedAgain) {
+  InProcessHost host(1, InProcessHost::kMappings, 0);
+  host.start();
+  tarn_future future = submit_add(host.client(), 1);
+  EXPECT_EQ(result_of(host.client(), future), 1);
+  shm::Board& board = *host.client_view().board;
+  board.unwatched.store(1, shm::kRelease);
+  // It may have been about to sleep, and then sleeps for the first time after this.
+  for (int64_t value = 0; value < 1000 && board.unwatched.load(shm::kAcquire) != 0; ++value) {
+    usleep(1000);
+    tarn_future next = submit_add(host.client(), value);
+    EXPECT_EQ(result_of(host.client(), next), value);
+    EXPECT_EQ(host.client().release(next), 0);
+  }
+  EXPECT_EQ(board.unwatched.load(shm::kAcquire), 0u);
+  EXPECT_EQ(host.client().release(future), 0);
 }
 
 TEST_F(Tasks, SeveralValuesKeepTheirOrderAndLengths) {

@@ -136,6 +136,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
       sample(Type::kStandIn, From::kMember, 0, StandIn{kRanksMax - 1, 0}),
       sample(Type::kLogAsk, From::kMember, 0, LogAsk{1, 0}),
+      empty_sample(Type::kAwake, From::kMember),
       sample(Type::kLog, From::kDaemon, 1, Log{4096, 1, 0}),
       sample(Type::kLog, From::kDaemon, 0, Log{0, 1, 0}),
       sample(Type::kOutputBegin, From::kDaemonToOutput, 2, OutputBegin{4096, 8192, 1, 4}, std::string("abc\0", 4)),
@@ -166,6 +167,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kEvent, From::kDaemon, 0, Event{TARN_EVENT_PRESSURE, 1, 0, 0, 4096, 0}),
       sample(Type::kSpawn, From::kDaemonToSpawn, 5, good_spawn(), groups + kArgv + kEnvironment),
       sample(Type::kKill, From::kDaemonToSpawn, 0, Kill{3, 9, 0}),
+      sample(Type::kWeigh, From::kDaemonToSpawn, 0, Weigh{3, kNiceMax, 0}),
       sample(Type::kSpawned, From::kSpawn, 1, Spawned{3, 4, 0}),
       sample(Type::kSpawnFailed, From::kSpawn, 0, failed),
       sample(Type::kExited, From::kSpawn, 0, Exited{3, 4, 9, 0, 0}),
@@ -361,6 +363,8 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
 
   expect_wrong<Reply>(Type::kReply, From::kDaemon, 0, Reply{1, 2}, "{}", "more", [](Reply& r) { r.more = 2; });
   expect_wrong<Kill>(Type::kKill, From::kDaemonToSpawn, 0, Kill{3, 9, 0}, "", "signal", [](Kill& k) { k.signal = 0; });
+  expect_wrong<Weigh>(Type::kWeigh, From::kDaemonToSpawn, 0, Weigh{3, 4, 0}, "", "nice", [](Weigh& w) { w.nice = kNiceMax + 1; });
+  expect_wrong<Weigh>(Type::kWeigh, From::kDaemonToSpawn, 0, Weigh{3, 4, 0}, "", "ticket", [](Weigh& w) { w.ticket = 0; });
   expect_wrong<Refused>(Type::kRefused, From::kDaemon, 0, refusal<Refused>(), "", "code",
                         [](Refused& r) { r.code = 1; });
   expect_wrong<Broken>(Type::kSessionBroken, From::kDaemon, 0, refusal<Broken>(), "", "text",
