@@ -37,6 +37,7 @@
 #include "os/memory.hpp"
 #include "prefault.hpp"
 #include "session_output.hpp"
+#include "session_trace.hpp"
 #include "shm/board.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
@@ -221,6 +222,9 @@ class Session {
   // What its workers print.
   [[nodiscard]] const SessionOutput& output() const { return output_; }
 
+  // What tools are told of what happens.
+  [[nodiscard]] SessionTrace& trace() { return trace_; }
+
   // Answers a request for a slab, a file, records or an object.
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
   // What to tell who asked for `bytes` of memory and gets `code`: last_error(), and who fills what is full.
@@ -232,6 +236,7 @@ class Session {
   [[nodiscard]] const std::string& name() const { return name_; }
   // Of the task with that number; nullptr if the client told none.
   [[nodiscard]] const std::string* task_name(uint32_t number) const;
+  [[nodiscard]] const std::map<uint32_t, std::string>& task_names() const { return task_names_; }
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
   void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
@@ -247,6 +252,7 @@ class Session {
   friend Member;
   friend SessionOutput;
 
+  friend SessionTrace;
   static constexpr uint64_t kDescriptorsOfSession = 2;  // the pidfd, and one in passing
   static constexpr uint64_t kDescriptorsOfSlab = 2;     // the writer's, and the readers'
   struct Area;
@@ -381,6 +387,7 @@ class Session {
   SessionOutput output_{*this};
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;
+  SessionTrace trace_{*this};
   uint32_t last_index_ = shm::kFirstWorker - 1;
   uint32_t slab_count_ = 0;
   bool ending_ = false;

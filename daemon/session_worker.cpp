@@ -190,6 +190,7 @@ void Session::handle_ready(Member& worker) {
   update_kept(worker);
   lanes_[worker.lane].failures = 0;
   lanes_[worker.lane].has_served = true;
+  trace_.write(trace::Kind::kStarted, 0, trace::pack_process(worker.pid, services_.slots[slot_of(worker)].number, 0), worker.index());
   board_->doorbell.set_serving(worker.index(), true);
   // Work may have been submitted while nobody served.
   shm::wake_worker(*board_, worker.index());
@@ -232,6 +233,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   worker.signal = signal;
   worker.exit_status = exit_status;
   worker.phase = Member::Phase::kDead;
+  trace_.write(trace::Kind::kDied, 0, trace::pack_process(worker.pid, static_cast<uint32_t>(exit_status), static_cast<uint32_t>(signal)), worker.index());
   worker.asks.reset();
   output_.close(worker.index());
   if (worker.connection != nullptr) {
