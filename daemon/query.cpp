@@ -180,6 +180,23 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
   return answer;
 }
 
+// What tasks are called, for who has only their numbers.
+Json task_names(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.task_names/1");
+  Rows rows(asker.rows_max);
+  for_each_session(daemon, asker, [&](const Session& session) {
+    for (auto& [number, name] : session.task_names()) {
+      Json row;
+      row["session"] = session.number();
+      row["number"] = number;
+      row["task"] = name;
+      rows.add(std::move(row));
+    }
+  });
+  rows.finish(answer, "task_names");
+  return answer;
+}
+
 Json holders_of(uint64_t bits) {
   Json members = Json::array();
   for (uint32_t member = 0; member < store::kHoldersMax; ++member)
@@ -287,6 +304,7 @@ constexpr Answerer kAnswerers[] = {
     {"status", status}, {"slots", slots}, {"sessions", sessions}, {"workers", workers},
     {"tasks", tasks},   {"objects", objects}, {"memory", memory},
     {"memory_types", memory_types}, {"memory_labels", memory_labels},
+    {"task_names", task_names},
 };
 
 }  // namespace
