@@ -74,12 +74,12 @@ struct Board {
   Word<uint32_t> graphs_unhinted;  // counts: somewhere in them nodes are ready that no hint tells of
   alignas(64) Word<uint64_t> graph_runs[kGraphSlots];
 
-  // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
-  alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];
-
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
   Seat seats[kMembersMax];
+
+  // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
+  alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];
 };
 
 // Wakes the worker that Doorbell::pick returned.

@@ -334,10 +334,9 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
   if (State::unpack(record(index).state.load(kAcquire)).finished()) {
     // Results come faster than they are read, and the next ones most likely lie in the records behind this.
     __builtin_prefetch(&record((index + kReadAhead) % shm::kTaskRecordsMax));
-  } else {
-    TracedWait traced(view_, 1);
-    if (helper_ != nullptr || !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever))
-      if (int r = wait_untraced(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
+  } else if (helper_ != nullptr || !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
+    // What takes no longer than a wake-up is no wait in a trace: to look at the word here as well cost a sync call 1 %.
+    if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
   }
   Gate::Pass pass(gate_);
   see(index);
