@@ -239,6 +239,7 @@ class Session {
   [[nodiscard]] const std::map<uint32_t, std::string>& task_names() const { return task_names_; }
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
+  [[nodiscard]] uint64_t deaths_in_lane(const Member& worker) const { return lanes_[worker.lane].deaths; }
   void set_spin_budget(uint32_t budget_ns) { board_->spin_budget_ns.store(budget_ns, shm::kRelease); }
   // Without stand-ins, that is, slots.
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()) / shm::Seat::kRanks; }
@@ -251,8 +252,8 @@ class Session {
  private:
   friend Member;
   friend SessionOutput;
-
   friend SessionTrace;
+
   static constexpr uint64_t kDescriptorsOfSession = 2;  // the pidfd, and one in passing
   static constexpr uint64_t kDescriptorsOfSlab = 2;     // the writer's, and the readers'
   struct Area;
@@ -261,6 +262,7 @@ class Session {
     uint32_t slot;
     uint32_t waits = 0;     // for the spawn service to come back
     uint32_t failures = 0;  // workers in a row that died before they were ready
+    uint64_t deaths = 0;    // of workers, since this tarnd began
     bool broken = false;
     bool is_used = false;   // a worker is in it, or to be
     bool has_served = false;
@@ -385,9 +387,9 @@ class Session {
   EventFeed events_;
   Mover mover_;  // its objects go with the slabs of the members
   SessionOutput output_{*this};
+  SessionTrace trace_{*this};
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;
-  SessionTrace trace_{*this};
   uint32_t last_index_ = shm::kFirstWorker - 1;
   uint32_t slab_count_ = 0;
   bool ending_ = false;

@@ -241,6 +241,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
     services_.loop.bury(std::move(worker.connection));
   }
   if (ending_) return finish_if_over();
+  ++lanes_[lane].deaths;
 
   slab_count_ -= static_cast<uint32_t>(
       std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kReady; }));

@@ -92,6 +92,9 @@ def tasks_show_who_runs_what(client: Client) -> None:
     assert not running["cancelled"] and not waiting["cancelled"]
     assert waiting["state"] == "waiting" and waiting["worker"] is None
     assert running["task"] == waiting["task"] == "sleep_for_long" and not answer["truncated"]
+    assert running["why"] is None and running["waits_on"] == []
+    assert waiting["why"] == "another task is not done" and waiting["waits_on"] == [f"1.{running['record']} sleep_for_long"], waiting
+    assert f"1.{running['record']} sleep_for_long" in tarn("--address", client.address, "tasks").stdout
     assert running["labels"] == [] and waiting["labels"] == ["part=2", "kind=evil?[2J"] and waiting["retry_in_ns"] is None
     assert [task["state"] for task in ask(client, "tasks", "--filter", "labels=part=2")["tasks"]] == ["waiting"]
     assert ask(client, "tasks", "--filter", "labels=part=3")["tasks"] == []
