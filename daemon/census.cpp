@@ -18,6 +18,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint32_t kChunkRecords = 1024;
+constexpr size_t kTailsMax = 4096;   // no more edges are looked at either
 constexpr size_t kRowsSpare = 4096;  // kept beyond those wanted, so that choosing among them is rare: one row may be wanted
 
 template <class Value>
@@ -51,6 +52,7 @@ bool read_task(const std::byte* bytes, TaskRow& out) {
   auto state = task::State::unpack(value_at<uint64_t>(bytes, offsetof(task::TaskRecord, state)));
   auto phase = static_cast<uint8_t>(state.phase);
   if (phase == 0 || phase >= kTaskPhases.size()) return false;
+  out.generation = state.generation;
   out.task = value_at<uint32_t>(bytes, offsetof(task::TaskRecord, task));
   out.phase = phase;
   out.claimant = state.claimant < shm::kMembersMax ? state.claimant : 0;
@@ -76,6 +78,13 @@ bool read_task(const std::byte* bytes, TaskRow& out) {
   return true;
 }
 
+// Of a task that is not done: what hangs on it.
+uint32_t first_edge(const std::byte* bytes) {
+  auto state = task::State::unpack(value_at<uint64_t>(bytes, offsetof(task::TaskRecord, state)));
+  if (state.finished() || (state.flags & task::kEdges) == 0) return task::kNoEdge;
+  return value_at<uint32_t>(bytes, offsetof(task::TaskRecord, edges));
+}
+
 // Running tasks are what one looks for, those that are done matter least.
 int rank(const TaskRow& row) {
   auto phase = static_cast<task::Phase>(row.phase);
@@ -94,8 +103,10 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
     out.looked_at += count;
     for_each_record(member->segment_file, offsetof(shm::MemberSegment, task_records), count,
                     [&, owner = index](uint32_t record, const std::byte* bytes) {
-                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, false, false, -1, {}};
+                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, 0, false, false, -1, {}};
                       if (!read_task(bytes, row)) return;
+                      if (uint32_t edge = first_edge(bytes); edge != task::kNoEdge && rows_max != 0 && out.tails.size() < kTailsMax)
+                        out.tails.push_back({row.session, owner, record, row.task, edge});
                       ++out.counts[row.phase];
                       if (rows_max == 0) return;
                       out.rows.push_back(row);

@@ -29,6 +29,7 @@ struct TaskRow {
   uint32_t session;
   uint32_t member;    // that submitted it
   uint32_t record;
+  uint32_t generation;
   uint32_t task;      // its number
   uint8_t phase;      // index into kTaskPhases
   uint32_t claimant;  // member that runs or ran it, 0: none
@@ -44,9 +45,19 @@ struct TaskRow {
 // The labels of a task, KEY=VALUE each, printable; none if it has none, or what says so makes no sense. A system call.
 [[nodiscard]] std::vector<std::string> labels_of(const Session& session, const TaskRow& row);
 
+// A task that is not done, and that others hang on.
+struct TaskTail {
+  uint32_t session;
+  uint32_t member;
+  uint32_t record;
+  uint32_t task;
+  uint32_t edge;  // the first
+};
+
 struct TaskCensus {
   std::array<uint64_t, kTaskPhases.size()> counts{};
   std::vector<TaskRow> rows;  // running ones first, then those to come, then those that are done
+  std::vector<TaskTail> tails;  // some of them
   uint64_t looked_at = 0;
   bool complete = true;
 };

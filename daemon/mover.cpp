@@ -518,6 +518,9 @@ void Mover::tell_freed(Member& owner, uint32_t index) {
 // Tells the client, if it holds the object, that it has left memory or is back. While tarnd holds it, too.
 void Mover::tell(MovedObject& object, bool is_away) {
   bool was_away = std::exchange(object.is_told_away, is_away);
+  if (was_away != is_away)
+    session_.trace().write(is_away ? trace::Kind::kSpilled : trace::Kind::kRestored,
+                           uint64_t{object.generation} << 32 | shm::make_id(object.owner.index(), object.index), object.payload);
   uint32_t kind = is_away ? TARN_EVENT_SPILLED : TARN_EVENT_RESTORED;
   if (!session_.events().wants(kind) || was_away == is_away) return;
   ObjectRecord* live = record(object.owner, object.index);

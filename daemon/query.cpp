@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "tarn/tarn.h"
 #include "tarn_build_config.h"
 #include "tarnd.hpp"
+#include "task_reasons.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -110,6 +112,7 @@ Json sessions(const Tarnd& daemon, const Asker& asker) {
     row["workers"] = session.worker_count();
     row["memory_used"] = session.budget().used();
     row["memory_limit"] = session.budget().limit_of_all();
+    row["disk_used"] = session.mover().bytes_away();
     row["tasks"] = counts_of(census);
     rows.add(std::move(row));
   });
@@ -142,6 +145,7 @@ Json workers(const Tarnd& daemon, const Asker& asker) {
       row["share"] = is_shared ? Json(share->entitled) : Json();
       row["share_had"] = is_shared ? Json(share->had) : Json();
       row["nice"] = share != nullptr ? share->nice : 0;
+      row["died"] = session.deaths_in_lane(*member);
       rows.add(std::move(row));
     }
   });
@@ -155,6 +159,16 @@ std::string task_number(uint32_t number) {
   return text;
 }
 
+// FROM.RECORD and the name, each.
+Json names_of(const Session& session, const std::vector<TaskOnWhich>& tasks) {
+  Json names = Json::array();
+  for (const TaskOnWhich& each : tasks) {
+    const std::string* name = session.task_name(each.task);
+    names.push_back(std::to_string(each.member) + "." + std::to_string(each.record) + " " + (name != nullptr ? *name : task_number(each.task)));
+  }
+  return names;
+}
+
 Json tasks(const Tarnd& daemon, const Asker& asker) {
   TaskCensus census;
   CensusBudget budget(kCensusRecordsMax);
@@ -163,17 +177,27 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
   answer["counts"] = counts_of(census);
   LabelBudget labels;
   Json rows = Json::array();
+  std::map<uint32_t, WorkerCount> workers;
+  std::map<uint32_t, std::vector<std::vector<TaskOnWhich>>> waits_on;  // by session, then as the rows
+  uint32_t edges_left = kEdgesLookedAtMax;
+  for_each_session(daemon, asker, [&](const Session& session) {
+    workers[session.number()] = count_workers(session);
+    waits_on[session.number()] = find_dependencies(session, census, edges_left);
+  });
   for (const TaskRow& each : census.rows) {
     const std::string* name = daemon.sessions().at(each.session)->task_name(each.task);
     Json row;
     row["session"] = each.session;
     row["member"] = each.member;
     row["record"] = each.record;
+    row["generation"] = each.generation;
     row["task"] = name != nullptr ? *name : task_number(each.task);
     row["number"] = task_number(each.task);
     row["state"] = kTaskPhases[each.phase];
     row["priority"] = each.priority;
+    row["why"] = text_or_null(why_it_waits(each, workers[each.session]));
     row["waits_for"] = each.missing;
+    row["waits_on"] = names_of(*daemon.sessions().at(each.session), waits_on[each.session][static_cast<size_t>(&each - census.rows.data())]);
     row["failed"] = each.failed;
     row["cancelled"] = each.cancelled;
     row["worker"] = each.claimant == 0 ? Json() : Json(each.claimant);
@@ -184,6 +208,23 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
   }
   answer["tasks"] = std::move(rows);
   answer["truncated"] = !census.complete;
+  return answer;
+}
+
+// What tasks are called, for who has only their numbers.
+Json task_names(const Tarnd& daemon, const Asker& asker) {
+  Json answer = with_schema("tarn.task_names/1");
+  Rows rows(asker.rows_max);
+  for_each_session(daemon, asker, [&](const Session& session) {
+    for (auto& [number, name] : session.task_names()) {
+      Json row;
+      row["session"] = session.number();
+      row["number"] = number;
+      row["task"] = name;
+      rows.add(std::move(row));
+    }
+  });
+  rows.finish(answer, "task_names");
   return answer;
 }
 
@@ -294,6 +335,7 @@ constexpr Answerer kAnswerers[] = {
     {"status", status}, {"slots", slots}, {"sessions", sessions}, {"workers", workers},
     {"tasks", tasks},   {"objects", objects}, {"memory", memory},
     {"memory_types", memory_types}, {"memory_labels", memory_labels},
+    {"task_names", task_names},
 };
 
 }  // namespace

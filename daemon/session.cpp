@@ -18,6 +18,7 @@
 #include "tarn/tarn.h"
 #include "task/registry.hpp"
 #include "task/task_record.hpp"
+#include "trace/trace_area.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -133,7 +134,7 @@ int Session::pay(uint64_t memory, uint64_t descriptors, std::shared_ptr<Payment>
 
 int Session::make_board() {
   Fd file;
-  if (int r = os::memfd_create("tarn-board", sizeof(shm::Board), file); r < 0) return r;
+  if (int r = os::memfd_create("tarn-board", trace::kBoardFileSize, file); r < 0) return r;
   if (int r = os::memfd_reserve(file, 0, sizeof(shm::Board)); r < 0) return r;
   if (int r = os::memfd_seal_size(file); r < 0) return r;
   if (int r = map_board(std::move(file)); r < 0) return r;
@@ -196,7 +197,9 @@ int Session::make_segment(Member& member) {
   segment->member = member.index();
   member.segment_file =
       services_.closer.share(identity_.uid, Closer::Kind::kOurs, std::move(file), member.segment_payment);
-  return back_first_records(member);
+  if (int r = back_first_records(member); r < 0) return r;
+  trace_.add_member(member.index());
+  return 0;
 }
 
 void Session::welcome(Member& member, uint32_t serial) {

@@ -37,6 +37,7 @@
 #include "os/memory.hpp"
 #include "prefault.hpp"
 #include "session_output.hpp"
+#include "session_trace.hpp"
 #include "shm/board.hpp"
 #include "slots.hpp"
 #include "spawn_link.hpp"
@@ -223,6 +224,9 @@ class Session {
   // What its workers print.
   [[nodiscard]] const SessionOutput& output() const { return output_; }
 
+  // What tools are told of what happens.
+  [[nodiscard]] SessionTrace& trace() { return trace_; }
+
   // Answers a request for a slab, a file, records or an object.
   void refuse_slab(Member& to, uint32_t serial, int code, const char* text);
   // What to tell who asked for `bytes` of memory and gets `code`: last_error(), and who fills what is full.
@@ -234,6 +238,7 @@ class Session {
   [[nodiscard]] const std::string& name() const { return name_; }
   // Of the task with that number; nullptr if the client told none.
   [[nodiscard]] const std::string* task_name(uint32_t number) const;
+  [[nodiscard]] const std::map<uint32_t, std::string>& task_names() const { return task_names_; }
   [[nodiscard]] const std::map<uint32_t, std::unique_ptr<Member>>& members() const { return members_; }
   [[nodiscard]] uint32_t slot_of(const Member& worker) const { return lanes_[worker.lane].slot; }
   // 0: others want its cores.
@@ -242,6 +247,7 @@ class Session {
   [[nodiscard]] bool is_asleep(const Member& worker) const;
   // Whether a worker of it that wakes up need not say so. True if it was otherwise.
   bool set_watched(bool watched);
+  [[nodiscard]] uint64_t deaths_in_lane(const Member& worker) const { return lanes_[worker.lane].deaths; }
   // Without stand-ins, that is, slots.
   [[nodiscard]] uint32_t worker_count() const { return static_cast<uint32_t>(lanes_.size()) / shm::Seat::kRanks; }
   [[nodiscard]] uint32_t rank_of(const Member& worker) const { return worker.lane / worker_count(); }
@@ -253,6 +259,7 @@ class Session {
  private:
   friend Member;
   friend SessionOutput;
+  friend SessionTrace;
 
   static constexpr uint64_t kDescriptorsOfSession = 2;  // the pidfd, and one in passing
   static constexpr uint64_t kDescriptorsOfSlab = 2;     // the writer's, and the readers'
@@ -262,6 +269,7 @@ class Session {
     uint32_t slot;
     uint32_t waits = 0;     // for the spawn service to come back
     uint32_t failures = 0;  // workers in a row that died before they were ready
+    uint64_t deaths = 0;    // of workers, since this tarnd began
     bool broken = false;
     bool is_used = false;   // a worker is in it, or to be
     bool has_served = false;
@@ -390,6 +398,7 @@ class Session {
   EventFeed events_;
   Mover mover_;  // its objects go with the slabs of the members
   SessionOutput output_{*this};
+  SessionTrace trace_{*this};
   std::vector<Lane> lanes_;
   std::map<uint32_t, std::unique_ptr<Member>> members_;
   uint32_t last_index_ = shm::kFirstWorker - 1;

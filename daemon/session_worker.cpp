@@ -191,6 +191,7 @@ void Session::handle_ready(Member& worker) {
   update_kept(worker);
   lanes_[worker.lane].failures = 0;
   lanes_[worker.lane].has_served = true;
+  trace_.write(trace::Kind::kStarted, 0, trace::pack_process(worker.pid, services_.slots[slot_of(worker)].number, 0), worker.index());
   board_->doorbell.set_serving(worker.index(), true);
   // Work may have been submitted while nobody served.
   shm::wake_worker(*board_, worker.index());
@@ -240,6 +241,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   worker.signal = signal;
   worker.exit_status = exit_status;
   worker.phase = Member::Phase::kDead;
+  trace_.write(trace::Kind::kDied, 0, trace::pack_process(worker.pid, static_cast<uint32_t>(exit_status), static_cast<uint32_t>(signal)), worker.index());
   worker.asks.reset();
   output_.close(worker.index());
   if (worker.connection != nullptr) {
@@ -248,6 +250,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
   }
   if (ending_) return finish_if_over();
   owner_.on_awake(*this);  // it may have been about to say so
+  ++lanes_[lane].deaths;
 
   slab_count_ -= static_cast<uint32_t>(
       std::erase_if(worker.slabs, [](auto& entry) { return entry.second.phase != Slab::Phase::kReady; }));

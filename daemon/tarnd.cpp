@@ -188,8 +188,9 @@ void Tarnd::handle(Visitor& visitor, const wire::Packet& packet, os::Received& r
       return answer_in_turn(visitor);
     }
     if (packet.type == wire::Type::kLogAsk) return send_log(visitor, packet.as<wire::LogAsk>().session, packet.serial);
+    if (packet.type == wire::Type::kTraceAsk) return send_trace(visitor, packet.as<wire::TraceAsk>(), packet.serial);
     if (packet.type == wire::Type::kGoodbye) return drop_visitor(visitor);
-    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY, LOG_ASK and GOODBYE only");
+    return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "a tool may send QUERY, LOG_ASK, TRACE_ASK and GOODBYE only");
   }
   if (packet.type != wire::Type::kHello)
     return refuse(visitor, packet.serial, TARN_E_PROTOCOL, "the first message must be HELLO");
@@ -388,6 +389,14 @@ void Tarnd::send_log(Visitor& visitor, uint32_t session, uint32_t serial) {
   found->second->output().send_log(*visitor.connection, serial);
 }
 
+void Tarnd::send_trace(Visitor& visitor, const wire::TraceAsk& wish, uint32_t serial) {
+  auto found = sessions_.find(wish.session);
+  bool is_seen = found != sessions_.end() && (visitor.peer.uid == 0 || visitor.peer.uid == found->second->identity().uid);
+  if (!is_seen) return refuse(visitor, serial, TARN_E_ARGUMENT, "there is no session " + std::to_string(wish.session));
+  if (int r = found->second->trace().ask(visitor.id, wish, *visitor.connection, serial); r < 0)
+    refuse(visitor, serial, r, "session " + std::to_string(wish.session) + " is not traced: " + last_error());
+}
+
 void Tarnd::answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial) {
   std::string text = answer(*this, query, visitor.peer.uid);
   wire::Buffer<wire::kReplyTextMax + 64> buffer;
@@ -417,6 +426,8 @@ void Tarnd::refuse(Visitor& visitor, uint32_t serial, int code, const std::strin
 
 void Tarnd::drop_visitor(Visitor& visitor) {
   visitor.patience.reset();
+  if (visitor.is_tool)
+    for (auto& [number, session] : sessions_) session->trace().forget(visitor.id);
   if (visitor.connection != nullptr) {
     visitor.connection->close();
     loop_.bury(std::move(visitor.connection));

@@ -134,6 +134,7 @@ class Tarnd final : public Session::Owner {
   void handle(Visitor& visitor, const wire::Packet& packet, os::Received& received);
   void answer_in_turn(Visitor& visitor);
   void send_log(Visitor& visitor, uint32_t session, uint32_t serial);
+  void send_trace(Visitor& visitor, const wire::TraceAsk& wish, uint32_t serial);
   void answer_query(Visitor& visitor, const wire::Query& query, uint32_t serial);
   [[nodiscard]] int open_session(Visitor& visitor, const wire::Packet& packet, os::Received& received);
   [[nodiscard]] std::unique_ptr<Session> make_session(SessionIdentity identity, Tenant& tenant);

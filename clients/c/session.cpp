@@ -196,6 +196,7 @@ int Session::await_welcome(int64_t deadline_ns) {
     return r;
   view_.link = this;
   view_.board = reinterpret_cast<shm::Board*>(board_.data());
+  if (int r = view_.tracer.open(*view_.board, received.descriptors[0], self); r < 0) return r;
   view_.self = self;
   view_.members_end = self + 1;
   view_.segments[self] = reinterpret_cast<shm::MemberSegment*>(segments_[self].data());

@@ -181,6 +181,34 @@ Json ask(const Daemon& daemon, const std::string& what, uint32_t limit, int64_t 
   return answer;
 }
 
+TraceLink::TraceLink(const Daemon& daemon, int64_t timeout_ns)
+    : daemon_(daemon), timeout_ns_(timeout_ns), socket_(connect(daemon, os::deadline_after(timeout_ns))) {}
+
+wire::Trace TraceLink::ask(uint32_t session, uint32_t events_log2, int64_t for_ns, Fd& board) {
+  int64_t deadline = os::deadline_after(timeout_ns_);
+  wire::Buffer<64> question;
+  wire::Builder message(question.bytes, wire::Type::kTraceAsk, ++serial_);
+  message.body<wire::TraceAsk>() = {session, events_log2, for_ns};
+  send(daemon_, socket_, message, deadline);
+  for (;;) {
+    wire::Buffer<wire::kToMemberSizeMax> buffer;
+    os::Received received;
+    int code = os::socket_receive(socket_, buffer.bytes, received, deadline);
+    if (code == 0 && received.size == 0) code = fail(TARN_E_DAEMON_GONE, "tarnd left before it answered");
+    wire::Packet packet;
+    if (code == 0) code = wire::parse(std::span(buffer.bytes).first(received.size), received.descriptor_count, wire::From::kDaemon, packet);
+    if (code < 0) give_up(daemon_, code, last_error());
+    if (packet.type == wire::Type::kRefused) {
+      const auto& refused = packet.as<wire::Refused>();
+      if (refused.code == TARN_E_ARGUMENT) throw CliError(kNotFound, daemon_.address + ": " + escape(refused.text));
+      give_up(daemon_, refused.code, refused.text);
+    }
+    if (packet.type != wire::Type::kTrace || packet.serial != serial_) continue;
+    board = std::move(received.descriptors[0]);
+    return packet.as<wire::Trace>();
+  }
+}
+
 os::Mapping ask_for_log(const Daemon& daemon, uint32_t session, int64_t timeout_ns) {
   int64_t deadline = os::deadline_after(timeout_ns);
   Fd socket = connect(daemon, deadline);

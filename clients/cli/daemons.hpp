@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "os/memory.hpp"
+#include "wire/messages.hpp"
 
 namespace tarn::cli {
 
@@ -43,6 +45,22 @@ struct Daemon {
 
 // Asks `daemon` one query. Throws CliError.
 [[nodiscard]] Json ask(const Daemon& daemon, const std::string& what, uint32_t limit, int64_t timeout_ns);
+
+// A connection to `daemon` by which the sessions that it was asked for are traced, for as long as it is open.
+class TraceLink {
+ public:
+  // Throws CliError.
+  TraceLink(const Daemon& daemon, int64_t timeout_ns);
+  // Has the members of `session` write events for `for_ns` from now on; with `events_log2` 0 only `board`, the file of its board, is
+  // wanted. Throws CliError, kNotFound for a session that there is not (any more): then this connection is over.
+  [[nodiscard]] wire::Trace ask(uint32_t session, uint32_t events_log2, int64_t for_ns, Fd& board);
+
+ private:
+  Daemon daemon_;
+  int64_t timeout_ns_;
+  Fd socket_;
+  uint32_t serial_ = 0;
+};
 
 // The log of what is printed in a session of `daemon` (shm/output_log.hpp); not valid if nothing was printed. Throws CliError.
 [[nodiscard]] os::Mapping ask_for_log(const Daemon& daemon, uint32_t session, int64_t timeout_ns);

@@ -30,6 +30,7 @@ std::string option_list(const CLI::App& app) {
   std::string out;
   for (const CLI::Option* option : app.get_options()) {
     std::string names;
+    if (option->get_positional()) continue;  // the synopsis has it
     for (const std::string& name : option->get_snames()) names += "\\fB" + troff("-" + name) + "\\fR, ";
     for (const std::string& name : option->get_lnames()) names += "\\fB" + troff("--" + name) + "\\fR";
     if (option->get_items_expected_max() > 0) {
@@ -86,11 +87,12 @@ std::string main_page(const CLI::App& app) {
   return out + ".SH SEE ALSO\n" + also + "\n";
 }
 
-std::string verb_page(const Verb& verb) {
+std::string verb_page(const CLI::App& app, const Verb& verb) {
+  std::string own = option_list(*app.get_subcommand(verb.name));
   std::string name = std::string("tarn-") + verb.name;
   return head(name, verb.summary) + ".SH SYNOPSIS\n\\fBtarn " + troff(verb.name) + "\\fR [\\fIOPTION\\fR]...\n" +
          ".SH DESCRIPTION\n" + troff(verb.description) + "\n" +
-         ".SH OPTIONS\nSee\n.BR tarn (1).\n" + exit_status() + ".SH SEE ALSO\n.BR tarn (1)\n";
+         ".SH OPTIONS\n" + own + (own.empty() ? "See" : ".PP\nFor all others see") + "\n.BR tarn (1).\n" + exit_status() + ".SH SEE ALSO\n.BR tarn (1)\n";
 }
 
 int run(const Options& options) {
@@ -98,7 +100,7 @@ int run(const Options& options) {
   std::string page;
   if (options.argument == "tarn") page = main_page(*parser->app);
   for (const Verb* verb : verbs())
-    if (!verb->is_hidden && options.argument == verb->name) page = verb_page(*verb);
+    if (!verb->is_hidden && options.argument == verb->name) page = verb_page(*parser->app, *verb);
   if (page.empty()) throw CliError(kNotFound, "there is no page " + escape(options.argument));
   std::fputs(page.c_str(), stdout);
   return kOk;

@@ -46,6 +46,7 @@ std::unique_ptr<Parser> make_parser() {
     if (verb->is_hidden) command->group("");
     if (verb->argument != nullptr) command->add_option(verb->argument, parser->options.argument, "")->required(!verb->may_follow);
     if (verb->may_follow) command->add_flag("--follow,-f", parser->options.follow, "go on with what comes, until interrupted");
+    if (verb->add_options != nullptr) verb->add_options(*command, parser->options);
     if (verb->groups != nullptr) {
       std::vector<std::string> groups;
       std::istringstream list(verb->groups);

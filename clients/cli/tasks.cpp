@@ -15,13 +15,15 @@ int run(const Options& options) {
                        {"state", "STATE", Kind::kState},
                        {"priority", "PRIORITY", Kind::kNumber},
                        {"waits_for", "WAITS_FOR", Kind::kNumber},
+                       {"waits_on", "ON", Kind::kText},
                        {"worker", "WORKER", Kind::kNumber},
                        {"attempts", "ATTEMPTS", Kind::kNumber},
                        {"failed", "FAILED", Kind::kText},
                        {"cancelled", "CANCELLED", Kind::kText},
                        {"retry_in_ns", "RETRY_IN", Kind::kNanoseconds},
+                       {"why", "WHY", Kind::kText},
                        {"labels", "LABELS", Kind::kText}},
-                      {"number"}},
+                      {"number", "generation"}},
                      options);
 }
 
@@ -36,7 +38,7 @@ constinit const Verb kTasksVerb = {
     "forgotten when its future is "
     "released. FROM is the member of the session that submitted it (1 is the client, others are workers, whose tasks submitted it), "
     "TASK its name, WAITS_FOR how many of those that it depends on are not done (1 for all of them, if it depends on more than "
-    "31), CANCELLED also whether its time was over, RETRY_IN how long one that failed waits before it runs again, LABELS what it was "
+    "31), ON which of these, up to eight, as FROM.RECORD and the name, WHY what else keeps one that waits or is ready from running, CANCELLED also whether its time was over, RETRY_IN how long one that failed waits before it runs again, LABELS what it was "
     "called when it was submitted, until it is done: --filter labels=KEY=VALUE. "
     "The picture is taken while things go on and is not exact. With --json, `counts` has the sums.",
     nullptr,

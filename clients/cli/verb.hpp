@@ -6,6 +6,10 @@
 #include <string>
 #include <vector>
 
+namespace CLI {
+class App;
+}
+
 namespace tarn::cli {
 
 struct Options {
@@ -18,6 +22,12 @@ struct Options {
   std::string argument;              // of a verb that takes one
   std::string by;                    // what a verb sums up by; empty: nothing
   bool follow = false;               // go on as more comes
+  uint32_t session = 0;              // only that one; 0: all
+  double for_s = 2;                  // how long to trace; 0: until interrupted
+  std::string out = "tarn-trace.json";
+  uint32_t events = 65536;           // that are kept of each member until they are read
+  bool summary = false;
+  bool once = false;                 // one look, not live
 
   [[nodiscard]] int64_t timeout_ns() const { return static_cast<int64_t>(timeout_s * 1e9); }
 };
@@ -31,6 +41,7 @@ struct Verb {
   int (*run)(const Options& options);  // returns an exit status, or throws CliError
   const char* groups = nullptr;        // what --by may name, as "a|b|c"; nullptr: there is no --by
   bool may_follow = false;             // there is --follow, and the argument may be left out
+  void (*add_options)(CLI::App& app, Options& options) = nullptr;  // of its own
 };
 
 }  // namespace tarn::cli

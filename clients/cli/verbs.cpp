@@ -4,7 +4,7 @@ namespace tarn::cli {
 
 std::span<const Verb* const> verbs() {
   static constexpr const Verb* kVerbs[] = {&kStatusVerb, &kSlotsVerb,  &kWorkersVerb,    &kTasksVerb, &kObjectsVerb, &kMemoryVerb,
-                                           &kLogsVerb,   &kDoctorVerb, &kVersionVerb, &kCompletionVerb, &kManVerb};
+                                           &kLogsVerb,   &kTopVerb,   &kTraceVerb,  &kDoctorVerb, &kVersionVerb, &kCompletionVerb, &kManVerb};
   return kVerbs;
 }
 

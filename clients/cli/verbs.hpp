@@ -13,6 +13,8 @@ extern const Verb kWorkersVerb;
 extern const Verb kTasksVerb;
 extern const Verb kObjectsVerb;
 extern const Verb kLogsVerb;
+extern const Verb kTopVerb;
+extern const Verb kTraceVerb;
 extern const Verb kMemoryVerb;
 extern const Verb kDoctorVerb;
 extern const Verb kVersionVerb;

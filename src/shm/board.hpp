@@ -1,6 +1,6 @@
 // Board: what the members of one session share beside their segments. One memfd, made by tarnd.
 //
-// tarnd only writes to it (doorbell.set_serving, membership, ring_all) and believes nothing in it.
+// tarnd only writes to it (doorbell.set_serving, membership, ring_all, trace) and believes nothing in it.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ struct alignas(64) WorkerLine {
   Word<uint32_t> busy;  // 1: has hints in hand, and looks for no others before it is through
   Word<uint32_t> graph; // first line of the graph that it works through, + 1; 0: none. That graph's memory is not used again
   Word<uint64_t> tasks_done;
+  Word<uint64_t> tasks_failed;  // of these
   // The hints that the worker took and has not come to: others, when idle, try to claim them, so
   // that a long or stopped task does not hold up those behind it. Hints: stale ones do no harm.
   alignas(64) Word<uint32_t> batch[kBatchMax];
@@ -65,6 +66,10 @@ struct Board {
   // 1: a task has submitted tasks. Never cleared.
   Word<uint32_t> nested;
 
+  // Not 0: somebody wants to know what happens, and until when (trace/trace_area.hpp). Set by tarnd; whoever finds the time over
+  // clears it.
+  Word<uint64_t> trace;
+
   // 1: a task was to be run again after a while (task/back_off.hpp). Set before the first of them is; never cleared. Workers then
   // look at each segment's `retry_at`.
   Word<uint32_t> retries;
@@ -79,6 +84,9 @@ struct Board {
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
   Seat seats[kMembersMax];
+
+  // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
+  alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];
 };
 
 [[nodiscard]] inline bool is_member(const Board& board, uint32_t member) {

@@ -206,6 +206,24 @@ bool Executor::look_at_members(int& r) {
   return true;
 }
 
+void Executor::sleep(uint32_t ticket, int64_t until_ns) {
+  bool traced = view_.is_traced();
+  if (traced) [[unlikely]]
+    trace_begin(trace::Kind::kPark, 0, 0, 0);
+  os::futex_wait(line_.futex.futex_address(), ticket, until_ns);
+  if (traced) [[unlikely]]
+    view_.tracer.write(trace::Kind::kWake);
+}
+
+// What begins here says which process and which slot that is: members come and go.
+void Executor::trace_begin(trace::Kind kind, uint64_t run, uint32_t task, uint32_t attempt, uint32_t detail) {
+  view_.tracer.write(kind, run, trace::pack_process(getpid(), line_.slot.load(kRelaxed), attempt), task, detail);
+}
+
+void Executor::trace_end(const tarn_call& call, int code) {
+  view_.tracer.write(trace::Kind::kRunEnd, run_of(call), static_cast<uint64_t>(int64_t{code}), 0, code < 0 ? 1 : 0);
+}
+
 int Executor::idle() {
   if (int r; look_at_members(r)) return r;
   if (spin()) return 0;
@@ -218,7 +236,7 @@ int Executor::idle() {
   int64_t wakes_ns = next_look();
   // Also once more at what others have taken, or are taking: who woke this one may have done so for one of those.
   Ids ids;
-  if (!anything_to_do() && !is_anyone_taking() && steal(ids) == 0) os::futex_wait(line_.futex.futex_address(), ticket, wakes_ns);
+  if (!anything_to_do() && !is_anyone_taking() && steal(ids) == 0) sleep(ticket, wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
   if (view_.board->unwatched.load(shm::kRelaxed) != 0) [[unlikely]]
     if (int r = tell_awake(); r < 0) return r;
@@ -409,6 +427,9 @@ bool Executor::run(uint32_t id) {
   tarn_call call;
   begin_call(call, record, record.task, id, record.attempts);
   uint32_t* outer_children = enter(call);
+  bool traced = view_.is_traced();
+  if (traced) [[unlikely]]
+    trace_begin(trace::Kind::kRunBegin, run_of(call), record.task, record.attempts);
   int code = run_claimed(call, record, payload, owner);
   if (call.children != 0) [[unlikely]]
     submitter_->end_children(call.children, code < 0);
@@ -416,6 +437,8 @@ bool Executor::run(uint32_t id) {
     code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   drop_arguments(call);  // before the submitter can know, and let go of them
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);  // who knows that it is done finds it counted
+  if (traced) [[unlikely]]
+    trace_end(call, code);
   finish_run(call, record, mine, owner, code);
   run_watch::end(call.watched);
   leave(call, outer_children);
@@ -738,6 +761,7 @@ void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint3
 
 // The payload of a failed task, with its words in an object when it had any and there is room.
 void Executor::write_error(tarn_call& call, std::byte* to, int code) {
+  line_.tasks_failed.store(line_.tasks_failed.load(kRelaxed) + 1, kRelaxed);
   TaskErrorPayload payload{};
   payload.code = code;
   const char* strings[3] = {call.error_type == nullptr ? "" : call.error_type,

@@ -81,6 +81,9 @@ class Executor final : public Helper {
   void take_slot_back();
   void send_off(uint32_t member);
   [[nodiscard]] int rest();
+  void sleep(uint32_t ticket, int64_t until_ns);
+  [[gnu::cold]] void trace_end(const tarn_call& call, int code);
+  [[gnu::cold]] void trace_begin(trace::Kind kind, uint64_t run, uint32_t task, uint32_t attempt, uint32_t detail = 0);
   // executor_back_off.cpp
   [[nodiscard]] bool find_back_off(const TaskRecord& record, uint32_t owner, int code, int64_t& delay_ns);
   [[nodiscard]] bool back_off(TaskRecord& record, State mine, uint32_t owner, int code);

@@ -57,7 +57,10 @@ bool Executor::back_off(TaskRecord& record, State mine, uint32_t owner, int code
   if (view_.board->retries.load(kRelaxed) == 0) (void)view_.board->retries.fetch_or(1);
   ++record.attempts_max;  // crashes count apart
   SegmentSpace space(view_, owner);
-  if (!task::back_off(space, record, mine, ticks_of(os::now_ns() + delay_ns))) return false;
+  int64_t due_ns = os::now_ns() + delay_ns;
+  if (view_.is_traced()) [[unlikely]]
+    view_.tracer.write(trace::Kind::kBackOff, undo_stamp(mine.generation, space.id(space.index_of(record))), static_cast<uint64_t>(due_ns));
+  if (!task::back_off(space, record, mine, ticks_of(due_ns))) return false;
   wake_another();  // whoever sleeps does so without a look at the time, perhaps
   return true;
 }

@@ -28,7 +28,17 @@ class Executor::Graphs {
     shm::MemberSegment* segment = view_.segments[member];
     return segment == nullptr ? nullptr : &segment->graph_hints;
   }
-  uint8_t execute(GraphNode& node, uint32_t index, NodeState mine, bool has_failed);
+  uint8_t execute(GraphNode& node, uint32_t index, NodeState mine, bool has_failed) {
+    is_traced_ = view_.is_traced();
+    if (is_traced_) [[unlikely]]
+      return execute_traced(node, index, mine, has_failed);
+    return execute_untraced(node, index, mine, has_failed);
+  }
+  // A node has become ready by the end of the one that was executed last.
+  void note_ready(uint32_t index) {
+    if (is_traced_) [[unlikely]]
+      view_.tracer.write(trace::Kind::kNodeReady, trace::node_id(traced_run_, index), traced_node_);
+  }
   void over() {
     if (view_.segments[shm::kClientMember] != nullptr) SegmentSpace(view_, shm::kClientMember).notify();
   }
@@ -130,6 +140,9 @@ class Executor::Graphs {
  private:
   static constexpr uint32_t kLooksSkippedMax = 63;
 
+  [[gnu::always_inline]] inline uint8_t execute_untraced(GraphNode& node, uint32_t index, NodeState mine, bool has_failed);
+  [[gnu::cold]] uint8_t execute_traced(GraphNode& node, uint32_t index, NodeState mine, bool has_failed);
+
   [[nodiscard]] bool any_hints() const {
     for (uint32_t member = shm::kFirstWorker; member < view_.members_end; ++member)
       if (view_.segments[member] != nullptr && !view_.segments[member]->graph_hints.empty()) return true;
@@ -156,6 +169,8 @@ class Executor::Graphs {
     // Said first, then looked at again: who frees a graph takes its run away first, then looks who is in it.
     executor_.line_.graph.store(line, shm::kSeqCst);
     if (view_.board->graph_runs[slot].load(shm::kSeqCst) == run) {
+      traced_run_ = run % (uint64_t{1} << shm::kGraphRunBits);
+      is_traced_ = false;
       in_ = reinterpret_cast<GraphHeader*>(client->graph_arena + (line - 1) * shm::kRecordSize);
       f(GraphView::of(*in_), in_->epoch.load(shm::kAcquire));  // that run's, or a later one's
       in_ = nullptr;
@@ -176,6 +191,9 @@ class Executor::Graphs {
   uint32_t looks_skipped_ = 0;
   uint32_t looks_to_skip_ = 0;
   uint32_t unhinted_seen_ = 0;
+  bool is_traced_ = false;      // the node that is executed, or was last,
+  uint32_t traced_node_ = 0;    // which is this one
+  uint64_t traced_run_ = 0;     // the number of the run that this worker is in
   uint64_t seen_[shm::kGraphSlots] = {};
   TaskRecord no_record_{};
 
@@ -241,7 +259,20 @@ void Executor::Graphs::begin_calls(const GraphView& graph, uint32_t epoch) {
   outer_children_ = executor_.enter(call_);
 }
 
-uint8_t Executor::Graphs::execute(GraphNode& node, uint32_t index, NodeState mine, bool has_failed) {
+uint8_t Executor::Graphs::execute_traced(GraphNode& node, uint32_t index, NodeState mine, bool has_failed) {
+  uint64_t id = trace::node_id(traced_run_, index);
+  trace::NodeKind kind = (node.shape & GraphNode::kEnd) != 0     ? trace::kEndNode
+                         : (node.shape & GraphNode::kJoint) != 0 ? trace::kJointNode
+                                                                 : trace::kTaskNode;
+  executor_.trace_begin(trace::Kind::kNodeBegin, id, node.task, mine.attempts, kind);
+  uint8_t outcome = execute_untraced(node, index, mine, has_failed);
+  view_.tracer.write(trace::Kind::kNodeEnd, id, 0, 0, (outcome & kFailed) != 0 ? 1 : 0);
+  is_traced_ = true;  // as before, whatever ran within
+  traced_node_ = index;
+  return outcome;
+}
+
+uint8_t Executor::Graphs::execute_untraced(GraphNode& node, uint32_t index, NodeState mine, bool has_failed) {
   bool is_cancelled = graph_.header->cancelled.load(shm::kRelaxed) == mine.epoch;
   node.result_size = 0;
   if (has_failed || is_cancelled) [[unlikely]] {

@@ -13,6 +13,7 @@
 //   void over(); void wake_another()
 //   void lose(uint32_t slot)           a hint of that run found no room: nodes are ready that no hint tells of
 //   bool is_wanted()                   something else is to be done: the loop is left for it
+//   void note_ready(uint32_t index)    if it has this: the node that was executed last was the last that this one waited for
 //   int64_t spin_ns()                  how long to look for more before the loop is left
 // `Protocol` is CrashSafe, or what a benchmark compares it with. One thread.
 #pragma once
@@ -74,7 +75,10 @@ class GraphLoop {
   // What the protocol asks of its Space.
   GraphNode& node(uint32_t index) { return view_.nodes[index]; }
   const uint32_t* successors(const GraphNode& node) { return view_.successors + node.successors; }
-  void publish(uint32_t index) { keep(index); }
+  void publish(uint32_t index) {
+    if constexpr (requires { host_.note_ready(index); }) host_.note_ready(index);
+    keep(index);
+  }
   void over() { host_.over(); }
 
   // Recovery, or somebody who found ready nodes by looking: sets the run whose nodes are published, and hands over what was.

@@ -241,6 +241,8 @@ void Graphs::begin(Graph& graph) {
   header.cancelled.store(graph.epoch - 1, kRelaxed);
   header.epoch.store(graph.epoch, kRelease);
   uint64_t number = runs_.fetch_add(1, std::memory_order_relaxed) % (uint64_t{1} << shm::kGraphRunBits);
+  if (view_.is_traced()) [[unlikely]]
+    view_.tracer.write(trace::Kind::kGraphBegin, trace::node_id(number, 0), graph.view.node_count);
   view_.board->graph_runs[slot].store(uint64_t{graph.first_line + 1} << shm::kGraphRunBits | number, shm::kSeqCst);
   view_.board->graphs.fetch_or(uint64_t{1} << slot);
   wake_workers();

@@ -14,6 +14,7 @@
 #include "shm/board.hpp"
 #include "shm/member_segment.hpp"
 #include "task/task_protocol.hpp"
+#include "trace/tracer.hpp"
 
 namespace tarn::task {
 
@@ -57,6 +58,11 @@ struct SessionView {
   shm::HintRing<shm::kHintRingSlots>::Producer producer; // of the own ring
   shm::HintRing<shm::kUnusualRingSlots>::Producer unusual[shm::kLevels];
   uint32_t published = 0;                                // hints pushed since the caller last rang
+
+  trace::Tracer tracer;
+
+  // Whether what happens is to be written into `tracer`.
+  [[nodiscard]] bool is_traced() const { return trace::Tracer::is_on(*board); }
 
   [[nodiscard]] shm::MemberSegment& own() const { return *segments[self]; }
 
@@ -118,6 +124,9 @@ class SegmentSpace {
   Edge& edge(uint32_t index) { return reinterpret_cast<Edge*>(segment_.edges)[index]; }
   Group& group(uint32_t index) { return *reinterpret_cast<Group*>(&segment_.group_words[index]); }
   [[nodiscard]] uint32_t id(uint32_t index) const { return shm::make_id(member_, index); }
+  [[nodiscard]] uint32_t index_of(const TaskRecord& record) const {
+    return static_cast<uint32_t>(&record - reinterpret_cast<const TaskRecord*>(segment_.task_records));
+  }
   // The record may be done and used again by now: a hint in the wrong lane is still a hint.
   void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
 
@@ -125,7 +134,7 @@ class SegmentSpace {
 
   // The record has finished: its group is marked before the event is counted, so that who sees the one finds the other.
   void notify(const TaskRecord& record) {
-    segment_.finished.mark(static_cast<uint32_t>(&record - reinterpret_cast<const TaskRecord*>(segment_.task_records)));
+    segment_.finished.mark(index_of(record));
     notify();
   }
   void notify() { wake_set(segment_.waiters.count_event()); }

@@ -414,6 +414,8 @@ int Submitter::submit_one(const Submission& submission, const tarn_arg* args, si
   r.result_size = 0;
   r.attempts = 0;
   r.attempts_max = submission.attempts_max;
+  if (view_.is_traced()) [[unlikely]]
+    trace_submission(index, submission, args, count);
   if (futures == 0) {
     r.state.store(State{mine.generation, 0, Phase::kReady, 0}.pack(), kRelease);
     view_.publish(shm::make_id(view_.self, index), level_of(submission.kind));

@@ -204,6 +204,7 @@ class Submitter {
 
   [[nodiscard]] int check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
                                      Submission& out);
+  void trace_submission(uint32_t index, const Submission& submission, const tarn_arg* args, size_t count);
   [[nodiscard]] int submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out);
   [[nodiscard]] int allocate(uint32_t& index);
   [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
@@ -265,6 +266,8 @@ class Submitter {
   [[nodiscard]] int sleep_in_task(uint32_t events, int64_t deadline_ns);
   [[nodiscard]] int wait_for_some(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, bool any_deadline);
   [[nodiscard]] int wait_for_all(const tarn_future* futures, size_t count, int64_t timeout_ns, bool any_deadline);
+  [[nodiscard]] int wait_untraced(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
+                                  size_t* done_count);
   [[nodiscard]] int wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns);
   [[nodiscard]] int check_daemon();
   [[nodiscard]] ObjectRef result_ref(uint32_t index, State state);

@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "base/error.hpp"
 #include "os/clock.hpp"
 #include "task/submitter.hpp"
+#include "task/traced_wait.hpp"
 
 namespace tarn::task {
 namespace {
@@ -232,6 +234,7 @@ int Submitter::watch_next(Watch& watch, int64_t timeout_ns, size_t* positions, s
   bool is_in_task = helper_ != nullptr && helper_->is_in_task();
   int64_t look_again_ns = is_in_task ? kLookAgainNs : kDaemonCheckNs;
   int gone = 0;
+  std::optional<TracedWait> traced;
   for (;;) {
     uint32_t events = view_.own().waiters.events();
     int64_t overdue_ns = watch.any_deadline ? end_overdue(watch.futures, watch.count) : os::kForever;
@@ -245,6 +248,7 @@ int Submitter::watch_next(Watch& watch, int64_t timeout_ns, size_t* positions, s
       }
     }
     if (gone < 0) return gone;
+    if (timeout_ns != 0 && !traced) traced.emplace(view_, 1);
     if (is_in_task) {
       if (int r = check_end(); r < 0) return r;
       if (timeout_ns != 0) {

@@ -15,6 +15,7 @@
 #include "os/clock.hpp"
 #include "task/registry.hpp"
 #include "task/submitter.hpp"
+#include "task/traced_wait.hpp"
 
 namespace tarn::task {
 namespace {
@@ -245,6 +246,13 @@ int Submitter::wait_for_all(const tarn_future* futures, size_t count, int64_t ti
 
 int Submitter::wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
                     size_t* done_count) {
+  if (timeout_ns == 0) return wait_untraced(futures, count, want, timeout_ns, done, done_count);
+  TracedWait traced(view_, want);
+  return wait_untraced(futures, count, want, timeout_ns, done, done_count);
+}
+
+int Submitter::wait_untraced(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
+                             size_t* done_count) {
   if (count != 0 && futures == nullptr) return fail(TARN_E_ARGUMENT, "futures is NULL, but count is %zu", count);
   if (timeout_ns < -1) [[unlikely]]
     return fail(TARN_E_ARGUMENT, "timeout_ns is %lld; 0 does not wait, and -1 waits for ever",
@@ -291,6 +299,7 @@ int Submitter::wait_for(bool (*is_over)(void*), int (*look)(void*), void* contex
     os::pause();
   }
   if (timeout_ns == 0) return is_over(context) ? 0 : TARN_E_TIMED_OUT;
+  TracedWait traced(view_, 1);
   int64_t deadline_ns = os::deadline_after(timeout_ns);
   if (budget_ns != 0 && worker_elsewhere(static_cast<uint32_t>(sched_getcpu()))) {
     int64_t end = earlier(os::now_ns() + budget_ns, deadline_ns);
@@ -327,6 +336,7 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
     // Results come faster than they are read, and the next ones most likely lie in the records behind this.
     __builtin_prefetch(&record((index + kReadAhead) % shm::kTaskRecordsMax));
   } else if (helper_ != nullptr || !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
+    // What takes no longer than a wake-up is no wait in a trace: to look at the word here as well cost a sync call 1 %.
     if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
   }
   Gate::Pass pass(gate_);

@@ -48,6 +48,7 @@ enum class Type : uint16_t {
   kResumed = 16,    // the answer to kResume: from here on all that is said counts
   kLogAsk = 17,     // member: the log of its session's output; tools: that of any
   kStandIn = 18,    // worker: its slot is to have another one, which serves while it waits in a task
+  kTraceAsk = 19,   // tools: the board of a session, and its members shall write events for a while
   kAwake = 24,      // worker: woken up while its session was not watched (Board::unwatched)
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
@@ -73,6 +74,7 @@ enum class Type : uint16_t {
                   // there is follows (kMemberAdded, kSlabAdded, kSlabGranted, kMemberDied), known to the receiver or not,
   kCurrent = 52,  // and that was all: what was not among it is gone
   kLog = 53,      // the answer to kLogAsk; descriptors: the log, for reading, if there is one
+  kTrace = 54,    // the answer to kTraceAsk; descriptors: the board's file, for reading
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -252,6 +254,22 @@ struct LogAsk {
 struct Log {
   uint64_t size;     // of the file (shm/output_log.hpp); 0: nothing was printed, and there is none
   uint32_t session;
+  uint32_t reserved;
+};
+
+inline constexpr uint32_t kTraceEventsLog2Max = 31;
+
+struct TraceAsk {
+  uint32_t session;
+  uint32_t events_log2;  // how many events of each member to keep, if nobody traces yet; with 0 nothing is to be written
+  int64_t for_ns;        // from now on; 0: the asker wants no more
+};
+
+struct Trace {
+  uint64_t board_size;   // of the file (trace/trace_area.hpp)
+  uint32_t session;
+  uint32_t events_log2;  // that are kept; 0: nobody traces
+  uint32_t lanes;        // that have memory for them
   uint32_t reserved;
 };
 

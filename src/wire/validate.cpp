@@ -291,6 +291,19 @@ void check_body(Candidate& c) {
       c.check(m.reserved == 0, "reserved");
       return c.descriptors(m.size == 0 ? 0 : 1);
     }
+    case Type::kTraceAsk: {
+      const auto& m = p.as<TraceAsk>();
+      c.check(m.events_log2 <= kTraceEventsLog2Max, "events_log2");
+      c.check(m.for_ns >= 0, "for_ns");
+      return c.descriptors(0);
+    }
+    case Type::kTrace: {
+      const auto& m = p.as<Trace>();
+      c.check(m.board_size > 0 && m.board_size <= kSizeMax, "board_size");
+      c.check(m.events_log2 <= kTraceEventsLog2Max, "events_log2");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(1);
+    }
     case Type::kOutputBegin:
       return check_output_begin(c);
     case Type::kOutputWorker:
@@ -403,6 +416,7 @@ constexpr Shape kShapes[] = {
     {Type::kResumed, From::kMember, 0, false, "RESUMED"},
     {Type::kStandIn, From::kMember, sizeof(StandIn), false, "STAND_IN"},
     {Type::kLogAsk, From::kMember, sizeof(LogAsk), false, "LOG_ASK"},
+    {Type::kTraceAsk, From::kMember, sizeof(TraceAsk), false, "TRACE_ASK"},
     {Type::kAwake, From::kMember, 0, false, "AWAKE"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
@@ -426,6 +440,7 @@ constexpr Shape kShapes[] = {
     {Type::kResume, From::kDaemon, sizeof(Resume), false, "RESUME"},
     {Type::kCurrent, From::kDaemon, 0, false, "CURRENT"},
     {Type::kLog, From::kDaemon, sizeof(Log), false, "LOG"},
+    {Type::kTrace, From::kDaemon, sizeof(Trace), false, "TRACE"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kWeigh, From::kDaemonToSpawn, sizeof(Weigh), false, "WEIGH"},

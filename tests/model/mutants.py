@@ -40,6 +40,7 @@ TASK = ("task/task_protocol.hpp", "task_models.hpp")
 GRAPH = ("task/graph_protocol.hpp", "graph_models.hpp")
 BACK_OFF = ("task/back_off.hpp", "back_off_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
+EVENTS = ("trace/event_ring.hpp", "trace_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
 
 
@@ -48,6 +49,16 @@ def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> 
 
 
 MUTANTS = [
+    mutant("an event counts before it is written", EVENTS,
+           "  for (uint32_t i = 0; i < kEventWords; ++i) slot.words[i].store(event.words[i], kRelease);\n  end.store(at + 1, kRelease);\n",
+           "  end.store(at + 1, kRelease);\n  for (uint32_t i = 0; i < kEventWords; ++i) slot.words[i].store(event.words[i], kRelease);\n",
+           "event_ring(3, 1, false)"),
+    mutant("who has copied events does not look whether they were overwritten", EVENTS,
+           "uint64_t passed = end.load(kAcquire) - from;", "uint64_t passed = until - from;", "event_ring(4, 1, false)"),
+    mutant("the event that is being overwritten is taken for whole", EVENTS,
+           "passed - capacity + 1", "passed - capacity", "event_ring(4, 1, false)"),
+    mutant("events that were overwritten are not counted", EVENTS,
+           "    lost = until - from - capacity;\n", "", "event_ring(4, 2, false)"),
     mutant("a worker announces that it sleeps without a fence", DOORBELL,
            "    full_fence();\n    if (order_.load(kAcquire) != kBothFence) heavy_fence();\n", "", "doorbell(1, 1, 1, false)"),
     mutant("a worker looks who fences before it announces that it sleeps", DOORBELL,

@@ -41,7 +41,6 @@ InProcessHost::InProcessHost(uint32_t workers, Mappings mappings, uint32_t spin_
         process->segment_maps.push_back(std::move(map));
       }
     } else {
-      view = task::SessionView{};
       view.board = processes_[0]->view.board;
       for (uint32_t j = 0; j <= workers; ++j)
         view.segments[shm::kClientMember + j] = processes_[0]->view.segments[shm::kClientMember + j];

@@ -8,6 +8,7 @@ terminal, or a mistake ends with status 0.
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -91,11 +92,59 @@ def tasks_show_who_runs_what(client: Client) -> None:
     assert running["priority"] == 0 and waiting["priority"] == 2 and running["waits_for"] == 0 and waiting["waits_for"] == 1
     assert not running["cancelled"] and not waiting["cancelled"]
     assert waiting["state"] == "waiting" and waiting["worker"] is None
+    assert running["why"] is None and running["waits_on"] == []
+    assert waiting["why"] == "another task is not done" and waiting["waits_on"] == [f"1.{running['record']} sleep_for_long"], waiting
+    assert f"1.{running['record']} sleep_for_long" in tarn("--address", client.address, "tasks").stdout
     assert running["task"] == waiting["task"] == "sleep_for_long" and not answer["truncated"]
     assert running["labels"] == [] and waiting["labels"] == ["part=2", "kind=evil?[2J"] and waiting["retry_in_ns"] is None
     assert [task["state"] for task in ask(client, "tasks", "--filter", "labels=part=2")["tasks"]] == ["waiting"]
     assert ask(client, "tasks", "--filter", "labels=part=3")["tasks"] == []
     assert "part=2" in tarn("--address", client.address, "tasks").stdout
+
+
+@test
+def top_shows_who_is_busy(client: Client) -> None:
+    assert eventually(lambda: ask(client, "tasks")["counts"]["running"] == 1)
+    begin = time.monotonic_ns()
+    answer = ask(client, "top", "--once")
+    assert answer["schema"] == "tarn.top/1" and 250_000_000 <= answer["interval_ns"] <= time.monotonic_ns() - begin
+    (session,) = answer["sessions"]
+    assert session["session"] == 1 and session["pid"] == client.pid and session["running"] == 1 and session["waiting"] == 1
+    assert session["finished"] == session["failed"] == session["finished_per_s"] == session["ready"] == 0 and session["oldest_ready_ns"] is None
+    assert 0 < session["memory_used"] < session["memory_limit"] and session["disk_used"] == 0
+    (slot,) = session["slots"]
+    (worker,) = ask(client, "workers")["workers"]
+    assert (slot["pid"], slot["worker"], slot["slot"], slot["died"]) == (worker["pid"], worker["worker"], worker["slot"], 0)
+    # It sleeps: with a task, and without the processor.
+    assert slot["busy"] == 1 and slot["cpu"] < 0.5 and slot["rss"] > 100_000 and slot["task"] == "sleep_for_long", slot
+    assert 250_000_000 <= slot["running_ns"] <= answer["interval_ns"], slot
+    table = tarn("--address", client.address, "top", "--once").stdout
+    assert "sleep_for_long" in table and "100 %" in table and "session 1" in table and "\x1b" not in table, table
+    tarn("--address", client.address, "top", "--watch", "1", status=2)
+
+
+@test
+def top_goes_on_until_it_is_interrupted(client: Client) -> None:
+    process = subprocess.Popen([TARN, "--address", client.address, "top", "--json"], stdout=subprocess.PIPE, text=True)
+    looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    ages = [look["sessions"][0]["slots"][0]["running_ns"] for look in looks]
+    assert ages[1] > ages[0] + 500_000_000, ages
+
+
+@test
+def top_ends_with_q_on_a_terminal(client: Client) -> None:
+    main, other = pty.openpty()
+    process = subprocess.Popen([TARN, "--address", client.address, "top"], stdin=other, stdout=other, env={**os.environ, "TERM": "xterm"})
+    text = b""
+    while b"q ends this" not in text:
+        text += os.read(main, 65536)
+    os.write(main, b"q")
+    assert process.wait(10) == 0 and b"sleep_for_long" in text
+    os.close(other)
+    os.close(main)
 
 
 @test

@@ -137,6 +137,8 @@ std::vector<Sample> all_samples() {
       sample(Type::kStandIn, From::kMember, 0, StandIn{kRanksMax - 1, 0}),
       sample(Type::kLogAsk, From::kMember, 0, LogAsk{1, 0}),
       empty_sample(Type::kAwake, From::kMember),
+      sample(Type::kTraceAsk, From::kMember, 0, TraceAsk{1, 16, 3'000'000'000}),
+      sample(Type::kTrace, From::kDaemon, 1, Trace{4096, 1, 16, 3, 0}),
       sample(Type::kLog, From::kDaemon, 1, Log{4096, 1, 0}),
       sample(Type::kLog, From::kDaemon, 0, Log{0, 1, 0}),
       sample(Type::kOutputBegin, From::kDaemonToOutput, 2, OutputBegin{4096, 8192, 1, 4}, std::string("abc\0", 4)),
