@@ -14,8 +14,6 @@
 namespace tarn::task {
 namespace {
 
-constexpr uint32_t kLinesOfPage = os::kPageSize / shm::kRecordSize;
-constexpr uint32_t kPagesAtATime = 64;  // that the arena grows by at least
 constexpr uint32_t kNamesShown = 8;
 
 }  // namespace
@@ -78,57 +76,6 @@ int Graphs::add_graph(Graph& graph, const Graph& inner, const tarn_arg* args, si
   return r;
 }
 
-// ---- Memory ----------------------------------------------------------------------------------
-
-// The first room that is large enough; otherwise at the end, where more memory is asked for when there is none.
-int Graphs::allocate(uint32_t lines, uint32_t& first) {
-  for (size_t i = 0; i < free_.size(); ++i) {
-    if (free_[i].lines < lines) continue;
-    first = free_[i].first;
-    free_[i].first += lines;
-    free_[i].lines -= lines;
-    if (free_[i].lines == 0) {
-      std::copy(free_.begin() + i + 1, free_.end(), free_.begin() + i);
-      free_.shorten(free_.size() - 1);
-    }
-    return 0;
-  }
-  if (lines > shm::kGraphLinesMax - used_lines_)
-    return fail(TARN_E_LIMIT, "the graphs of a session may take %u MiB together; this one needs %.1f, and %.1f are left; free others",
-                shm::kGraphLinesMax >> 14, lines / 16384.0, (shm::kGraphLinesMax - used_lines_) / 16384.0);
-  uint32_t pages = (used_lines_ + lines + kLinesOfPage - 1) / kLinesOfPage;
-  if (pages > backed_pages_) {
-    pages = std::min(std::max(pages, backed_pages_ + kPagesAtATime), shm::kGraphPagesMax);
-    if (view_.link != nullptr) {
-      if (int r = view_.link->grow_graphs(pages); r < 0) return r;
-    }
-    backed_pages_ = pages;
-  }
-  first = used_lines_;
-  used_lines_ += lines;
-  return 0;
-}
-
-void Graphs::free_lines(uint32_t first, uint32_t lines) {
-  if (lines == 0) return;
-  if (!free_.reserve(free_.size() + 1)) return;  // lost for this session, which has no memory anyway
-  size_t at = 0;
-  while (at < free_.size() && free_[at].first < first) ++at;
-  (void)free_.push({});
-  std::copy_backward(free_.begin() + at, free_.end() - 1, free_.end());
-  free_[at] = {first, lines};
-  if (at + 1 < free_.size() && free_[at].first + free_[at].lines == free_[at + 1].first) {
-    free_[at].lines += free_[at + 1].lines;
-    std::copy(free_.begin() + at + 2, free_.end(), free_.begin() + at + 1);
-    free_.shorten(free_.size() - 1);
-  }
-  if (at > 0 && free_[at - 1].first + free_[at - 1].lines == free_[at].first) {
-    free_[at - 1].lines += free_[at].lines;
-    std::copy(free_.begin() + at + 1, free_.end(), free_.begin() + at);
-    free_.shorten(free_.size() - 1);
-  }
-}
-
 int Graphs::instantiate(Graph& graph) {
   if (graph.phase.load(std::memory_order_acquire) != Graph::Phase::kDescribed) return 0;
   if (int r = graph.builder.prepare(); r < 0) return r;
@@ -138,8 +85,8 @@ int Graphs::instantiate(Graph& graph) {
   {
     Gate::Pass pass(gate_);
     reap();
-    if (int r = allocate(static_cast<uint32_t>(std::min<uint64_t>(lines, UINT32_MAX)), first); r < 0) return r;
   }
+  if (int r = arena_.allocate("graph", static_cast<uint32_t>(std::min<uint64_t>(lines, UINT32_MAX)), first); r < 0) return r;
   GraphHeader& header = header_at(first);
   graph.builder.write(header, first, workers_, graph.retries + 1);
   graph.view = GraphView::of(header);
@@ -188,10 +135,9 @@ int Graphs::set_parameters(Graph& graph, const tarn_arg* params, size_t count) {
   }
   auto lines = static_cast<uint32_t>((bytes + shm::kRecordSize - 1) / shm::kRecordSize);
   if (lines > graph.values_lines) {
-    Gate::Pass pass(gate_);
     uint32_t first;
-    if (int r = allocate(lines, first); r < 0) return r;
-    free_lines(graph.values_line, graph.values_lines);
+    if (int r = arena_.allocate("run", lines, first); r < 0) return r;
+    arena_.free(graph.values_line, graph.values_lines);
     graph.values_line = first;
     graph.values_lines = lines;
   }
@@ -212,7 +158,7 @@ int Graphs::set_parameters(Graph& graph, const tarn_arg* params, size_t count) {
   }
   auto* base = reinterpret_cast<std::byte*>(graph.view.header);
   auto* to = reinterpret_cast<GraphParameter*>(base + graph.view.header->parameters_at);
-  std::byte* values = view_.own().graph_arena + size_t{graph.values_line} * shm::kRecordSize;
+  std::byte* values = arena_.at(graph.values_line);
   size_t objects = 0;
   for (size_t i = 0; i < count; ++i) {
     if (params[i].kind == TARN_ARG_OBJECT) {
@@ -557,8 +503,8 @@ bool Graphs::try_free(Graph* graph) {
   if (graph->phase.load() == Graph::Phase::kReady && is_anyone_in(*graph)) return false;
   if (graph->phase.load() == Graph::Phase::kReady) {
     drop_results(*graph);
-    free_lines(graph->first_line, graph->lines);
-    free_lines(graph->values_line, graph->values_lines);
+    arena_.free(graph->first_line, graph->lines);
+    arena_.free(graph->values_line, graph->values_lines);
   }
   for (const ObjectRef& object : graph->builder.objects()) store_.unkeep(object);
   return true;

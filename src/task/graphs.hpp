@@ -1,8 +1,8 @@
 // Graphs: the client's side of graphs. Gives them memory and a place on the board, begins runs, waits, reads what came of them.
 //
 // A Graph is described (GraphBuilder), instantiated once, and run as often as wanted, one run at a time. Its memory lies in the
-// arena of the client's segment; which part of that is free is known in private memory. A graph that is given back while its run
-// goes on, or while a worker is still in it, keeps its memory until neither is so.
+// arena of the client's segment (task/arena.hpp). A graph that is given back while its run goes on, or while a worker is still in
+// it, keeps its memory until neither is so.
 //
 // Thread safety: functions that take a Graph, by one thread at a time for each graph, but for `cancel` and `wait`; different
 // graphs by different threads.
@@ -47,7 +47,7 @@ using Graph = tarn_graph;
 
 class Graphs {
  public:
-  Graphs(SessionView& view, store::Store& store, Submitter& submitter) : view_(view), store_(store), submitter_(submitter) {}
+  Graphs(SessionView& view, store::Store& store, Submitter& submitter) : view_(view), store_(store), submitter_(submitter), arena_(submitter.arena()) {}
   ~Graphs();
   Graphs(const Graphs&) = delete;
   Graphs& operator=(const Graphs&) = delete;
@@ -81,16 +81,9 @@ class Graphs {
   }
 
  private:
-  struct Room {
-    uint32_t first;
-    uint32_t lines;
-  };
-
   [[nodiscard]] int check_described(const Graph& graph);
   [[nodiscard]] int check_over(Graph& graph, uint32_t node);
   static int resolve_and_keep(void* self, const tarn_object& handle, ObjectRef& out);
-  [[nodiscard]] int allocate(uint32_t lines, uint32_t& first);
-  void free_lines(uint32_t first, uint32_t lines);
   [[nodiscard]] int take_slot(Graph& graph);
   [[nodiscard]] int set_parameters(Graph& graph, const tarn_arg* params, size_t count);
   void begin(Graph& graph);
@@ -108,14 +101,13 @@ class Graphs {
   [[nodiscard]] int node_error(Graph& graph, uint32_t node);
   [[nodiscard]] const ErrorText* error_text(Graph& graph, uint32_t node);
 
-  GraphHeader& header_at(uint32_t line) {
-    return *reinterpret_cast<GraphHeader*>(view_.own().graph_arena + size_t{line} * shm::kRecordSize);
-  }
+  GraphHeader& header_at(uint32_t line) { return *reinterpret_cast<GraphHeader*>(arena_.at(line)); }
 
   // Constant once the client is open.
   SessionView& view_;
   store::Store& store_;
   Submitter& submitter_;
+  Arena& arena_;
   Submitter::ObjectOf object_of_ = nullptr;
   void* object_context_ = nullptr;
   uint32_t workers_ = 1;
@@ -125,9 +117,6 @@ class Graphs {
 
   Gate gate_;
   // Guarded by gate_.
-  Array<Room> free_;  // by place
-  uint32_t used_lines_ = 0;
-  uint32_t backed_pages_ = 0;
   uint64_t slots_ = 0;
   Graph* first_ = nullptr;
 };

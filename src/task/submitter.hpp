@@ -16,6 +16,7 @@
 #include "os/memory.hpp"
 #include "store/store.hpp"
 #include "tarn/tarn.h"
+#include "task/arena.hpp"
 #include "task/arguments.hpp"
 #include "task/call.hpp"
 #include "task/session_view.hpp"
@@ -71,7 +72,7 @@ class Watch {
 
 class Submitter {
  public:
-  Submitter(SessionView& view, store::Store& store) : view_(view), store_(store) {}
+  Submitter(SessionView& view, store::Store& store) : view_(view), store_(store), arena_(view) {}
   ~Submitter();
   Submitter(const Submitter&) = delete;
   Submitter& operator=(const Submitter&) = delete;
@@ -105,6 +106,9 @@ class Submitter {
   static void forget_watch(Watch& watch);
   [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
   [[nodiscard]] int dispatch(tarn_client* client, const Fd& event_fd);
+
+  // The own segment's, also for graphs.
+  [[nodiscard]] Arena& arena() { return arena_; }
 
   // Object arguments are resolved by the caller's session: handle to internal reference.
   using ObjectOf = int (*)(void* context, const tarn_object& handle, ObjectRef& out);
@@ -275,6 +279,7 @@ class Submitter {
   // Constant after init.
   SessionView& view_;
   store::Store& store_;
+  Arena arena_;
   ObjectOf object_of_ = nullptr;
   void* object_context_ = nullptr;
   os::Mapping private_map_;
