@@ -38,6 +38,7 @@ GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
 GRAPH = ("task/graph_protocol.hpp", "graph_models.hpp")
+STREAM = ("shm/stream_ring.hpp", "stream_models.hpp")
 BACK_OFF = ("task/back_off.hpp", "back_off_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
 EVENTS = ("trace/event_ring.hpp", "trace_models.hpp")
@@ -207,6 +208,35 @@ MUTANTS = [
     mutant("recovery does not publish what is ready", GRAPH,
            "  if (is_ready(node, epoch)) space.publish(index);\n", "  (void)is_ready(node, epoch);\n",
            "graph_runs(Shape::kRoots, 1, 1, false)"),
+    mutant("the writer of a stream says that it sleeps without a fence", STREAM,
+           "    parked_.store(1, kRelease);\n    heavy_fence();\n", "    parked_.store(1, kRelease);\n",
+           "stream(Window::kOneItem, 2, 100, 0, false)"),
+    mutant("it does not look again before it sleeps", STREAM,
+           "    if (!has_room(writer, bytes) && !is_gone()) return true;\n", "    return true;\n",
+           "stream(Window::kOneItem, 2, 100, 0, false)"),
+    mutant("the reader of a stream asks to be told without a fence", STREAM,
+           "reader_.fetch_or(kWants);\n    heavy_fence();\n", "reader_.store(kWants, kRelease);\n",
+           "stream(Window::kOneItem, 2, 100, 0, false)"),
+    mutant("an item is there before its bytes are", STREAM,
+           "    if (payload_size != 0) memcpy(entry.payload, payload, payload_size);\n"
+           "    entry.turn.store(++writer.position, kRelease);\n",
+           "    entry.turn.store(++writer.position, kRelease);\n"
+           "    if (payload_size != 0) memcpy(entry.payload, payload, payload_size);\n",
+           "stream(Window::kTwoItems, 2, 100, 0, false)"),
+    mutant("the next run yields again what the reader has not taken", STREAM,
+           "    while (writer.position - writer.head < capacity_ && peek(writer.position) != nullptr) ++writer.position;\n", "",
+           "stream(Window::kTwoItems, 2, 100, 1, false)"),
+    mutant("the window does not hold for items", STREAM,
+           "(items < items_max_ &&", "(items != items_max_ + 1 &&", "stream(Window::kTwoItems, 4, 100, 0, false)"),
+    mutant("the writer is woken an item too late", STREAM,
+           "if (head < wake_head_.load(kRelaxed) ||", "if (head <= wake_head_.load(kRelaxed) ||",
+           "stream(Window::kOneItem, 2, 100, 0, false)"),
+    mutant("the reader's wish is taken by a store", STREAM,
+           "(reader_.fetch_and(~kWants) & kWants) != 0;", "(reader_.store(0, kRelease), true);",
+           "stream(Window::kOneItem, 3, 1, 0, false)"),
+    mutant("who leaves does not wake the writer", STREAM,
+           "    reader_.fetch_or(kGone);\n    return wake();\n", "    reader_.fetch_or(kGone);\n    return false;\n",
+           "stream(Window::kOneItem, 3, 1, 0, false)"),
     mutant("the word that says when to look is cleared after the look", BACK_OFF,
            "  if (!retry_at.compare_exchange(at, 0)) return at;\n  uint64_t first = 0;\n"
            "  for (uint32_t i = 0; i < used; ++i)\n"
