@@ -73,7 +73,9 @@ enum tarn_error {
   TARN_E_PROTOCOL = -29,          /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
   TARN_E_LOST = -30,              /* The copy of an object on disk cannot be read or is damaged | Make the object again; look for errors of the disk under `memory.spill_directory`. */
   TARN_E_DEADLINE = -31,          /* The task took longer than its time-out, or its deadline passed | Give it more time, or look why it is slow or waits: `tarn tasks`. */
-  TARN_E_STUCK_GRAPH = -32        /* A graph cannot proceed | tarn_last_error() names the nodes that wait for one another; take one of their edges away. */
+  TARN_E_STUCK_GRAPH = -32,       /* A graph cannot proceed | tarn_last_error() names the nodes that wait for one another; take one of their edges away. */
+  TARN_E_END = -33,               /* The stream has ended: there are no more items | Nothing to do; release its future. */
+  TARN_E_NO_READER = -34          /* Nobody reads the stream any more | End the task: what it would yield has no reader. */
 };
 
 /* Returns what `code` means, as a static string; never NULL. Thread-safe. Since 0.1. */
@@ -789,5 +791,6 @@ static inline tarn_arg tarn_arg_future(tarn_future future)
 #endif
 
 #include <tarn/graph.h>
+#include <tarn/stream.h>
 
 #endif /* TARN_TARN_H */

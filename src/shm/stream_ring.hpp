@@ -99,6 +99,7 @@ class StreamRing {
   }
   // True: the writer slept, and is to be woken: it has something else to look at.
   [[nodiscard]] bool wake() { return parked_.exchange(0) != 0; }
+  [[nodiscard]] bool is_parked() const { return parked_.load(kRelaxed) != 0; }
   // It sleeps on this word, while it is 1.
   [[nodiscard]] uint32_t* parked_address() { return parked_.futex_address(); }
 

@@ -28,7 +28,7 @@ struct BlockRef {  // payload of kBlock
 };
 static_assert(sizeof(BlockRef) == kPayloadSize);
 
-// What a task may take, when it is run again, and what it is called. 0: no limit. Behind it lie the codes, then the labels.
+// What a task may take, when it is run again, what it is called, and whether it is a stream. 0: no limit. Behind it lie the codes, then the labels.
 struct TaskLimits {
   int64_t timeout_ns;       // for a run
   int64_t deadline_ns;      // os::now_ns time
@@ -39,11 +39,15 @@ struct TaskLimits {
   uint8_t attempts_max;     // of its record at first: each run after an error adds one there
   uint16_t code_count;      // int32_t each: the errors after which it runs again; 0: all
   uint32_t labels_size;     // KEY=VALUE, separated by commas
+  uint32_t stream;          // where in the submitter's arena its ring is, + 1; 0: it is no stream
+  uint32_t reserved;
 
-  [[nodiscard]] bool is_set() const { return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0; }
+  [[nodiscard]] bool is_set() const {
+    return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0 || stream != 0;
+  }
   [[nodiscard]] uint64_t size() const { return sizeof *this + code_count * sizeof(int32_t) + labels_size; }
 };
-static_assert(sizeof(TaskLimits) == 48);
+static_assert(sizeof(TaskLimits) == 56);
 
 inline constexpr size_t kRetryCodesMax = 16;   // docs/limits.md
 inline constexpr size_t kTaskLabelsMax = 255;  // bytes of all labels of a task

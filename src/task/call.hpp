@@ -14,6 +14,7 @@
 #include "task/registry.hpp"
 #include "task/run_watch.hpp"
 #include "task/session_view.hpp"
+#include "task/stream_writer.hpp"
 
 inline constexpr size_t kCallArgsInline = 8;
 inline constexpr size_t kCallMessageSizeMax = 4096;
@@ -57,6 +58,8 @@ struct tarn_call {
   alignas(8) std::byte result[tarn::task::kPayloadSize];
   size_t result_size;
   tarn::task::ObjectRef result_object;  // generation 0: none
+
+  tarn::task::StreamWriter stream;
 
   // What tarn_call_fail was told.
   int error_code;

@@ -431,6 +431,8 @@ bool Executor::run(uint32_t id) {
   if (traced) [[unlikely]]
     trace_begin(trace::Kind::kRunBegin, run_of(call), record.task, record.attempts);
   int code = run_claimed(call, record, payload, owner);
+  if (call.stream.ring != nullptr) [[unlikely]]
+    end_stream(call);
   if (call.children != 0) [[unlikely]]
     submitter_->end_children(call.children, code < 0);
   if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
@@ -465,6 +467,7 @@ void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t ta
   call.file_fault = false;
   call.has_begun = false;
   call.watched.record = nullptr;
+  call.stream.ring = nullptr;
   call.attempt = attempt;
   call.made_for = made_for;
   call.forks = os::fork_count;
@@ -571,6 +574,9 @@ int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte*
   if (int r = store_.resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0)
     return fail_call(call, r, nullptr, "arguments: %s", last_error());
   if (!block_limits(block, ref, limits)) return fail_call(call, TARN_E_PROTOCOL, nullptr, "the limits lie outside their block");
+  if (limits.stream != 0) {
+    if (int r = begin_stream(call, owner, limits.stream - 1, *this, submitter_); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
+  }
   int64_t now = os::now_ns();
   if (limits.deadline_ns != 0 && now >= limits.deadline_ns) {
     (void)flag_run(record, State::unpack(record.state.load(kAcquire)).generation, static_cast<uint16_t>(view_.self), kCancelled | kLate);
@@ -859,14 +865,23 @@ void Executor::orphan_tasks_of(uint32_t dead) {
   }
 }
 
-// Whether the record of a task leads to a result that a dead worker made for it and that nobody has
-// found yet.
+// Whether an item of a stream is that object. If there is another stream by now, or something else, the reader of the one before
+// has let go of all that was in it.
+bool Executor::is_referenced_by_stream(uint32_t made_for, uint32_t object_id, uint32_t object_generation) const {
+  uint32_t line = shm::id_index(made_for) - shm::kTaskRecordsMax;
+  if (line >= shm::kGraphLinesMax) return false;
+  const std::byte* at = view_.segments[shm::id_member(made_for)]->graph_arena + size_t{line} * shm::kRecordSize;
+  return reinterpret_cast<const shm::StreamRing*>(at)->has_object(object_id, object_generation);
+}
+
+// Whether the record of a task, or its stream, leads to a result that a dead worker made for it and that nobody has found yet.
 bool Executor::is_referenced(void* self, uint32_t made_for, uint32_t object_id, uint32_t object_generation) {
   auto& executor = *static_cast<Executor*>(self);
   uint32_t owner = shm::id_member(made_for);
   if (owner >= shm::kMembersMax || executor.view_.segments[owner] == nullptr) return false;
   if (shm::id_index(made_for) >= shm::kTaskRecordsMax)
-    return executor.is_referenced_by_node(made_for, object_id, object_generation);
+    return executor.is_referenced_by_stream(made_for, object_id, object_generation) ||
+           executor.is_referenced_by_node(made_for, object_id, object_generation);
   const TaskRecord& record = SegmentSpace(executor.view_, owner).record(shm::id_index(made_for));
   State before = State::unpack(record.state.load(shm::kAcquire));
   if (!before.finished()) return false;

@@ -126,6 +126,7 @@ class Executor final : public Helper {
   [[nodiscard]] bool is_referenced_by_node(uint32_t made_for, uint32_t object_id, uint32_t object_generation) const;
 
   void wake_another();
+  [[nodiscard]] bool is_referenced_by_stream(uint32_t made_for, uint32_t object_id, uint32_t object_generation) const;
   static bool is_referenced(void* self, uint32_t made_for, uint32_t object_id, uint32_t object_generation);
 
   SessionView& view_;

@@ -61,6 +61,8 @@ Submitter::~Submitter() {
   for (uint32_t index = 0; held_used_ > 1 && index < records_used_; ++index)
     for (uint32_t at = private_[index].held; at != 0; at = held_[at].next)
       if (held_[at].kind == Held::Kind::kOutput) give_back(held_[at]);
+  for (uint32_t at = 1; at < streams_used_; ++at)
+    while (streams_[at].ring != nullptr && streams_[at].first != nullptr) free(std::exchange(streams_[at].first, streams_[at].first->next));
 }
 
 void Submitter::set_broken(int code, const char* text) {
@@ -105,7 +107,7 @@ int Submitter::allocate(uint32_t& index) {
     view_.own().records_used.store(records_used_, kRelease);
   }
   Private& mine = private_[index];
-  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   if (mine.generation == 0) mine.generation = 1;
   return 0;
 }
@@ -257,6 +259,8 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
       case TARN_ARG_FUTURE: {
         uint32_t other;
         if (int r = check(args[i].u.future, other); r < 0) return r;
+        if (private_[other].stream != 0) [[unlikely]]
+          return fail(TARN_E_ARGUMENT, "argument %zu is the future of a stream; read it, and pass its items on", i);
         if (int r = hold(index, Held::Kind::kTask, other, 0, 0); r < 0) return r;
         ++private_[other].refs;
         ++futures;
@@ -526,6 +530,7 @@ int Submitter::release(tarn_future future) {
   uint32_t index;
   if (int r = check(future, index); r < 0) return r;
   if (private_[index].interest != 0) drop_interest(index);
+  if (private_[index].stream != 0) close_stream(index);
   private_[index].leftover = 1;  // the handle is no longer valid, whoever else needs the record
   drop(index);
   if (leftovers_first_ != 0) reap(2);
@@ -602,6 +607,8 @@ bool Submitter::try_free(uint32_t index) {
   }
   uint32_t tasks = 0;
   if (mine.held != 0) release_held(index, tasks);
+  if (mine.stream != 0) [[unlikely]]
+    free_stream(mine.stream);
   put_free(index);
   drop_tasks(tasks);
   return true;

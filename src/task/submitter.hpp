@@ -15,6 +15,7 @@
 #include "base/gate.hpp"
 #include "os/memory.hpp"
 #include "store/store.hpp"
+#include "shm/stream_ring.hpp"
 #include "tarn/tarn.h"
 #include "task/arena.hpp"
 #include "task/arguments.hpp"
@@ -107,6 +108,16 @@ class Submitter {
   [[nodiscard]] int then(tarn_future future, tarn_future_fn fn, void* context);
   [[nodiscard]] int dispatch(tarn_client* client, const Fd& event_fd);
 
+  // ---- Streams (submitter_stream.cpp).
+
+  [[nodiscard]] int submit_stream(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
+                                  const tarn_stream_options* stream_options, tarn_future& out);
+  [[nodiscard]] int stream_next(tarn_future future, int64_t timeout_ns, tarn_bytes& out);
+  [[nodiscard]] int stream_next_object(tarn_future future, int64_t timeout_ns, ObjectRef& out);
+  [[nodiscard]] int stream_then(tarn_future future, tarn_future_fn fn, void* context);
+  // What the task in record `index` has yielded and nobody has read is kept here, and its ring is empty.
+  [[nodiscard]] int take_in(uint32_t index);
+
   // The own segment's, also for graphs.
   [[nodiscard]] Arena& arena() { return arena_; }
 
@@ -146,6 +157,7 @@ class Submitter {
     uint32_t held;        // first of what the task holds until it is found finished; index into held_
     uint32_t next;        // in the free list or among the leftovers
     uint32_t interest;    // who is to be told that it is finished: index into interests_, 0: nobody
+    uint32_t stream;      // what it yields into: index into streams_, 0: it is no stream
     uint8_t seen;         // found finished: no longer counted in outstanding_
     uint8_t adopted;      // the reference to its result object is counted
     uint8_t leftover;     // released before it was done
@@ -178,8 +190,33 @@ class Submitter {
     void* context;       // the Watch; nullptr: the future was released while this was in a list
     tarn_future future;
     uint32_t next;       // of those that are ready, or free
-    uint32_t position;   // in the watch
+    uint32_t position;   // in the watch; of a callback, kOfItem: also when there is something to read
   };
+  static constexpr uint32_t kOfItem = 1;
+
+  // What was yielded: an object that is kept, or the bytes themselves.
+  struct StreamItem {
+    StreamItem* next;  // of those that were taken in
+    ObjectRef object;  // generation 0: there is none
+    uint32_t size;
+    alignas(8) std::byte bytes[shm::StreamEntry::kInlineMax];
+  };
+
+  struct Stream {
+    shm::StreamRing* ring;
+    uint32_t line;      // where it is in the arena; of one that is free, the next that is
+    uint32_t capacity;
+    uint32_t index;     // of the record
+    uint64_t head;      // items taken out of the ring,
+    uint64_t taken;     // and their bytes
+    StreamItem* first;  // those that were taken in and not read, allocated
+    StreamItem* last;
+    uint32_t kept;      // how many those are
+    StreamItem current; // read last
+    bool is_waiting;    // the current one could not be handed out, and is to be read once more
+  };
+  static constexpr uint32_t kStreamsMax = 1u << 16;    // docs/limits.md
+  static constexpr uint32_t kKeptItemsMax = 1u << 20;  // taken in and not read, of one stream; docs/limits.md
 
   TaskRecord& record(uint32_t index) { return space().record(index); }
   SegmentSpace space() { return SegmentSpace(view_, view_.self); }
@@ -254,6 +291,29 @@ class Submitter {
   [[nodiscard]] bool help_children(uint32_t& children);
   void cancel_children(uint32_t children);
 
+  [[nodiscard]] int open_stream(const tarn_stream_options* options, uint32_t& at);
+  void free_stream(uint32_t at);
+  void close_stream(uint32_t index);
+  void close_streams(uint32_t children);
+  void wake_stream(uint32_t index);
+  [[nodiscard]] int relieve_streams();
+  [[nodiscard]] int take_item(Stream& stream, StreamItem& out);
+  [[nodiscard]] int next_item(Stream& stream);
+  [[nodiscard]] int take_all(Stream& stream);
+  void drop_item(StreamItem& item);
+  void drop_items(Stream& stream);
+  [[nodiscard]] int check_stream(tarn_future future, uint32_t& index) const;
+  [[nodiscard]] bool is_there(const shm::StreamRing& ring, uint64_t head, uint32_t index);
+  [[nodiscard]] bool spin_for_item(const shm::StreamRing& ring, uint64_t head, uint32_t index, int64_t deadline_ns);
+  [[nodiscard]] uint32_t others_serving() const;
+  void help_stream(uint32_t index, int64_t& patient_until_ns, int64_t& next_ns);
+  [[nodiscard]] int await_item(tarn_future future, int64_t timeout_ns, bool to_end);
+  [[nodiscard]] int read_item(tarn_future future, int64_t timeout_ns, uint32_t& index);
+  [[nodiscard]] bool has_item(uint32_t index) const;
+  [[nodiscard]] bool is_of_item(uint32_t interest, uint32_t index) const {
+    return interests_[interest].fn != nullptr && interests_[interest].position == kOfItem && has_item(index);
+  }
+
   [[nodiscard]] int add_interest(tarn_future future, const Interest& interest);
   void drop_interest(uint32_t index);
   void free_interest(uint32_t at);
@@ -287,12 +347,14 @@ class Submitter {
   os::Mapping held_map_;
   os::Mapping interest_map_;
   os::Mapping sibling_map_;
+  os::Mapping stream_map_;         // with the first stream
   Helper* helper_ = nullptr;       // in a worker
   Sibling* siblings_ = nullptr;    // in a worker
   Private* private_ = nullptr;
   uint32_t* edge_next_ = nullptr;
   Held* held_ = nullptr;
   Interest* interests_ = nullptr;
+  Stream* streams_ = nullptr;
   uint32_t tag_ = 0;   // of this client's futures, never 0
   uint32_t salt_ = 0;  // added to their generations
 
@@ -310,6 +372,9 @@ class Submitter {
   uint32_t held_used_ = 1;
   uint32_t free_interests_ = 0;
   uint32_t interests_used_ = 1;
+  uint32_t free_streams_ = 0;
+  uint32_t streams_used_ = 1;
+  uint32_t streams_open_ = 0;
   uint32_t ready_first_ = 0;  // callbacks that are to be called
   uint32_t ready_last_ = 0;
   uint32_t leftovers_first_ = 0;  // index + 1, oldest first

@@ -29,6 +29,7 @@ int Submitter::cancel(tarn_future future, bool kill) {
       ring();  // those that depend on it
       return 0;
     }
+    if (private_[index].stream != 0) wake_stream(index);
   }
   return kill && claimant != 0 && view_.link != nullptr ? view_.link->end_run(claimant, shm::make_id(view_.self, index), generation) : 0;
 }

@@ -104,6 +104,7 @@ void Submitter::end_child(uint32_t index) {
   if (state_of(index).finished()) see(index);
   if (private_[index].leftover) return;
   if (private_[index].interest != 0) drop_interest(index);
+  if (private_[index].stream != 0) close_stream(index);
   private_[index].leftover = 1;
   drop(index);
 }
@@ -131,6 +132,7 @@ void Submitter::cancel_children(uint32_t children) {
 }
 
 void Submitter::end_children(uint32_t& children, bool is_cancelled) {
+  if (streams_used_ > 1) close_streams(children);  // who would read them has come back
   if (is_cancelled) cancel_children(children);
   while (children != 0) {
     uint32_t events = view_.own().waiters.events();  // before the look at what runs elsewhere

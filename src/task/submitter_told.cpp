@@ -64,7 +64,7 @@ void Submitter::drop_interest(uint32_t index) {
 }
 
 void Submitter::make_ready_interest(uint32_t index) {
-  see(index);
+  if (state_of(index).finished()) see(index);  // of a stream that is to be read it need not be
   private_[index].told = 1;
   uint32_t at = private_[index].interest;
   Interest& interest = interests_[at];
@@ -82,7 +82,8 @@ void Submitter::find_finished() {
     for (uint32_t index = first; index < end; ++index) {
       const Private& mine = private_[index];
       // Not acquire: the finisher orders the record before the group's bit, and this has taken that.
-      if (mine.interest != 0 && mine.told == 0 && state_of(index, shm::kSeqCst).finished()) make_ready_interest(index);
+      if (mine.interest == 0 || mine.told != 0) continue;
+      if (state_of(index, shm::kSeqCst).finished() || is_of_item(mine.interest, index)) make_ready_interest(index);
     }
   });
 }
@@ -104,6 +105,7 @@ int Submitter::dispatch(tarn_client* client, const Fd& event_fd) {
   {
     Gate::Pass pass(gate_);
     reap(kReapInDispatch);
+    if (int r = relieve_streams(); r < 0) return r;
   }
   for (;;) {
     uint32_t events = view_.own().waiters.events();

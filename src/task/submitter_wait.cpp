@@ -132,6 +132,7 @@ int Submitter::check_daemon() {
   {
     Gate::Pass pass(gate_);
     if (leftovers_first_ != 0) reap(kReapInCheck);
+    if (int r = relieve_streams(); r < 0) return r;
   }
   if (view_.link == nullptr) return 0;
   return view_.link->poll();
@@ -193,7 +194,13 @@ int Submitter::wait_for_some(const tarn_future* futures, size_t count, size_t wa
       unfinished += more;
       continue;
     }
-    if (timeout_ns == 0 || os::now_ns() >= deadline_ns) return timed_out(finished, count, want, timeout_ns);
+    if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
+      if (streams_open_ != 0) [[unlikely]] {
+        Gate::Pass pass(gate_);  // who looks again and again does not sleep
+        if (int r = relieve_streams(); r < 0) return r;
+      }
+      return timed_out(finished, count, want, timeout_ns);
+    }
     mark = true;
     if (!is_in_task) events = view_.own().waiters.events();
     finished = count_finished(futures, count, true, unfinished);
@@ -335,6 +342,8 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
   if (State::unpack(record(index).state.load(kAcquire)).finished()) {
     // Results come faster than they are read, and the next ones most likely lie in the records behind this.
     __builtin_prefetch(&record((index + kReadAhead) % shm::kTaskRecordsMax));
+  } else if (private_[index].stream != 0) [[unlikely]] {
+    if (int r = await_item(future, timeout_ns, true); r < 0) return r;
   } else if (helper_ != nullptr || !spin_until_finished(index, timeout_ns == 0 ? 0 : os::kForever)) {
     // What takes no longer than a wake-up is no wait in a trace: to look at the word here as well cost a sync call 1 %.
     if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;

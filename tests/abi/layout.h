@@ -69,6 +69,12 @@ AT(tarn_node_options, priority, 16);
 AT(tarn_node_options, cost, 20);
 AT(tarn_node_options, reserved, 24);
 
+SIZE(tarn_stream_options, 56);
+AT(tarn_stream_options, size, 0);
+AT(tarn_stream_options, items, 8);
+AT(tarn_stream_options, bytes, 16);
+AT(tarn_stream_options, reserved, 24);
+
 SIZE(tarn_graph_info, 72);
 AT(tarn_graph_info, size, 0);
 AT(tarn_graph_info, nodes, 8);
