@@ -40,6 +40,7 @@ class bad_argument : public error { using error::error; };  // TARN_E_ARGUMENT
 class type_error   : public error { using error::error; };  // TARN_E_TYPE
 class file_error   : public error { using error::error; };  // TARN_E_FILE, TARN_E_FILE_CHANGED
 class store_full   : public error { using error::error; };  // TARN_E_STORE_FULL
+class no_reader    : public error { using error::error; };  // TARN_E_NO_READER: of what a task yields
 class over_limit   : public error { using error::error; };  // TARN_E_LIMIT, _QUOTA, _TOO_LARGE
 // clang-format on
 
@@ -126,6 +127,8 @@ namespace detail {
       throw file_error(code, text);
     case TARN_E_STORE_FULL:
       throw store_full(code, text);
+    case TARN_E_NO_READER:
+      throw no_reader(code, text);
     case TARN_E_LIMIT:
     case TARN_E_QUOTA:
     case TARN_E_TOO_LARGE:

@@ -54,6 +54,11 @@ concept futures = is_future_v<future_of_t<T>>;
 template <detail::futures Futures>
 class as_completed;
 
+namespace detail {
+template <class R>
+const session* session_of(const future<R>& future) noexcept;
+}  // namespace detail
+
 // The result of a task that returns R, now or later.
 template <class R>
 class future {
@@ -146,6 +151,8 @@ class future {
  private:
   template <detail::futures Futures>
   friend class as_completed;
+  template <class T>
+  friend const session* detail::session_of(const future<T>& future) noexcept;
 
   struct awaiter {
     const future& awaited;
@@ -184,6 +191,11 @@ class future {
 };
 
 namespace detail {
+
+template <class R>
+const session* session_of(const future<R>& future) noexcept {
+  return future.session_;
+}
 
 // Waits for `want` of `range` and returns which are done.
 template <futures Futures>

@@ -74,7 +74,8 @@ concept mapped_result = std::is_void_v<T> ||
      (plain<T> || !array_shaped<T> || requires { requires alignof(element_t<T>) <= 8; }));
 
 template <class P>
-concept mapped_parameter = std::is_same_v<std::remove_cvref_t<P>, object> || serializable<P>;
+concept mapped_parameter = std::is_same_v<std::remove_cvref_t<P>, object> ||
+                           (serializable<P> && !is_yielder_v<std::remove_cvref_t<P>>);
 
 template <class Type>
 inline constexpr bool is_mappable_v = false;

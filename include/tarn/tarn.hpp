@@ -22,6 +22,7 @@
 //   completion.hpp  as_completed, when_any
 //   async.hpp    async, run, all: coroutines, where the compiler has them
 //   graph.hpp    graph, node, parameter
+//   stream.hpp   yielder, stream, window: tasks that yield
 //   task.hpp     TARN_TASK, this_task
 //   map.hpp      indices, slices, rows, map_error: what client.map maps
 //   session.hpp  what keeps those that outlive their client out of harm
@@ -49,6 +50,7 @@
 #include <tarn/map.hpp>
 #include <tarn/object.hpp>
 #include <tarn/session.hpp>
+#include <tarn/stream.hpp>
 #include <tarn/task.hpp>
 
 #include <algorithm>
@@ -145,6 +147,7 @@ struct task_options {
   std::int32_t priority = 0; // TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent
   retry on_error = {};       // whether it is run again after an error
   std::string labels = {};   // "KEY=VALUE,KEY=VALUE", for people and tools
+  tarn::window window = {};  // of a task that yields
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -206,6 +209,25 @@ class client {
     tarn_submit_options how = to_c(options);
     return {opened(),
             detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
+  }
+
+  // The same for a task that yields: what it yields, while it runs. Throws as submit. Since 0.1.
+  template <class T, class... Ps, class... As>
+  stream<T> submit(void (*task)(yielder<T>&, Ps...), As&&... arguments)  //
+      requires detail::arguments_for<std::tuple<Ps...>, As...> {
+    return submit(task_options{}, task, std::forward<As>(arguments)...);
+  }
+  template <class T, class... Ps, class... As>
+  stream<T> submit(const task_options& options, void (*task)(yielder<T>&, Ps...),
+                   As&&... arguments)  //
+      requires detail::arguments_for<std::tuple<Ps...>, As...> {
+    const detail::task_entry& entry =
+        detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
+    task_options without = options;
+    without.window = {};
+    tarn_submit_options how = to_c(without);
+    return {opened(), detail::submit_stream(handle(), entry, how, options.window,
+                                            detail::send<Ps>(std::forward<As>(arguments))...)};
   }
 
   // Runs `task`, which takes one argument, for each element of the container `values`, and returns
@@ -568,6 +590,9 @@ class client {
   explicit client(session& opened) : session_(&opened) {}
 
   static tarn_submit_options to_c(const task_options& options) {
+    if (options.window.items != 0 || options.window.bytes != 0) {
+      detail::raise(TARN_E_ARGUMENT, "task_options: window is for tasks that yield");
+    }
     tarn_submit_options how{};
     how.size = sizeof how;
     how.retries = options.retries;

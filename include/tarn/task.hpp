@@ -36,6 +36,9 @@
 
 namespace tarn {
 
+template <class T>
+class yielder;  // stream.hpp
+
 // A worker process and where it runs.
 struct slot {
   unsigned number;           // from 0, as `tarn slots` shows it
@@ -240,10 +243,17 @@ struct task {
                 "tarn: TARN_TASK takes the name of a function");
 };
 
+template <class T>
+inline constexpr bool is_yielder_v = false;
+template <class T>
+inline constexpr bool is_yielder_v<yielder<T>> = true;
+
 template <auto Function, class R, class... Ps>
 struct task<Function, R (*)(Ps...)> {
   using result = std::remove_cvref_t<R>;
 
+  static_assert((!is_yielder_v<std::remove_cvref_t<Ps>> && ...),
+                "tarn: a task that yields returns nothing, and takes tarn::yielder<T>& first");
   static_assert(((!std::is_lvalue_reference_v<Ps> ||
                   std::is_const_v<std::remove_reference_t<Ps>>)&&...),
                 "tarn: a task cannot change its arguments; take them by value or const reference");

@@ -74,6 +74,14 @@ int die_once(std::string_view marker, int value);  // by SIGKILL, if it makes th
 std::uint32_t attempt();
 int core();
 int sum_as_completed(int count);  // of twice 0 to count - 1, by tasks of its own
+void yield_numbers(yielder<int>& yield, int count);
+void yield_words(yielder<std::string>& yield, std::string_view text);
+void yield_orders(yielder<Order>& yield, int count);
+void yield_rows(yielder<std::vector<double>>& yield, int count, int size);
+void yield_and_throw(yielder<int>& yield, int count);
+void yield_after(yielder<int>& yield, int ms);
+void yield_slowly(yielder<int>& yield, int count, int ms);
+int sum_stream(int count);  // of a task of its own
 int not_a_task(int value);
 template <class T> T twice(T value) { return value + value; }
 // clang-format on

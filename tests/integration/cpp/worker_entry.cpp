@@ -186,6 +186,61 @@ int sum_as_completed(int count) {
 }
 TARN_TASK(sum_as_completed);
 
+void yield_numbers(yielder<int>& yield, int count) {
+  for (int i = 0; i < count; ++i) yield(i);
+}
+TARN_TASK(yield_numbers);
+
+void yield_words(yielder<std::string>& yield, std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    yield(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+TARN_TASK(yield_words);
+
+void yield_orders(yielder<Order>& yield, int count) {
+  for (int i = 0; i < count; ++i) {
+    Order order{"customer " + std::to_string(i), i, std::nullopt, {}, {'x', 0.5}};
+    order.lines.assign(static_cast<std::size_t>(i), "a line");
+    yield(order);
+  }
+}
+TARN_TASK(yield_orders);
+
+void yield_rows(yielder<std::vector<double>>& yield, int count, int size) {
+  for (int i = 0; i < count; ++i) yield(std::vector<double>(static_cast<std::size_t>(size), i));
+}
+TARN_TASK(yield_rows);
+
+void yield_and_throw(yielder<int>& yield, int count) {
+  for (int i = 0; i < count; ++i) yield(i);
+  throw std::out_of_range("no more than " + std::to_string(count));
+}
+TARN_TASK(yield_and_throw);
+
+void yield_after(yielder<int>& yield, int ms) {
+  for (int i = 0; i < ms && !this_task::is_cancelled(); ++i) sleep_ms(1);
+  yield(ms);
+}
+TARN_TASK(yield_after);
+
+void yield_slowly(yielder<int>& yield, int count, int ms) {
+  for (int i = 0; i < count; ++i) {
+    sleep_ms(ms);
+    yield(i);
+  }
+}
+TARN_TASK(yield_slowly);
+
+int sum_stream(int count) {
+  int total = 0;
+  for (int number : this_task::client().submit(yield_numbers, count)) total += number;
+  return total;
+}
+TARN_TASK(sum_stream);
+
 int not_a_task(int value) {
   return value;
 }

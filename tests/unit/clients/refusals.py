@@ -88,6 +88,38 @@ REFUSED = [
         ["find_name", "tarn: a result cannot hold views"],
     ),
     (
+        "a task that yields and returns",
+        "int count(tarn::yielder<int>& yield) { yield(1); return 2; }  TARN_TASK(count);",
+        ["count", "tarn: a task that yields returns nothing"],
+    ),
+    (
+        "a task that yields as a second parameter",
+        "void count(int n, tarn::yielder<int>& yield) { yield(n); }  TARN_TASK(count);",
+        ["count", "tarn: a task that yields returns nothing, and takes tarn::yielder<T>& first"],
+    ),
+    (
+        "an item that cannot travel",
+        "void list(tarn::yielder<std::map<int, int>>& yield) { yield({}); }  TARN_TASK(list);",
+        ["map<int, int>", "tarn: the items of this task cannot travel between processes"],
+    ),
+    (
+        "an item of another type",
+        'void count(tarn::yielder<int>& yield) { yield("one"); }  TARN_TASK(count);',
+        ["deleted", 'yield("one")'],
+    ),
+    (
+        "arguments that do not fit a task that yields",
+        "void count(tarn::yielder<int>& yield, int n) { yield(n); }  TARN_TASK(count);\n"
+        'void use(tarn::client& tarn) { auto s = tarn.submit(count, "three"); }',
+        ['submit(count, "three")', "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "a stream taken for a future",
+        "void count(tarn::yielder<int>& yield, int n) { yield(n); }  TARN_TASK(count);\n"
+        "void use(tarn::client& tarn) { tarn::future<int> f = tarn.submit(count, 3); }",
+        ["future<int>", "stream<int>"],
+    ),
+    (
         "a parameter to be changed",
         "void shorten(std::string& s) { s.clear(); }  TARN_TASK(shorten);",
         ["shorten", "tarn: a task cannot change its arguments"],
