@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the small samples and expects their results, in TAP:
-samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT CHOLESKY [INVERTED_INDEX].
+samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT CHOLESKY WORD_COUNT [INVERTED_INDEX].
 
-The inverted index must find what LC_ALL=C grep -w finds: as many places, lines and files.
+The word count must find what Python finds. The inverted index must find what LC_ALL=C grep -w finds: as many places, lines and files.
 """
 
 import os
@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 EXPECTED = [
@@ -19,6 +20,7 @@ EXPECTED = [
     "10000 simulations: the mean final price is 100.",
     "1000000 numbers are sorted.",
     "5 matrices of 512 x 512 were factored by one graph of 120 tasks",
+    "1000000 words, 1000 different: word0 7504 word1 6472 word2 5860 word3 5597 word4 5460\n",
 ]
 
 WORDS = ["the", "The", "of", "GPL", "snake_case", "case", "x", "2", "not_there"]
@@ -95,6 +97,21 @@ def index_missing(program: str) -> str:
     return "" if good else f"ended {done.returncode}, wrote {done.stdout!r} and {done.stderr!r}"
 
 
+def count_words(program: str) -> str:
+    for name, shape in [*SHAPES.items(), ("many words", b"".join(b"w%d " % (i % 977) + b"\n" * (i % 50 == 0) for i in range(400_000))),
+                        ("one long line", b"abc def" * 200_000)]:
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "text"
+            file.write_bytes(shape)
+            done = run(program, file)
+        words = [word.decode() for word in re.findall(rb"[A-Za-z0-9_]+", shape)]
+        most = sorted(Counter(words).items(), key=lambda entry: (-entry[1], entry[0]))
+        wanted = f"{len(words)} words, {len(most)} different:" + "".join(f" {word} {times}" for word, times in most[:5])
+        if done.returncode != 0 or done.stderr != "" or done.stdout.splitlines()[0] != wanted:
+            return f"{name}: ended {done.returncode}, wrote {done.stdout!r} and {done.stderr!r}, not {wanted!r}"
+    return ""
+
+
 def print_sample(program: str, expected: str) -> str:
     done = run(program)
     good = done.returncode == 0 and done.stdout.startswith(expected) and done.stderr == ""
@@ -106,6 +123,7 @@ def main() -> None:
         (program.rsplit("/", 1)[-1], print_sample, (program, expected))
         for program, expected in zip(sys.argv[1:], EXPECTED)
     ]
+    tests.append(("word_count finds what Python finds in files of many shapes", count_words, (sys.argv[len(EXPECTED)],)))
     for program in sys.argv[1 + len(EXPECTED):]:
         tests += [
             ("inverted_index finds what grep -w finds in files of many shapes", index_shapes, (program,)),
