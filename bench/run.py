@@ -100,6 +100,7 @@ def all_cases(build: Path, args: argparse.Namespace, peers: dict[str, list[Subje
         Case("task.sync.parked.same", "lower",
              (tarn("task.sync.parked.same"), limit("futex_pingpong", "futex_pingpong", "--place", "same"))),
         Case("task.async", "higher", (tarn("task.async"), limit("ring", "ring"))),
+        Case("stream.items", "lower", (tarn("stream.items"), limit("spsc", "spsc"))),
         Case("task.forkjoin", "lower", (tarn("task.forkjoin", "--depth", "10" if args.smoke else "24"),)),
         Case("map.skewed", "lower",
              (tarn("map.skewed", *skewed, program="tarn_map"), limit("skewed", "skewed", *skewed),

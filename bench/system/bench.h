@@ -50,6 +50,7 @@ void bench_sync_parked(Bench *bench);
 void bench_sync_parked_same(Bench *bench);
 void bench_async(Bench *bench);
 void bench_forkjoin(Bench *bench);
+void bench_stream(Bench *bench);
 void bench_metg(Bench *bench);
 void bench_graph_build(Bench *bench);
 /* Makes an object and returns where it is; nothing is written there. */
@@ -66,6 +67,7 @@ int bench_fib(tarn_call *call);
 int bench_metg_work(tarn_call *call);
 int bench_print(tarn_call *call);
 int bench_burn(tarn_call *call);
+int bench_yield(tarn_call *call);
 
 void bench_put_64(Bench *bench);
 void bench_get_64(Bench *bench);

@@ -172,6 +172,7 @@ int main(int argc, char **argv)
     {"task.sync.parked.same", bench_sync_parked_same},
     {"task.async", bench_async},
     {"task.forkjoin", bench_forkjoin},
+    {"stream.items", bench_stream},
     {"metg.independent", bench_metg},
     {"metg.stencil", bench_metg},
     {"graph.build", bench_graph_build},
@@ -209,6 +210,7 @@ int main(int argc, char **argv)
   bench_check(tarn_task_define("bench.hold", bench_hold), "tarn_task_define");
   bench_check(tarn_task_define("bench.print", bench_print), "tarn_task_define");
   bench_check(tarn_task_define("bench.burn", bench_burn), "tarn_task_define");
+  bench_check(tarn_task_define("bench.yield", bench_yield), "tarn_task_define");
   bench_check(tarn_task_define("bench.fib", bench_fib), "tarn_task_define");
   bench_check(tarn_task_define("bench.metg", bench_metg_work), "tarn_task_define");
   Bench bench = {argc, argv, argc > 1 ? argv[1] : "", &measure, NULL, -1};

@@ -308,7 +308,7 @@ class Submitter {
   [[nodiscard]] uint32_t others_serving() const;
   void help_stream(uint32_t index, int64_t& patient_until_ns, int64_t& next_ns);
   [[nodiscard]] int await_item(tarn_future future, int64_t timeout_ns, bool to_end);
-  [[nodiscard]] int read_item(tarn_future future, int64_t timeout_ns, uint32_t& index);
+  [[nodiscard]] int read_item(tarn_future future, int64_t timeout_ns, Stream*& out);
   [[nodiscard]] bool has_item(uint32_t index) const;
   [[nodiscard]] bool is_of_item(uint32_t interest, uint32_t index) const {
     return interests_[interest].fn != nullptr && interests_[interest].position == kOfItem && has_item(index);

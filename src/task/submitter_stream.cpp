@@ -345,17 +345,23 @@ int Submitter::await_item(tarn_future future, int64_t timeout_ns, bool to_end) {
   }
 }
 
-int Submitter::read_item(tarn_future future, int64_t timeout_ns, uint32_t& index) {
+// The stream whose `current` is to be handed out.
+int Submitter::read_item(tarn_future future, int64_t timeout_ns, Stream*& out) {
   if (timeout_ns < -1) [[unlikely]]
     return fail(TARN_E_ARGUMENT, "timeout_ns is %lld; 0 does not wait, and -1 waits for ever", static_cast<long long>(timeout_ns));
+  uint32_t index;
   int r;
   {
     Gate::Pass pass(gate_);
     if (r = check_stream(future, index); r < 0) return r;
     Stream& stream = streams_[private_[index].stream];
-    if (stream.is_waiting) return 0;  // one whose bytes could not come back to memory
+    out = &stream;
+    if (stream.is_waiting) [[unlikely]]
+      return 0;  // one whose bytes could not come back to memory
     drop_item(stream.current);
     r = next_item(stream);
+    if (r == 1) [[likely]]
+      return 0;
   }
   if (r == 0) r = await_item(future, timeout_ns, false);
   if (r < 0) return r;
@@ -366,9 +372,9 @@ int Submitter::read_item(tarn_future future, int64_t timeout_ns, uint32_t& index
 }
 
 int Submitter::stream_next(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {
-  uint32_t index;
-  if (int r = read_item(future, timeout_ns, index); r < 0) return r;
-  Stream& stream = streams_[private_[index].stream];
+  Stream* read = nullptr;
+  if (int r = read_item(future, timeout_ns, read); r < 0) return r;
+  Stream& stream = *read;
   if (stream.current.object.generation == 0) [[likely]] {
     out = {stream.current.bytes, stream.current.size};
     return 0;
@@ -380,9 +386,9 @@ int Submitter::stream_next(tarn_future future, int64_t timeout_ns, tarn_bytes& o
 }
 
 int Submitter::stream_next_object(tarn_future future, int64_t timeout_ns, ObjectRef& out) {
-  uint32_t index;
-  if (int r = read_item(future, timeout_ns, index); r < 0) return r;
-  Stream& stream = streams_[private_[index].stream];
+  Stream* read = nullptr;
+  if (int r = read_item(future, timeout_ns, read); r < 0) return r;
+  Stream& stream = *read;
   stream.is_waiting = true;
   if (stream.current.object.generation == 0) {
     if (int r = store_.put(stream.current.bytes, stream.current.size, out); r < 0) return r;

@@ -232,7 +232,8 @@ int main(int argc, char** argv) {
   options.seed = strtoull(argv[2], nullptr, 10);
   const char* only = argc > 3 ? argv[3] : "core";
   if (options.storm) options.mix.crashes = 1;
-  if (strcmp(only, "task") == 0) options.mix = {6, 0, 0, 4, 1, 2, 1, 0};
-  if (!options.storm) options.mix = {4, 2, 3, 3, 1, 1, 0, 4000};
+  if (strcmp(only, "task") == 0)
+    options.mix = {.values = 6, .results = 0, .objects = 0, .dependencies = 4, .errors = 1, .retries = 2, .sleeps = 1};
+  if (!options.storm) options.mix = {.sleeps = 0, .streams = 2, .large_size_max = 4000};
   return run(options);
 }

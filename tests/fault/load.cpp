@@ -59,6 +59,7 @@ bool Load::step() {
 
 bool Load::finish() {
   while (!gone_ && graph_.graph != nullptr) take_graph();
+  while (!gone_ && stream_.order.id != 0) read_stream(UINT32_MAX);
   while (!gone_ && !items_.empty()) take_front();
   while (!gone_ && !data_.empty()) drop_datum();
   if (!gone_ && wordless_ != 0) {
@@ -100,7 +101,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.retries + mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.crashes;
+                 mix_.retries + mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.streams + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -128,6 +129,9 @@ void Load::submit_one() {
     submit_cancelled();
   } else if (is(mix_.graphs)) {
     graph_.graph == nullptr ? begin_graph() : take_graph();
+    return;
+  } else if (is(mix_.streams)) {
+    stream_.order.id == 0 ? begin_stream() : read_stream(roll(60));
     return;
   } else if (is(mix_.trees)) {
     order.detail = 1 + roll(kDepthMax);
@@ -201,6 +205,61 @@ void Load::take_graph() {
   if (--graph_.runs_left != 0) return run_graph();
   tarn_graph_free(graph_.graph);
   graph_.graph = nullptr;
+}
+
+// ---- Streams: one at a time, beside the tasks ----------------------------------------------------
+
+void Load::begin_stream() {
+  stream_ = {{}, {next_id_++, roll(2) == 0 ? roll(80) : roll(static_cast<uint32_t>(mix_.large_size_max)), roll(200)}, 0};
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = kRetries;
+  tarn_stream_options window{};
+  window.size = sizeof window;
+  window.items = 1 + roll(40);
+  window.bytes = roll(3) == 0 ? 1 + roll(20'000) : 0;
+  tarn_arg order = tarn_arg_value(&stream_.order, sizeof stream_.order);
+  ok(tarn_submit_stream(client_, tarn_task_id(kYield), &order, 1, &options, &window, &stream_.future), "submit a stream");
+}
+
+// Some items, each the next one; then perhaps the reader leaves, or the task is cancelled.
+void Load::read_stream(uint32_t items) {
+  for (uint32_t i = 0; i < items && !gone_; ++i) {
+    tarn_bytes bytes;
+    int code = tarn_stream_next(client_, stream_.future, kHungNs, &bytes);
+    tarn_task_error error{};
+    error.size = sizeof error;
+    if (code == TARN_E_TASK_FAILED && tarn_future_error(client_, stream_.future, &error) == 0 && error.code == TARN_E_DAEMON_GONE)
+      code = TARN_E_DAEMON_GONE;
+    if (code == TARN_E_END && stream_.read == stream_.order.detail) {
+      ++verdict_.tasks;
+      taken_.push_back(stream_.order.id);
+      return end_stream();
+    }
+    if (code < 0 && code != TARN_E_END) {
+      ok(code, "read a stream");
+      return;
+    }
+    if (code == 0 && is_item(stream_.order, stream_.read, bytes)) {
+      ++stream_.read;
+      continue;
+    }
+    fprintf(stderr, "fault: item %u of %u of stream %#" PRIx64 " is wrong, or missing (%s)\n", stream_.read, stream_.order.detail,
+            stream_.order.id, tarn_error_name(code));
+    ++verdict_.lost;
+    return end_stream();
+  }
+  if (gone_ || items == UINT32_MAX || roll(8) != 0) return;
+  if (roll(2) == 0) {
+    int code = tarn_cancel(client_, stream_.future, roll(2) == 0 ? TARN_CANCEL_KILL : 0);
+    if (code != TARN_E_STATE && !ok(code, "cancel a stream")) return;
+  }
+  end_stream();
+}
+
+void Load::end_stream() {
+  stream_.order.id = 0;
+  ok(tarn_future_release(client_, stream_.future), "release a stream");
 }
 
 // A task that may be cancelled before it begins, while it runs, or too late.

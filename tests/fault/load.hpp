@@ -39,6 +39,7 @@ struct Mix {  // what to submit, as weights
   uint32_t cancels = 1;
   uint32_t trees = 1;
   uint32_t graphs = 1;
+  uint32_t streams = 1;
   size_t large_size_max = 200'000;
 };
 
@@ -89,6 +90,13 @@ class Load {
     uint32_t runs_left = 0;
   };
 
+  // A stream that is being read, and how far.
+  struct ReadStream {
+    tarn_future future{};
+    Order order{};  // id 0: there is none
+    uint32_t read = 0;
+  };
+
   uint32_t roll(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
   void complain(const char* what, const Item& item, int code);
   // Whether `code` is a success; notes what else it means.
@@ -102,6 +110,9 @@ class Load {
   void begin_graph();
   void run_graph();
   void take_graph();
+  void begin_stream();
+  void read_stream(uint32_t items);
+  void end_stream();
   void make_datum();
   void drop_datum();
   void take_front();
@@ -118,6 +129,7 @@ class Load {
   std::deque<Item> items_;
   std::vector<Datum> data_;
   RunningGraph graph_;
+  ReadStream stream_;
   std::vector<uint64_t> unwatched_;
   std::vector<uint64_t> taken_;
   uint64_t next_id_;

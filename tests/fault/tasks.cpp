@@ -62,6 +62,28 @@ int fail_at_first(tarn_call* call) {
   return give(call, answer(order.id));
 }
 
+uint64_t id_of_item(const Order& order, uint32_t number) { return mix(order.id * 1000 + number); }
+uint32_t size_of_item(const Order& order, uint32_t number) {
+  return static_cast<uint32_t>(id_of_item(order, number) % (order.size + 1));
+}
+
+// By copy and in place in turn.
+int yield_items(tarn_call* call) {
+  Order order = begin(call);
+  for (uint32_t i = 0; i < order.detail; ++i) {
+    std::vector<std::byte> item(size_of_item(order, i));
+    fill_pattern(id_of_item(order, i), item);
+    void* place;
+    int r = i % 2 == 0 ? tarn_call_yield(call, item.data(), item.size()) : tarn_call_yield_buffer(call, item.size(), &place);
+    if (r == 0 && i % 2 != 0) {
+      if (!item.empty()) memcpy(place, item.data(), item.size());
+      r = tarn_call_yield_filled(call);
+    }
+    if (r < 0) return tarn_call_fail(call, r, nullptr, "%s", tarn_last_error());
+  }
+  return 0;
+}
+
 int crash(tarn_call* call) {
   Order order = begin(call);
   if (tarn_call_attempt(call) > 1) return give(call, answer(order.id));
@@ -188,6 +210,7 @@ uint64_t tree_answer(uint64_t id, uint32_t depth) {
 void define_tasks() {
   tarn_task_define(kEcho, echo);
   tarn_task_define(kFill, fill);
+  tarn_task_define(kYield, yield_items);
   tarn_task_define(kDigest, digest_arguments);
   tarn_task_define(kSleep, sleep_a_while);
   tarn_task_define(kFail, fail);
@@ -217,6 +240,10 @@ bool has_pattern(uint64_t id, tarn_bytes bytes) {
       return false;
   }
   return true;
+}
+
+bool is_item(const Order& order, uint32_t number, tarn_bytes bytes) {
+  return bytes.size == size_of_item(order, number) && has_pattern(id_of_item(order, number), bytes);
 }
 
 uint64_t digest(tarn_bytes bytes) {

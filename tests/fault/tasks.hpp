@@ -27,6 +27,7 @@ inline constexpr const char* kFail = "fail";      // fails with fail_code(id) an
 inline constexpr const char* kAgain = "again";    // fails in the first `detail` attempts, then answer(id): to be retried on error
 inline constexpr const char* kCrash = "crash";    // ends its worker in the first attempt, then answer(id)
 
+inline constexpr const char* kYield = "yield";  // yields `detail` items, each of up to `size` bytes
 inline constexpr const char* kTree = "tree";    // tree_answer(id, detail): by tasks of its own, `detail` deep
 
 inline constexpr int kAgainCode = -999;
@@ -44,6 +45,9 @@ uint64_t tree_answer(uint64_t id, uint32_t depth);
 
 void fill_pattern(uint64_t id, std::span<std::byte> out);
 bool has_pattern(uint64_t id, tarn_bytes bytes);
+
+// Whether that is item `number` of the stream that an order makes.
+bool is_item(const Order& order, uint32_t number, tarn_bytes bytes);
 
 uint64_t digest(tarn_bytes bytes);
 // The digest that `size` bytes of pattern(id) have.
