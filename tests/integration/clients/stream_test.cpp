@@ -468,7 +468,7 @@ TEST(Stream, AnotherTaskIsAwaitedWhileAllWorkersYield) {
   release(tarn, future);
 }
 
-// When the stream has no end, the wait has one.
+// When the stream has no end, the wait has one: a stand-in comes to the task, or there are too many items.
 TEST(Stream, AnotherTaskIsAwaitedBehindAnEndlessStream) {
   PrivateClient tarn;
   tarn_future future = count(tarn, 1'000'000'000, 8);
@@ -476,8 +476,10 @@ TEST(Stream, AnotherTaskIsAwaitedBehindAnEndlessStream) {
   tarn_arg args[] = {value_of(ms)};
   tarn_future other;
   ASSERT_EQ(0, tarn_submit(tarn, tarn_task_id("nap"), args, 1, nullptr, &other));
-  EXPECT_EQ(TARN_E_LIMIT, tarn_result(tarn, other, kLong, nullptr)) << tarn_last_error();
-  EXPECT_NE(std::string::npos, std::string(tarn_last_error()).find("1048576 items that were not read")) << tarn_last_error();
+  int r = tarn_result(tarn, other, kLong, nullptr);
+  EXPECT_TRUE(r == 0 || r == TARN_E_LIMIT) << tarn_last_error();
+  bool is_told = std::string(tarn_last_error()).find("1048576 items that were not read") != std::string::npos;
+  EXPECT_TRUE(r == 0 || is_told) << tarn_last_error();
   read(tarn, future, 0, 1000);  // nothing was lost
   release(tarn, future);
   EXPECT_EQ(0, tarn_result(tarn, other, kLong, nullptr)) << tarn_last_error();
