@@ -17,7 +17,8 @@
 namespace tarn::trace {
 
 inline constexpr uint32_t kEventsLog2Min = 10;
-inline constexpr uint32_t kEventsLog2Max = 17;  // docs/limits.md
+inline constexpr uint32_t kEventsLog2Max = 17;
+inline constexpr uint32_t kEventsMax = 1u << kEventsLog2Max;  // docs/limits.md
 inline constexpr int64_t kTraceAheadMaxNs = 10'000'000'000;  // of one request to go on
 
 // The trace word: os::now_ns time in units of 32 ns | log2 of the events of a lane, 5 bits; 0: nobody traces.
@@ -31,7 +32,7 @@ constexpr uint32_t trace_events(uint64_t word) {
 
 struct Lane {
   alignas(4096) Word<uint64_t> end;
-  alignas(4096) Slot slots[uint32_t{1} << kEventsLog2Max];
+  alignas(4096) Slot slots[kEventsMax];
 };
 static_assert(sizeof(Lane) == 4096 + (size_t{32} << kEventsLog2Max));
 
