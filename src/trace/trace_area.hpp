@@ -17,7 +17,7 @@
 namespace tarn::trace {
 
 inline constexpr uint32_t kEventsLog2Min = 10;
-inline constexpr uint32_t kEventsLog2Max = 17;
+inline constexpr uint32_t kEventsLog2Max = 16;  // more, and a board would not be a file that `ulimit -f` lets pass where segments do
 inline constexpr uint32_t kEventsMax = 1u << kEventsLog2Max;  // docs/limits.md
 inline constexpr int64_t kTraceAheadMaxNs = 10'000'000'000;  // of one request to go on
 

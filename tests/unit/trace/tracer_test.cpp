@@ -105,15 +105,15 @@ TEST_F(TracerTest, WithoutMemoryForItNothingIsWritten) {
 
 TEST_F(TracerTest, ThreadsTakeTurnsAndAreToldApart) {
   constexpr uint32_t kThreads = 4;
-  constexpr uint64_t kEach = 20'000;
-  begin(600'000'000'000, 17);
+  constexpr uint64_t kEach = 15'000;
+  begin(600'000'000'000, kEventsLog2Max);
   std::vector<std::thread> threads;
   for (uint32_t i = 0; i < kThreads; ++i)
     threads.emplace_back([&, i] {
       for (uint64_t n = 0; n < kEach; ++n) tracer_.write(Kind::kSubmit, n, i);
     });
   for (std::thread& thread : threads) thread.join();
-  std::vector<Event> events = read(1u << 17);
+  std::vector<Event> events = read(kEventsMax);
   ASSERT_EQ(kThreads * kEach, events.size());
   uint64_t next[kThreads] = {};
   std::set<uint16_t> numbers;
