@@ -185,6 +185,10 @@ STAGES = [
         command=("scripts/storm", "--kills", "200"), command_quick=("scripts/storm", "--kills", "20"),
     ),
     Stage(
+        "storm-task", "the same with tasks alone, graphs and streams among them", run_command,
+        command=("scripts/storm", "--only", "task", "--kills", "500"),
+    ),
+    Stage(
         "storm-store", "the same with objects: nothing unreadable, no memory that stays", run_command,
         command=("scripts/storm", "--only", "store", "--kills", "500"),
     ),
