@@ -218,10 +218,10 @@ MUTANTS = [
            "reader_.fetch_or(kWants);\n    heavy_fence();\n", "reader_.store(kWants, kRelease);\n",
            "stream(Window::kOneItem, 2, 100, 0, false)"),
     mutant("an item is there before its bytes are", STREAM,
-           "    if (payload_size != 0) memcpy(entry.payload, payload, payload_size);\n"
+           "    if (payload_size != 0) copy_payload(entry.payload, payload, payload_size);\n"
            "    entry.turn.store(++writer.position, kRelease);\n",
            "    entry.turn.store(++writer.position, kRelease);\n"
-           "    if (payload_size != 0) memcpy(entry.payload, payload, payload_size);\n",
+           "    if (payload_size != 0) copy_payload(entry.payload, payload, payload_size);\n",
            "stream(Window::kTwoItems, 2, 100, 0, false)"),
     mutant("the next run yields again what the reader has not taken", STREAM,
            "    while (writer.position - writer.head < capacity_ && peek(writer.position) != nullptr) ++writer.position;\n", "",
