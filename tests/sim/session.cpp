@@ -320,7 +320,11 @@ int Session::Member::poll() {
 }
 
 int Session::Member::learn(uint32_t wanted) {
-  while (view.segments[wanted] == nullptr && take_in()) {
+  // tarnd may be about to say so.
+  for (int64_t end = session->world_.now() + kAnnouncedMax; view.segments[wanted] == nullptr;) {
+    if (take_in()) continue;
+    if (!shm::is_member(*session->board_, wanted) || session->world_.now() > end) break;
+    session->world_.sleep_until(session->world_.now() + 100'000);
   }
   if (view.segments[wanted] == nullptr && !shm::is_member(*session->board_, wanted)) return fail(TARN_E_LOST, "member %u is gone", wanted);
   if (view.segments[wanted] == nullptr) session->world_.violate("member " + std::to_string(wanted) + " was met before it was announced");
