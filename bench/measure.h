@@ -13,11 +13,13 @@
 #define _GNU_SOURCE
 #endif
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,6 +80,17 @@ static inline int measure_pin(int n)
   CPU_SET((size_t)cpu, &set);
   if (sched_setaffinity(0, sizeof set, &set) != 0) measure_die("sched_setaffinity");
   return cpu;
+}
+
+/* A process on the n-th core, which ends with this one: 0 in there, its number here. */
+static inline pid_t measure_fork(int n)
+{
+  pid_t child = fork();
+  if (child < 0) measure_die("fork");
+  if (child != 0) return child;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  measure_pin(n);
+  return 0;
 }
 
 /* Zeroed memory that a forked child shares, every page of it touched. */

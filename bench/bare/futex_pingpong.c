@@ -8,7 +8,6 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 typedef struct Shared {
@@ -35,11 +34,8 @@ int main(int argc, char **argv)
   useconds_t sleep_us = (useconds_t)measure_option_int(argc, argv, "--sleep-us", 500);
   int other = strcmp(measure_option(argc, argv, "--place", "cross"), "same") == 0 ? 0 : 1;
   int here = measure_cpu(0), there = measure_cpu(other);
-  pid_t child = fork();
-  if (child < 0) measure_die("fork");
+  pid_t child = measure_fork(other);
   if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    measure_pin(other);
     for (uint32_t next = 1;; ++next) {
       sleep_until(&shared->request, next);
       set_and_wake(&shared->reply, next);

@@ -7,7 +7,6 @@
 
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 
 enum { kRoundTrips = 1000 };
 
@@ -29,11 +28,8 @@ int main(int argc, char **argv)
   static Measure measure;
   Shared *shared = (Shared *)measure_shared(sizeof(Shared));
   int here = measure_cpu(0), there = measure_cpu(1);
-  pid_t child = fork();
-  if (child < 0) measure_die("fork");
+  pid_t child = measure_fork(1);
   if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    measure_pin(1);
     serve(shared);
   }
   measure_pin(0);

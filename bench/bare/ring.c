@@ -8,7 +8,6 @@
 
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 
 enum { kFlightMax = 4096, kBatch = 20000 };
 
@@ -43,11 +42,8 @@ int main(int argc, char **argv)
   }
   Shared *shared = (Shared *)measure_shared(sizeof(Shared));
   int here = measure_cpu(0), there = measure_cpu(1);
-  pid_t child = fork();
-  if (child < 0) measure_die("fork");
+  pid_t child = measure_fork(1);
   if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    measure_pin(1);
     serve(shared, flight);
   }
   measure_pin(0);

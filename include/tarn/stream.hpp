@@ -210,23 +210,10 @@ struct task<Function, void (*)(yielder<T>&, Ps...)> {
   static constexpr std::uint32_t signature = signature_of<std::optional<T>, std::byte, Ps...>();
 
   static int run(tarn_call* call) {
-    return run_guarded(call, [call] {
-      if (::tarn_call_arg_count(call) != sizeof...(Ps)) {
-        return ::tarn_call_fail(call, TARN_E_TYPE, nullptr, "%zu arguments for %zu parameters",
-                                ::tarn_call_arg_count(call), sizeof...(Ps));
-      }
-      invoke(call, std::index_sequence_for<Ps...>());
-      return 0;
+    return parameters<Ps...>::pass(call, [&](Ps&&... arguments) {
+      yielder<T> yield(call);
+      Function(yield, static_cast<Ps&&>(arguments)...);
     });
-  }
-
- private:
-  template <std::size_t... I>
-  static void invoke(tarn_call* call, std::index_sequence<I...>) {
-    std::tuple<std::remove_cvref_t<Ps>...> arguments{
-        decode_argument<std::remove_cvref_t<Ps>>(call, I)...};
-    yielder<T> yield(call);
-    Function(yield, static_cast<Ps&&>(std::get<I>(arguments))...);
   }
 };
 

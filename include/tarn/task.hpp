@@ -248,6 +248,30 @@ inline constexpr bool is_yielder_v = false;
 template <class T>
 inline constexpr bool is_yielder_v<yielder<T>> = true;
 
+template <class... Ps>
+struct parameters {
+  // The code of a task whose body is `use`, called with the arguments of `call`.
+  template <class Use>
+  static int pass(tarn_call* call, Use use) {
+    return run_guarded(call, [call, use] {
+      if (::tarn_call_arg_count(call) != sizeof...(Ps)) {
+        return ::tarn_call_fail(call, TARN_E_TYPE, nullptr, "%zu arguments for %zu parameters",
+                                ::tarn_call_arg_count(call), sizeof...(Ps));
+      }
+      decode(call, use, std::index_sequence_for<Ps...>());
+      return 0;
+    });
+  }
+
+ private:
+  template <class Use, std::size_t... I>
+  static void decode([[maybe_unused]] tarn_call* call, const Use& use, std::index_sequence<I...>) {
+    std::tuple<std::remove_cvref_t<Ps>...> arguments{
+        decode_argument<std::remove_cvref_t<Ps>>(call, I)...};
+    use(static_cast<Ps&&>(std::get<I>(arguments))...);
+  }
+};
+
 template <auto Function, class R, class... Ps>
 struct task<Function, R (*)(Ps...)> {
   using result = std::remove_cvref_t<R>;
@@ -269,26 +293,13 @@ struct task<Function, R (*)(Ps...)> {
   static constexpr std::uint32_t signature = signature_of<result, Ps...>();
 
   static int run(tarn_call* call) {
-    return run_guarded(call, [call] {
-      if (::tarn_call_arg_count(call) != sizeof...(Ps)) {
-        return ::tarn_call_fail(call, TARN_E_TYPE, nullptr, "%zu arguments for %zu parameters",
-                                ::tarn_call_arg_count(call), sizeof...(Ps));
+    return parameters<Ps...>::pass(call, [&](Ps&&... arguments) {
+      if constexpr (std::is_void_v<result>) {
+        Function(static_cast<Ps&&>(arguments)...);
+      } else {
+        return_result<result>(call, Function(static_cast<Ps&&>(arguments)...));
       }
-      invoke(call, std::index_sequence_for<Ps...>());
-      return 0;
     });
-  }
-
- private:
-  template <std::size_t... I>
-  static void invoke([[maybe_unused]] tarn_call* call, std::index_sequence<I...>) {
-    std::tuple<std::remove_cvref_t<Ps>...> arguments{
-        decode_argument<std::remove_cvref_t<Ps>>(call, I)...};
-    if constexpr (std::is_void_v<result>) {
-      Function(static_cast<Ps&&>(std::get<I>(arguments))...);
-    } else {
-      return_result<result>(call, Function(static_cast<Ps&&>(std::get<I>(arguments))...));
-    }
   }
 };
 
