@@ -17,6 +17,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "shm/ids.hpp"
 #include "shm/word.hpp"
 
 namespace tarn::shm {
@@ -59,9 +60,11 @@ class alignas(64) Seat {
     auto next = static_cast<uint32_t>(std::countr_one(waiting));
     return next > rank && next < kRanks ? next : 0;
   }
+  // Nobody rather than an index that somebody has scribbled.
   [[nodiscard]] uint32_t member_after(uint32_t waiting, uint32_t rank) const {
     uint32_t next = next_rank(waiting, rank);
-    return next == 0 ? 0 : members_[next].load(kAcquire);
+    uint32_t member = next == 0 ? 0 : members_[next].load(kAcquire);
+    return member < kMembersMax ? member : 0;
   }
 
   Word<uint32_t> waiting_;  // a bit for each rank

@@ -23,6 +23,7 @@ namespace tarn::task {
 namespace {
 
 constexpr int kPausesPerLook = 32;
+constexpr int64_t kTakingNs = 100'000;  // many times what taking hints lasts
 constexpr int64_t kRoomPatienceNs = 30'000'000'000;  // of a task whose arguments find no room in memory; docs/limits.md
 constexpr uint32_t kRoomPauseUs = 250'000;  // about what 200 MB take from a disk
 // A batch of hints is taken at once when they together last no longer than this: taking is then a
@@ -234,9 +235,11 @@ int Executor::idle() {
   if (rank_ != 0) line_.busy.store(1, shm::kRelaxed);
   view_.board->doorbell.announce(view_.self);
   int64_t wakes_ns = next_look();
-  // Also once more at what others have taken, or are taking: who woke this one may have done so for one of those.
+  // Also once more at what others are taking, or have taken, in this order: who woke this one may have done so for one of those. One
+  // that is taking, and may have lost its core meanwhile, is not waited for awake.
+  bool is_being_taken = is_anyone_taking();
   Ids ids;
-  if (!anything_to_do() && !is_anyone_taking() && steal(ids) == 0) sleep(ticket, wakes_ns);
+  if (!anything_to_do() && steal(ids) == 0) sleep(ticket, is_being_taken ? std::min(wakes_ns, os::now_ns() + kTakingNs) : wakes_ns);
   view_.board->doorbell.withdraw(view_.self);
   if (view_.board->unwatched.load(shm::kRelaxed) != 0) [[unlikely]]
     if (int r = tell_awake(); r < 0) return r;

@@ -47,7 +47,7 @@ void Executor::take_slot_back() {
 
 // Its duty is over. If it sleeps it goes on sleeping, but nobody wakes it for work.
 void Executor::send_off(uint32_t member) {
-  if (member != 0 && member < shm::kMembersMax) view_.board->doorbell.withdraw(member);
+  if (member != 0) view_.board->doorbell.withdraw(member);
 }
 
 // Off duty: until the slot is lent again.

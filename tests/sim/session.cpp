@@ -14,6 +14,7 @@
 namespace tarn::sim {
 namespace {
 
+constexpr int64_t kMomentNs = 1'000'000;
 constexpr int64_t kAnnouncedMax = 500'000'000;
 constexpr uint32_t kMembersMost = store::kHoldersMax - 1;
 
@@ -204,6 +205,8 @@ void Session::check_idle() {
   bool is_somebody_parked = false;
   for (auto& member : members_) {
     bool is_able = member->is_serving && !member->is_dead && !world_.is_stopped(member->process);
+    // It waits until another has said what it has taken, and comes to that in a moment.
+    if (is_able && world_.wakes_ns(member->process) <= world_.now() + kMomentNs) return;
     uint64_t bit = uint64_t{1} << member->number % 64;
     if (is_able && (board_->doorbell.serving(member->number / 64) & bit & ~board_->doorbell.looking(member->number / 64)) != 0)
       is_somebody_parked = true;

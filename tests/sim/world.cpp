@@ -81,6 +81,8 @@ void World::end_process(Process& process) {
 bool World::is_dead(int process) const { return processes_[static_cast<size_t>(process)]->is_dead; }
 bool World::is_stopped(int process) const { return processes_[static_cast<size_t>(process)]->stopped_until_ns != 0; }
 
+int64_t World::wakes_ns(int process) const { return processes_[static_cast<size_t>(process)]->wakes_ns; }
+
 void World::kill(int number) {
   Process& process = *processes_[static_cast<size_t>(number)];
   if (process.is_dead) return;

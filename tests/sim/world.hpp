@@ -36,6 +36,8 @@ class World {
   void kill(int process);
   [[nodiscard]] bool is_dead(int process) const;
   [[nodiscard]] bool is_stopped(int process) const;
+  // When it goes on by itself, if it sleeps.
+  [[nodiscard]] int64_t wakes_ns(int process) const;
   // Called when a process was killed, stopped or continued, outside of any process.
   std::function<void(int process)> on_death;
   std::function<void(int process, bool is_stopped)> on_stop;

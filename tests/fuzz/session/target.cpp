@@ -310,7 +310,8 @@ class World {
                                      wire::Type::kGoodbye,     wire::Type::kTaskNames,
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
                                      wire::Type::kSubscribe,   wire::Type::kEndRun,
-                                     wire::Type::kLogAsk,      wire::Type::kAwake};
+                                     wire::Type::kLogAsk,      wire::Type::kAwake,
+                                     wire::Type::kStandIn};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -323,6 +324,9 @@ class World {
         message.body<wire::SlabId>() = {member == 0 ? peer.member : member, static_cast<uint32_t>(input.number())};
         return transmit(peer.socket, message);
       }
+      case wire::Type::kStandIn:
+        message.body<wire::StandIn>().rank = input.byte() % 5;
+        return transmit(peer.socket, message);
       case wire::Type::kRestore:
       case wire::Type::kCopyDrop: {
         uint8_t member = input.byte();

@@ -380,6 +380,7 @@ TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {
   FakeClient client;
   client.open();
   wire::MemberInfo victim = client.workers()[0];
+  EXPECT_TRUE(shm::is_member(client.board(), victim.member));
   kill(victim.pid, SIGKILL);
   auto died = client.expect(Type::kMemberDied).as<wire::MemberInfo>();
   EXPECT_EQ(died.member, victim.member);
@@ -390,6 +391,10 @@ TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {
   auto added = client.expect(Type::kMemberAdded).as<wire::MemberInfo>();
   EXPECT_NE(added.member, victim.member);
   client.expect(Type::kMemberGone, about(victim.member));
+  // Who meets it in an old hint does not wait to be told of it.
+  EXPECT_FALSE(shm::is_member(client.board(), victim.member));
+  EXPECT_TRUE(shm::is_member(client.board(), added.member));
+  EXPECT_TRUE(shm::is_member(client.board(), shm::kClientMember));
   EXPECT_TRUE(eventually([&] { return client.is_serving(added.member); }));
   client.close();
 }

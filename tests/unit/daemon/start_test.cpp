@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "support/lingering_socket.hpp"
+#include "tarn/tarn.h"
 
 namespace tarn::spawn {
 namespace {
@@ -99,6 +101,26 @@ TEST_F(Start, ClosesNothingOfOthers) {
     peer.reset();  // ends the other close
     closer.join();
   }
+}
+
+TEST_F(Start, SaysThatThereAreNoDescriptorsLeft) {
+  rlimit before;
+  ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &before));
+  int next = dup(STDIN_FILENO);
+  close(next);
+  for (int room = 0; room < 4; ++room) {  // a pipe, two sockets, one of which is closed before the process begins
+    rlimit few{static_cast<rlim_t>(next + room), before.rlim_max};
+    ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+    Started started;
+    int r = starter_.start(shell("exit 3"), started);
+    ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &before));
+    EXPECT_LT(r, 0) << room;
+    EXPECT_EQ(TARN_E_LIMIT, r);
+    EXPECT_EQ(-1, started.pid) << "nothing was started";
+  }
+  Started started;
+  ASSERT_EQ(0, starter_.start(shell("exit 3"), started)) << last_error();
+  EXPECT_EQ(3, status_of(started));
 }
 
 TEST_F(Start, ThatFailsIsToldWithTheStep) {
