@@ -212,6 +212,13 @@ void Session::check_idle() {
       is_somebody_parked = true;
     if (world_.is_stopped(member->process)) return;  // it may have a hint in hand
   }
+  bool is_unsettled = false;
+  for (auto& member : members_) is_unsettled |= member->is_dead && !member->is_settled;
+  if (awaited_ != nullptr && !is_unsettled) {
+    auto* records = reinterpret_cast<const task::TaskRecord*>(segment_of(*members_.front()).task_records);
+    auto& record = records[shm::id_index(static_cast<uint32_t>(awaited_->id))];
+    if (task::State::unpack(record.state.load(kAcquire)).finished()) world_.violate("the client sleeps, and what it waits for is finished");
+  }
   if (!is_somebody_parked) return;
   for (auto& member : members_) {
     if (member->is_gone || (member->is_dead && member->is_settled)) continue;

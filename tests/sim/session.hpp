@@ -36,6 +36,8 @@ class Session {
   [[nodiscard]] std::string leftovers() const;
   // Whether a process of that member may still do anything.
   [[nodiscard]] bool is_alive(uint32_t member) const;
+  // What the client waits for from now on; nullptr: nothing.
+  void client_awaits(const tarn_future* future) { awaited_ = future; }
   [[nodiscard]] World& world() { return world_; }
   [[nodiscard]] size_t member_count() const { return members_.size(); }
 
@@ -118,6 +120,7 @@ class Session {
   std::map<std::pair<uint32_t, uint32_t>, Slab> slabs_;
   std::map<uint32_t, uint32_t> next_slab_;
   std::vector<bool> lane_used_;
+  const tarn_future* awaited_ = nullptr;
   std::deque<std::function<void()>> tarnd_does_;
   uint32_t tarnd_word_ = 0;
 };

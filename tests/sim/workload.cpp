@@ -225,6 +225,7 @@ class Client {
 
   void look_at(size_t at) {
     Open one = open_[at];
+    session->client_awaits(&one.future);
     if (world_.chance(3)) {
       size_t done = 0;
       int r = submitter_.wait(&one.future, 1, 1, kLong, nullptr, &done);
@@ -232,6 +233,7 @@ class Client {
     }
     tarn_bytes bytes{};
     int r = submitter_.result(one.future, kLong, bytes);
+    session->client_awaits(nullptr);
     if (one.is_cancelled && (r == TARN_E_CANCELLED || r == TARN_E_TASK_FAILED || r == TARN_E_DEPENDENCY)) {
       r = 0;
     } else if (one.code != 0) {
