@@ -255,12 +255,13 @@ def a_tracer_that_is_killed_leaves_nothing_on() -> None:
         def used() -> int:
             return json.loads(tarn("--address", client.address, "status", "--json").stdout)["memory_used"]
 
+        # The lanes of its members are 2 MiB each; by the workers that die, what it uses goes up and down by less.
+        limit = max(used() for _ in range(20)) + (4 << 20)
         tracer = subprocess.Popen([TARN, "--address", client.address, "trace", "--for", "60", "--out", str(Path(FOLDER.name) / "none.json")], stdout=subprocess.DEVNULL)
-        assert eventually(lambda: used() > 4 << 20)
-        during = used()
+        assert eventually(lambda: used() > limit), (used(), limit)
         tracer.kill()
         tracer.wait()
-        assert eventually(lambda: used() < during - (4 << 20)), (used(), during)
+        assert eventually(lambda: used() < limit), (used(), limit)
         result, _ = trace(client, "--for", "0.3")  # and it can be traced again
         assert result.of("task")
     assert not (Path(FOLDER.name) / "none.json").exists()
