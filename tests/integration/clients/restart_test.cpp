@@ -349,13 +349,13 @@ TEST_F(RestartTest, nothing_is_left_of_a_client_that_is_killed_while_it_is_away)
   }
 }
 
-// Kills the tarnd of `spawn` now and then, until it is destroyed.
+// Kills the tarnd of `spawn` now and then, `most` times, until it is destroyed.
 class Killer {
  public:
-  Killer(pid_t spawn, uint32_t pause_ms)
-      : thread_([this, spawn, pause_ms] {
+  Killer(pid_t spawn, uint32_t pause_ms, uint32_t most = UINT32_MAX)
+      : thread_([this, spawn, pause_ms, most] {
           std::mt19937 random(pause_ms);
-          while (!stop_) {
+          while (!stop_ && kills_ < most) {
             for (pid_t pid : children_of(spawn))
               if (name_of(pid) == "tarnd" && ::kill(pid, SIGKILL) == 0) ++kills_;
             std::this_thread::sleep_for(std::chrono::milliseconds(random() % (2 * pause_ms)));
@@ -374,6 +374,8 @@ class Killer {
 };
 
 constexpr uint64_t kMiB = 1 << 20;
+// A disk may take longer to write one object than tarnd lives from one kill to the next: then nothing gets on before the last.
+constexpr uint32_t kKillsOnTheDisk = 40;
 
 tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
   std::vector<uint64_t> words(size / 8);
@@ -405,7 +407,7 @@ TEST_F(RestartTest, what_is_on_the_disk_comes_back) {
     uint64_t bytes = 0;
     {
       std::unique_ptr<Killer> killer;
-      if (during) killer = std::make_unique<Killer>(spawn_, 150);
+      if (during) killer = std::make_unique<Killer>(spawn_, 150, kKillsOnTheDisk);
       for (uint64_t seed = 0; bytes < 384 * kMiB && !HasFailure(); ++seed) {
         objects.push_back(put(client, kSizes[seed % 4], seed));
         bytes += kSizes[seed % 4];
