@@ -359,10 +359,11 @@ int main(int argc, char** argv) {
   tarn::Fd link{options.spawn_fd < 0 ? -1 : fcntl(options.spawn_fd, F_DUPFD_CLOEXEC, 0)};
   try {
     set_log_level(options.verbose || !options.is_private ? Level::kInfo : Level::kWarning);
-    tarn::os::reset_signals();
+    if (options.check) return check_config(options);
+    // The signals that end it may have been sent before it can take them (EndSignals).
+    tarn::os::reset_signals({SIGTERM, SIGINT});
     // Nobody may be reading our standard error any more, and a client asks for more than `ulimit -f`: EPIPE and EFBIG.
     for (int number : {SIGPIPE, SIGXFSZ}) signal(number, SIG_IGN);
-    if (options.check) return check_config(options);
     prctl(PR_SET_NAME, "tarnd");
     raise_descriptor_limit();
     // So that its fences reach those who read a board, as theirs do.

@@ -159,6 +159,7 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   request.argv = argv.data();
   request.environment = environment.data();
   request.null_input = tarnd_.null_input;
+  request.keeps_end_signals = true;
   request.inherited = all;
   request.descriptors = &descriptors_;
   if (!names.empty()) request.pid_text = pid_text.data();
@@ -167,7 +168,12 @@ int Service::run_daemon(const std::vector<std::string>& more_arguments, std::spa
   daemon_ = started.pid;
   daemon_started_ns_ = os::now_ns();
   processes_.push_back({started.pid, 0, nullptr, Fd{}, std::move(started.outcome)});
+  if (end_signal_ != 0) kill(daemon_, end_signal_);
   return 0;
+}
+
+bool Service::is_daemon_there() const {
+  return std::ranges::any_of(processes_, [this](const Process& process) { return process.pid == daemon_; });
 }
 
 // It was killed, or crashed. The first time at once: nobody shall notice. One that does not live is not started all the time, and
@@ -209,9 +215,8 @@ int Service::run() {
 // A tarnd that has closed its link is about to end, and may have an exit status of its own.
 void Service::await_daemon() {
   if (!lost_daemon_) return;
-  auto is_there = [this] { return std::ranges::any_of(processes_, [&](const Process& p) { return p.pid == daemon_; }); };
   int64_t deadline = os::deadline_after(kDaemonEndTimeout);
-  while (is_there()) {
+  while (is_daemon_there()) {
     int64_t left = deadline - os::now_ns();
     if (left <= 0) {
       exit_status_ = 128 + SIGKILL;
@@ -433,7 +438,10 @@ void Service::read_signals() {
   while (read(signals_.get(), &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGCHLD) continue;
     if (daemon_ > 0 && !client_.valid()) {
-      kill(daemon_, static_cast<int>(info.ssi_signo));  // it ends in order, and we with it
+      // It ends in order, and we with it. If it has just been killed, the next one does.
+      auto signal = static_cast<int>(info.ssi_signo);
+      if (signal != SIGHUP) end_signal_ = signal;
+      if (is_daemon_there()) kill(daemon_, signal);
     } else if (info.ssi_signo != SIGHUP) {
       ending_ = true;
     }

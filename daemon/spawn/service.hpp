@@ -98,6 +98,7 @@ class Service {
   void start_again(bool was_killed);
   void start_again_now();
   void await_daemon();
+  [[nodiscard]] bool is_daemon_there() const;
   void kill_everything();
 
   Fd signals_;
@@ -116,6 +117,7 @@ class Service {
   uint32_t crashes_ = 0;        // of those, that were its own doing
   bool ending_ = false;
   bool lost_daemon_ = false;  // its link is closed
+  int end_signal_ = 0;        // that asked the daemon to end; 0: none did
   int exit_status_ = 0;
   std::vector<std::unique_ptr<Link>> links_;
   std::vector<Process> processes_;

@@ -94,9 +94,13 @@ class Child {
     tie_to_parent();
     if (request_.directory >= 0 && fchdir(directory_) < 0) give_up(kDirectory);
     // No_new_privs is left alone: a worker may do what its user may do, sudo included.
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, nullptr);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    if (request_.keeps_end_signals) {
+      sigaddset(&blocked, SIGTERM);
+      sigaddset(&blocked, SIGINT);
+    }
+    sigprocmask(SIG_SETMASK, &blocked, nullptr);
     write_pid();
     if (request_.path != nullptr) {
       execve(request_.path, request_.argv, request_.environment);

@@ -30,6 +30,8 @@ struct StartRequest {
   int standard_output = -1;
   int standard_error = -1;
   bool null_input = true;
+  // SIGTERM and SIGINT are blocked in it from the start: who takes them by a signalfd gets those of before, too. Else none is.
+  bool keeps_end_signals = false;
   std::span<const int> inherited;
   // A string of `environment` ("LISTEN_PID=0000000000") whose digits become the number of the process; or null.
   char* pid_text = nullptr;

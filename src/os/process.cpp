@@ -35,13 +35,14 @@ int32_t current_node() {
   return getcpu(nullptr, &node) == 0 ? static_cast<int32_t>(node) : -1;
 }
 
-void reset_signals() {
+void reset_signals(std::initializer_list<int> blocked) {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigset_t mask;
+  sigemptyset(&mask);
+  for (int signal : blocked) sigaddset(&mask, signal);
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
 }
 
 int64_t core_time_ns(pid_t pid) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "base/fd.hpp"
 
@@ -25,9 +26,9 @@ void pidfd_kill(const Fd& pidfd, int signal);
 // The NUMA node of the core on which this thread runs just now; -1 if the kernel does not say.
 [[nodiscard]] int32_t current_node();
 
-// Every signal as a new program expects it: the default action, not blocked. What was ignored stays ignored over
+// Every signal as a new program expects it: the default action, not blocked unless it is one of `blocked`. What was ignored stays ignored over
 // execve, and a parent that ignores SIGCHLD would have the kernel reap our children before we hear of them.
-void reset_signals();
+void reset_signals(std::initializer_list<int> blocked = {});
 
 // The time that all threads of a process have been on a core, by the kernel's clock; -1 when there is no such process.
 [[nodiscard]] int64_t core_time_ns(pid_t pid);

@@ -435,6 +435,29 @@ TEST_F(RestartTest, what_is_on_the_disk_comes_back) {
   tarn_close(client);
 }
 
+// The manager has not heard of the death when it is told to end: the next tarnd has to end for it.
+TEST_F(RestartTest, a_manager_that_is_to_end_does_so_although_tarnd_was_killed) {
+  for (int signal : {SIGTERM, SIGINT}) {
+    auto host = std::make_unique<tarn::test::OwnDaemon>("");
+    spawn_ = host->pid();
+    tarn_client* client = host->connect(1);
+    ASSERT_NE(client, nullptr);
+    EXPECT_EQ(result(client, submit(client, "add_one", 1)), 2u);
+    pid_t tarnd = daemon();
+    ASSERT_EQ(::kill(spawn_, SIGSTOP), 0);
+    ASSERT_EQ(::kill(tarnd, SIGKILL), 0);
+    ASSERT_EQ(::kill(spawn_, signal), 0);
+    ASSERT_EQ(::kill(spawn_, SIGCONT), 0);
+    // Not waitpid: that is for its own end.
+    for (auto end = Clock::now() + std::chrono::seconds(10); Clock::now() < end && parent_of(spawn_) != 0;)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(parent_of(spawn_), 0) << "it goes on";
+    if (HasFailure()) ::kill(spawn_, SIGKILL);
+    host.reset();
+    tarn_close(client);
+  }
+}
+
 TEST_F(RestartTest, all_clients_of_a_host_go_on_and_new_ones_are_let_in) {
   tarn::test::OwnDaemon host("");
   spawn_ = host.pid();
