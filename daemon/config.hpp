@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "log.hpp"
+#include "resources.hpp"
 #include "shares.hpp"
 #include "topo/slots.hpp"
 
@@ -46,6 +47,8 @@ struct Config {
   uint32_t tenant_sessions_max = 64;
   uint32_t session_workers_max = 254;  // shm::kMembersMax without tarnd and the client
   uint32_t session_slabs_max = 4096;  // slabs and files of one session: a descriptor each
+
+  std::vector<ResourceKind> resources;  // what tasks may ask for by name and count
 
   std::map<uid_t, TenantConfig> tenants;  // that differ from the others
 };

@@ -31,6 +31,7 @@ struct ParserGaveUp : std::runtime_error {
 
 #include "base/edit_distance.hpp"
 #include "memory_queue.hpp"
+#include "task/needs.hpp"
 
 namespace tarn::daemon {
 namespace {
@@ -67,6 +68,7 @@ class Reader {
  private:
   void read_section(const std::string& name, const std::string& shown, const toml::table& table);
   void read_tenants(const toml::table& table);
+  void read_resources(const toml::table& table);
   void check_slots(const toml::table& root) const;
   [[noreturn]] void refuse_type(const toml::node& node, const std::string& wanted) const;
   const toml::table& as_table(const toml::node& node, const std::string& name) const;
@@ -124,6 +126,8 @@ constexpr Entry kEntries[] = {
      [](Reader& r, const toml::node& n) { r.config.session_workers_max = static_cast<uint32_t>(r.number(n, 1, 254)); }},
     {{"limits", "slabs_per_session", "16 to 65536", "4096"},
      [](Reader& r, const toml::node& n) { r.config.session_slabs_max = static_cast<uint32_t>(r.number(n, 16, 65536)); }},
+    {{"resources", "NAME", "1 to 1000000000", ""},
+     [](Reader& r, const toml::node& n) { r.config.resources.back().total = static_cast<uint32_t>(r.number(n, 1, 1'000'000'000)); }},
     {{"tenants.NAME", "memory", "size", ""},
      [](Reader& r, const toml::node& n) { r.tenant->memory = r.size(n); }},
     {{"tenants.NAME", "sessions", "1 to 4096", ""},
@@ -364,6 +368,22 @@ void Reader::read_tenants(const toml::table& table) {
   }
 }
 
+// Any name: how many there are of it.
+void Reader::read_resources(const toml::table& table) {
+  for (auto&& [key, value] : table) {
+    std::string name = from_ascii(key.str());
+    task::ResourceList list(name.c_str());
+    task::ResourceList::Entry entry{};
+    if (name.find('\0') != std::string::npos || list.next(entry) <= 0 || entry.name_size != name.size())
+      refuse(key.source(), "resources has " + quoted(name) + "; a name has up to 31 letters, digits and any of _-.");
+    if (config.resources.size() == shm::kResourcesMax)
+      refuse(key.source(), "resources has more than " + std::to_string(shm::kResourcesMax) + " entries");
+    key_ = "resources." + name;
+    config.resources.push_back({name, 0});
+    std::ranges::find(kEntries, std::string_view("resources"), [](const Entry& one) { return one.key.section; })->apply(*this, value);
+  }
+}
+
 void Reader::check_slots(const toml::table& root) const {
   const toml::table* slots = root["slots"].as_table();
   if (slots == nullptr || !slots->contains("cpus")) return;
@@ -388,6 +408,8 @@ void Reader::read(const toml::table& root) {
     const toml::table& table = as_table(value, name);
     if (name == "tenants") {
       read_tenants(table);
+    } else if (name == "resources") {
+      read_resources(table);
     } else {
       read_section(name, name, table);
     }

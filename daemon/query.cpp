@@ -72,6 +72,11 @@ Json status(const Tarnd& daemon, const Asker& asker) {
   answer["memory_limit"] = daemon.budget().limit();
   add_disk(answer, daemon);
   add_disk_troubles(answer, daemon, asker);
+  Json resources = Json::array();
+  const ResourceBook& book = daemon.resources();
+  for (uint32_t i = 0; i < book.kinds().size(); ++i)
+    resources.push_back({{"name", book.kinds()[i].name}, {"total", book.kinds()[i].total}, {"used", book.used(i)}});
+  answer["resources"] = std::move(resources);
   answer["spawn_service"] = daemon.has_spawn_service();
   return answer;
 }

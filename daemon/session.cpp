@@ -56,6 +56,7 @@ Session::Session(SessionServices services, SessionIdentity identity, const Tenan
       mover_(*this, {services.loop, services.spill, services.memory_queue, *budget_, of_tenant.disk, services.keep_ns}) {}
 
 Session::~Session() {
+  services_.resources.close(identity_.number);
   for (uint32_t lane = 0; lane < worker_count(); ++lane) services_.slots.give_back(lanes_[lane].slot);
   for (auto& [index, member] : members_)
     if (member->connection != nullptr) services_.loop.bury(std::move(member->connection));
@@ -73,6 +74,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     return fail(TARN_E_QUOTA, "%u workers were asked for; one client may have %u", workers, services_.workers_max);
   if (int r = Charge::take(descriptors_, kDescriptorsOfSession, descriptor_charge_); r < 0) return r;
   if (int r = make_board(); r < 0) return r;
+  if (int r = take_resources(); r < 0) return r;
 
   auto client = std::make_unique<Member>(*this, shm::kClientMember);
   client->pid = identity_.client_pid;
@@ -92,11 +94,44 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
   members_.emplace(shm::kClientMember, std::move(client));
 
   make_lanes(services_.slots.take(workers));
+  fill_board();
   keep_session(packet.serial);
   welcome(member, packet.serial);
   kept_->set_welcomed();
   for (uint32_t lane = 0; lane < workers; ++lane) start_worker(lane);
   return 0;
+}
+
+// What tasks may ask for: its places, and what the host lends to it.
+void Session::fill_board() {
+  for (uint32_t lane = 0; lane < worker_count(); ++lane) {
+    const Slot& slot = services_.slots[lanes_[lane].slot];
+    board_->places[lane].slot.store(slot.number, shm::kRelaxed);
+    board_->places[lane].node.store(static_cast<uint32_t>(slot.node), shm::kRelaxed);
+  }
+  board_->seat_count.store(worker_count(), shm::kRelease);
+  services_.resources.open(identity_.number, *board_);
+}
+
+// A private daemon has those that its client names.
+int Session::take_resources() {
+  constexpr std::string_view kName = "TARN_RESOURCES=";
+  if (services_.is_private)
+    for (size_t at = 0; at < environment_.size();) {
+      const char* text = reinterpret_cast<const char*>(environment_.data()) + at;
+      if (std::string_view(text).starts_with(kName)) {
+        if (int r = services_.resources.set_kinds(text + kName.size()); r < 0) return r;
+      }
+      at += strlen(text) + 1;  // the message was validated: each has a NUL
+    }
+  return 0;
+}
+
+void Session::handle_resource_wish(Member& from, const wire::ResourceWish& wish) {
+  if (from.is_client()) return reject(from, "RESOURCE_WISH of a client");
+  shm::ResourceCounts counts;
+  std::ranges::copy(wish.counts, counts.begin());
+  services_.resources.wish(identity_.number, counts);
 }
 
 int Session::watch_client(Fd pidfd) {
@@ -261,6 +296,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_end_run(from, packet.as<wire::EndRun>());
     case wire::Type::kStandIn:
       return handle_stand_in(from, packet.as<wire::StandIn>());
+    case wire::Type::kResourceWish:
+      return handle_resource_wish(from, packet.as<wire::ResourceWish>());
     case wire::Type::kLogAsk:
       return output_.send_log(*from.connection, packet.serial);
     case wire::Type::kGrow:

@@ -36,6 +36,7 @@
 #include "mover.hpp"
 #include "os/memory.hpp"
 #include "prefault.hpp"
+#include "resources.hpp"
 #include "session_output.hpp"
 #include "session_trace.hpp"
 #include "shm/board.hpp"
@@ -146,6 +147,7 @@ struct SessionServices {
   Loop& loop;
   Closer& closer;
   SpawnLink& spawn;
+  ResourceBook& resources;
   SlotTable& slots;
   Prefaulter& prefaulter;
   MemoryQueue& memory_queue;
@@ -283,6 +285,9 @@ class Session {
   [[nodiscard]] int make_segment(Member& member);
   [[nodiscard]] int pay_segment(Member& member);
   [[nodiscard]] int watch_client(Fd pidfd);
+  void fill_board();
+  [[nodiscard]] int take_resources();
+  void handle_resource_wish(Member& from, const wire::ResourceWish& wish);
   void take_names(std::span<const std::byte> names);
   [[nodiscard]] int keep_hello(const wire::Packet& packet, os::Received& received);
   void welcome(Member& member, uint32_t serial);

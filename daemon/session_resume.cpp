@@ -135,6 +135,8 @@ int Session::resume_client() {
   if (int r = Charge::take(descriptors_, kDescriptorsOfSession, descriptor_charge_); r < 0) return r;
   if (int r = map_board(kept_->take("b")); r < 0) return r;
   trace_.resume();
+  if (int r = take_resources(); r < 0) return r;
+  services_.resources.resume(identity_.number, *board_);
   std::pair<const char*, SharedFd*> all[] = {{"x", &executable_}, {"d", &directory_}, {"v", &client_event_}};
   for (auto& [what, kept] : all)
     if (int r = resume_descriptor(what, kept_->take(KeptSession::of_user(what, identity_.uid)), *kept); r < 0) return r;

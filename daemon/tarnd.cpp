@@ -113,6 +113,7 @@ Tarnd::Tarnd(Loop& loop, const Config& config, SlotTable slots, Keeper& keeper, 
       spill_(loop, config.spill_directory, keeper),
       spawn_(loop, closer_),
       prefaulter_(loop),
+      resources_(loop, config.resources),
       sharing_(loop, spawn_, sessions_, [this](uid_t tenant) { return weight_of(tenant); }, [this] { set_spin_budgets(); }),
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   budget_.on_given_back([this] { memory_queue_.serve_soon(); });
@@ -245,6 +246,7 @@ std::unique_ptr<Session> Tarnd::make_session(SessionIdentity identity, Tenant& t
   SessionServices services{loop_,
                            closer_,
                            spawn_,
+                           resources_,
                            slots_,
                            prefaulter_,
                            memory_queue_,

@@ -84,6 +84,7 @@ class Tarnd final : public Session::Owner {
     return why == nullptr ? "" : why;
   }
   [[nodiscard]] const Sharing& sharing() const { return sharing_; }
+  [[nodiscard]] const ResourceBook& resources() const { return resources_; }
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] bool is_private() const { return is_private_; }
   [[nodiscard]] const MemoryQueue& memory_queue() const { return memory_queue_; }
@@ -171,6 +172,7 @@ class Tarnd final : public Session::Owner {
   SpawnLink spawn_;
   Prefaulter prefaulter_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
+  ResourceBook resources_;
   Sharing sharing_;
   std::map<uint64_t, std::unique_ptr<Visitor>> visitors_;
   std::map<uid_t, int64_t> next_query_ns_;  // when a user that had a costly answer may have another

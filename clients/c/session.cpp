@@ -28,6 +28,7 @@ namespace {
 constexpr const char* kHostSocket = "/run/tarn/tarnd.sock";
 // Pre-faulting a slab of tens of GB takes its time, and before that it may wait for room: MemoryQueue::kWaitMaxNs.
 constexpr int64_t kRequestTimeoutNs = 60'000'000'000;
+constexpr const char* kResourcesName = "TARN_RESOURCES=";
 constexpr int64_t kCloseTimeoutNs = 5'000'000'000;
 constexpr int64_t kRoomTimeoutNs = 1'000'000'000;  // for a host to make room for a session
 constexpr useconds_t kRoomPauseUs = 20'000;
@@ -123,6 +124,9 @@ int Session::start_private() {
 }
 
 int Session::say_hello(const tarn_options& options, int argc, char** argv, int64_t deadline_ns) {
+  if (options.resources != nullptr && !private_daemon_.valid())
+    return fail(TARN_E_ARGUMENT,
+                "tarn_options: resources are for a private daemon; this one was running already, and has those of its tarnd.toml");
   Fd executable;
   Fd directory;
   Fd out;
@@ -155,7 +159,17 @@ int Session::say_hello(const tarn_options& options, int argc, char** argv, int64
   };
   append(argv, argc);
   hello.argv_size = static_cast<uint32_t>(size);
-  append(environ, -1);
+  // A private daemon reads there what tasks may ask for.
+  bool is_given = options.resources != nullptr;
+  for (char** each = environ; *each != nullptr; ++each)
+    if (!is_given || strncmp(*each, kResourcesName, strlen(kResourcesName)) != 0) append(each, 1);
+  if (is_given) {
+    char text[4096];
+    if (snprintf(text, sizeof text, "%s%s", kResourcesName, options.resources) >= static_cast<int>(sizeof text))
+      return fail(TARN_E_TOO_LARGE, "tarn_options: resources has more than %zu bytes", sizeof text - 1 - strlen(kResourcesName));
+    char* entry = text;
+    append(&entry, 1);
+  }
   hello.environment_size = static_cast<uint32_t>(size - hello.argv_size);
   if (!fits)
     return fail(TARN_E_TOO_LARGE, "the arguments and environment of this program have more than %zu bytes",
@@ -471,6 +485,7 @@ int Session::resume(const wire::Resume& info, uint32_t serial) {
   ++resumed_;
   if (int r = say(wire::Type::kResumed, serial); r < 0) return r;
   if (is_closing_) return say(wire::Type::kGoodbye);
+  if (is_worker_) view_.board->resources.wanted().store(0, shm::kRelease);  // what it was told before counts for nothing
   if (listeners_.store != nullptr) listeners_.store->on_another_daemon(info.host_epoch);
   // It tells anew if it is still so.
   if (is_told_short_) take_in_event({TARN_EVENT_PRESSURE, 1, 0, 0, 0, 0});
@@ -563,6 +578,12 @@ int Session::end_run(uint32_t member, uint32_t id, uint32_t generation) {
 }
 
 int Session::ask_for_stand_in(uint32_t rank) { return tell(wire::Type::kStandIn, wire::StandIn{rank, 0}); }
+
+int Session::wish_for(const shm::ResourceCounts& counts) {
+  wire::ResourceWish wish{};
+  std::ranges::copy(counts, wish.counts);
+  return tell(wire::Type::kResourceWish, wish);
+}
 
 int Session::grow_objects(uint32_t objects) {
   Gate::Pass pass(gate_);

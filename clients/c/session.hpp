@@ -68,6 +68,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int grow(uint32_t records, uint32_t edges) override;
   [[nodiscard]] int end_run(uint32_t member, uint32_t id, uint32_t generation) override;
   [[nodiscard]] int ask_for_stand_in(uint32_t rank) override;
+  [[nodiscard]] int wish_for(const shm::ResourceCounts& counts) override;
   [[nodiscard]] int tell_awake() override { return say(wire::Type::kAwake); }
   [[nodiscard]] int grow_graphs(uint32_t pages) override;
   void read_last_output(uint32_t worker, uint64_t run, std::span<char> text) override;  // last_output.cpp

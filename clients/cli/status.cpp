@@ -24,6 +24,10 @@ void print_summary(const Daemon& daemon, const Json& status) {
   std::printf("workers   %s on %s slots\n", number(status, "workers").c_str(), number(status, "slots").c_str());
   std::printf("memory    %s of %s\n", show_bytes(status.value("memory_used", uint64_t{0})).c_str(),
               show_bytes(status.value("memory_limit", uint64_t{0})).c_str());
+  std::string resources;
+  for (const Json& each : status.value("resources", Json::array()))
+    resources += (resources.empty() ? "" : ", ") + escape(each.value("name", "?")) + " " + number(each, "used") + " of " + number(each, "total");
+  if (!resources.empty()) std::printf("resources %s in use\n", resources.c_str());
   if (!status.value("spawn_service", true)) std::printf("spawn     not connected: no worker can be started\n");
 }
 

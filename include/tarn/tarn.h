@@ -112,7 +112,9 @@ typedef struct tarn_options {
   int64_t timeout_ns;    /* for connecting and starting; 0: 10 s */
   uint32_t output;       /* enum tarn_output; 0: $TARN_OUTPUT (prefixed, plain, raw or none) or TARN_OUTPUT_PREFIXED */
   uint32_t reserved2;    /* zero */
-  uint64_t reserved[7];  /* zero */
+  const char *resources; /* for a private daemon: "NAME=COUNT,NAME=COUNT", what tasks may ask for (tarn_needs); NULL: $TARN_RESOURCES.
+                            The daemon of the host has those of its tarnd.toml: with it this is TARN_E_ARGUMENT */
+  uint64_t reserved[6];  /* zero */
 } tarn_options;
 
 /* What becomes of what workers print. Unless it is raw, it is read from pipes: stdout is written line by line, a task that floods
@@ -201,7 +203,7 @@ typedef int (*tarn_task_fn)(tarn_call *call);
 TARN_API int tarn_task_define(const char *name, tarn_task_fn fn);
 
 /* The same for language bindings: `signature` is a number made from the argument and result types;
- * a submission with another non-zero signature fails with TARN_E_TYPE (29 bits of it are compared: use a hash). `context` comes back from
+ * a submission with another non-zero signature fails with TARN_E_TYPE (22 bits of it are compared: use a hash). `context` comes back from
  * tarn_call_context. Since 0.1. */
 TARN_API int tarn_task_define_typed(const char *name, tarn_task_fn fn, uint32_t signature, void *context);
 
@@ -254,6 +256,28 @@ typedef struct tarn_retry {
   uint64_t reserved[2];  /* zero */
 } tarn_retry;
 
+/* Where a task is to run. Since 0.1. */
+enum tarn_where {
+  TARN_ANYWHERE = 0,
+  TARN_ON_SLOT = 1, /* in the slot of that number, as `tarn slots` and tarn_client_get_slot show it */
+  TARN_ON_NODE = 2  /* in a slot on the NUMA node of that number */
+};
+
+/* What a task needs of the host; all zero: a slot, any. Tasks with the same needs and the same priority wait in a queue of their own,
+ * and hold up no others; a session has 127 such queues, for as many combinations (TARN_E_LIMIT beyond). Since 0.1. */
+typedef struct tarn_needs {
+  size_t size;           /* sizeof(tarn_needs) */
+  uint32_t where;        /* enum tarn_where */
+  int32_t where_number;  /* of the slot or node */
+  uint32_t is_strict;    /* 1: it runs there and nowhere else, and waits as long as it takes; 0: elsewhere while all workers there
+                            are busy and another is not */
+  uint32_t reserved2;    /* zero */
+  const char *resources; /* "NAME=COUNT,NAME=COUNT" (COUNT is 1 if left out): what a run has to itself of what the host's tarnd.toml
+                            counts in [resources], or tarn_options.resources for a private daemon. It begins when all of it
+                            is free. Counted, not enforced: what a name means is up to the program. NULL or "": nothing */
+  uint64_t reserved[4];  /* zero */
+} tarn_needs;
+
 typedef struct tarn_submit_options {
   size_t size;          /* sizeof(tarn_submit_options) */
   uint32_t signature;   /* see tarn_task_define_typed; 0: not checked */
@@ -265,7 +289,9 @@ typedef struct tarn_submit_options {
   const tarn_retry *retry_on_error; /* NULL: a task that reports an error is not run again */
   const char *labels;   /* for people and tools (`tarn tasks --filter labels=KEY=VALUE`): "KEY=VALUE,KEY=VALUE", at most 255 bytes;
                            NULL or "": none */
-  uint64_t reserved[1]; /* zero */
+  const tarn_needs *needs; /* where it runs, and what it has there; NULL: anywhere, and nothing. TARN_E_UNSATISFIABLE at once if that
+                           never will be */
+  uint64_t reserved[2]; /* zero */
 } tarn_submit_options;
 
 enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
@@ -288,7 +314,8 @@ enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
  * task tries again for up to 30 s (docs/limits.md), holding none of them meanwhile, but its worker; then
  * it fails with TARN_E_STORE_FULL or TARN_E_QUOTA, told in the same way.
  * Errors: TARN_E_NO_TASK, TARN_E_ARGUMENT, TARN_E_NO_OBJECT, TARN_E_NO_FUTURE, TARN_E_TOO_LARGE,
- * TARN_E_LIMIT (too many in flight), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK. Since 0.1. */
+ * TARN_E_LIMIT (too many in flight), TARN_E_UNSATISFIABLE (tarn_needs), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK.
+ * Since 0.1. */
 TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *args, size_t count,
                          const tarn_submit_options *options, tarn_future *future);
 

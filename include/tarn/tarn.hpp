@@ -84,6 +84,7 @@ struct options {
   bool no_workers = false;   // a session of this process alone: objects, and no tasks
   nanoseconds timeout{0};    // for connecting and starting; 0: 10 s
   output prints = output::standard;  // where what tasks print goes
+  std::string resources = {};  // of a private daemon: "NAME=COUNT,NAME=COUNT"; "": $TARN_RESOURCES
 };
 
 // How a file becomes an object.
@@ -139,6 +140,21 @@ class retry {
   std::vector<std::int32_t> codes_;
 };
 
+// Where a task is to run. Since 0.1.
+struct place {
+  std::uint32_t where = TARN_ANYWHERE;
+  std::int32_t number = 0;
+  bool is_strict = false;
+};
+
+// In the slot, or a slot on the NUMA node, of that number; elsewhere while all workers there are busy
+// and another is not.
+[[nodiscard]] constexpr place on_slot(std::int32_t number) { return {TARN_ON_SLOT, number, false}; }
+[[nodiscard]] constexpr place on_node(std::int32_t number) { return {TARN_ON_NODE, number, false}; }
+// There and nowhere else: submit throws unsatisfiable if this session has none there.
+[[nodiscard]] constexpr place only_on_slot(std::int32_t number) { return {TARN_ON_SLOT, number, true}; }
+[[nodiscard]] constexpr place only_on_node(std::int32_t number) { return {TARN_ON_NODE, number, true}; }
+
 // How a task is run.
 struct task_options {
   std::int32_t retries = 0;  // after a crash of the worker; -1: never, 0: the default of 3
@@ -148,6 +164,8 @@ struct task_options {
   retry on_error = {};       // whether it is run again after an error
   std::string labels = {};   // "KEY=VALUE,KEY=VALUE", for people and tools
   tarn::window window = {};  // of a task that yields
+  place at = {};              // where it runs
+  std::string resources = {}; // "NAME=COUNT,NAME=COUNT": what it has to itself of what the host counts
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -206,7 +224,8 @@ class client {
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
-    tarn_submit_options how = to_c(options);
+    tarn_needs needs{};
+    tarn_submit_options how = to_c(options, needs);
     return {opened(),
             detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
   }
@@ -225,7 +244,8 @@ class client {
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
     task_options without = options;
     without.window = {};
-    tarn_submit_options how = to_c(without);
+    tarn_needs needs{};
+    tarn_submit_options how = to_c(without, needs);
     return {opened(), detail::submit_stream(handle(), entry, how, options.window,
                                             detail::send<Ps>(std::forward<As>(arguments))...)};
   }
@@ -257,7 +277,8 @@ class client {
     sent.reserve(count);
     args.reserve(count);
     for (const auto& value : values) args.push_back(sent.emplace_back(detail::send<P>(value)).arg());
-    tarn_submit_options how = to_c(options);
+    tarn_needs needs{};
+    tarn_submit_options how = to_c(options, needs);
     how.signature = entry.signature;
     std::vector<tarn_future> handles(count);
     std::size_t done = 0;
@@ -307,7 +328,8 @@ class client {
           TARN_E_ARGUMENT,
           "map: a timeout is for one run, and elements have none of their own; use a deadline");
     }
-    tarn_submit_options how = to_c(options);
+    tarn_needs needs{};
+    tarn_submit_options how = to_c(options, needs);
     how.signature = entry.signature;
     detail::map_collection<result> results;
     detail::map_input input = detail::make_input<element>(*this, source);
@@ -589,7 +611,8 @@ class client {
 
   explicit client(session& opened) : session_(&opened) {}
 
-  static tarn_submit_options to_c(const task_options& options) {
+  // What this returns is good as long as `options` and `needs` are.
+  static tarn_submit_options to_c(const task_options& options, tarn_needs& needs) {
     if (options.window.items != 0 || options.window.bytes != 0) {
       detail::raise(TARN_E_ARGUMENT, "task_options: window is for tasks that yield");
     }
@@ -601,6 +624,13 @@ class client {
     how.priority = options.priority;
     how.retry_on_error = options.on_error.get();
     how.labels = detail::c_text(options.labels, "the labels");
+    if (options.at.where == TARN_ANYWHERE && options.resources.empty()) return how;
+    needs.size = sizeof needs;
+    needs.where = options.at.where;
+    needs.where_number = options.at.number;
+    needs.is_strict = options.at.is_strict ? 1 : 0;
+    needs.resources = detail::c_text(options.resources, "the resources");
+    how.needs = &needs;
     return how;
   }
 
@@ -736,6 +766,7 @@ inline graph::graph(const client& of, const graph_options& options) : session_(&
   c.output = static_cast<std::uint32_t>(options.prints);
   c.flags = options.no_workers ? TARN_INIT_NO_WORKERS : 0;
   c.timeout_ns = options.timeout.count();
+  c.resources = options.resources.empty() ? nullptr : detail::c_text(options.resources, "the resources");
   tarn_client* handle = nullptr;
   detail::check(::tarn_init(&handle, &argc, &argv, &c));
   return client(handle);

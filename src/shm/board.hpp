@@ -9,6 +9,8 @@
 #include "shm/doorbell.hpp"
 #include "shm/ids.hpp"
 #include "shm/member_segment.hpp"
+#include "shm/resources.hpp"
+#include "shm/scheduling_class.hpp"
 #include "shm/seat.hpp"
 #include "shm/word.hpp"
 
@@ -36,6 +38,12 @@ struct alignas(64) WorkerLine {
   alignas(64) Word<uint64_t> run;
   Word<uint32_t> run_task;
   Word<uint32_t> taking;  // 1: takes hints, and perhaps has some that are not in `batch` yet
+};
+
+// Where a seat of the session is. Written by tarnd before anybody maps this.
+struct SeatPlace {
+  Word<uint32_t> slot;  // its number on the host
+  Word<uint32_t> node;
 };
 
 struct Board {
@@ -84,6 +92,10 @@ struct Board {
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
   Seat seats[kMembersMax];
+  Word<uint32_t> seat_count;
+  SeatPlace places[kMembersMax];  // of the first so many seats
+  alignas(64) ClassTable classes;
+  alignas(64) Resources resources;
 
   // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
   alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];

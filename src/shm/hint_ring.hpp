@@ -1,4 +1,5 @@
 // HintRing: where ready records may be found. One producer process, any number of consumers.
+// SharedHintRing: the same with any number of producers, at three times the price.
 //
 // A hint is the id of a record that was ready when it was pushed. Hints may be lost (a consumer
 // advances `head` and dies) or doubled (recovery publishes again): the truth is the record, which is
@@ -11,7 +12,11 @@
 //     to read, so a hint costs its reader one cache line.
 // (3) The producer writes position p only when head > p - kCapacity.
 //
-// Thread safety: push by one thread of the producer at a time; take and peek by anyone. Nobody blocks.
+// (4) The tail of a SharedHintRing may be one behind what is written: whoever finds that moves it on, so that a producer
+//     which dies in between holds up nobody.
+//
+// Thread safety: push by one thread of the producer at a time, of a SharedHintRing by anyone; take and empty by anyone. Nobody
+// blocks.
 #pragma once
 
 #include <cstddef>
@@ -76,6 +81,9 @@ class HintRing {
   }
 
  private:
+  template <uint32_t>
+  friend class SharedHintRing;
+
   static uint64_t pack(uint64_t position, uint32_t id) { return lap(position) << 32 | id; }
   static uint64_t lap(uint64_t position) { return (position / kCapacity + 1) & 0xffffffff; }
 
@@ -87,6 +95,39 @@ class HintRing {
 
   alignas(64) Word<uint64_t> head_;
   alignas(64) Word<uint64_t> slots_[kCapacity];
+};
+
+template <uint32_t kCapacity>
+class SharedHintRing {
+  using Ring = HintRing<kCapacity>;
+
+ public:
+  // Returns false when the ring is full.
+  [[nodiscard]] bool push(uint32_t id) {
+    uint64_t tail = tail_.load(kAcquire);
+    for (;;) {
+      Word<uint64_t>& slot = ring_.slots_[tail % kCapacity];
+      uint64_t now = slot.load(kAcquire);
+      if (now >> 32 == Ring::lap(tail)) {
+        if (tail_.compare_exchange(tail, tail + 1)) ++tail;
+      } else if (now >> 32 != lap_before(tail)) {
+        tail = tail_.load(kAcquire);  // it was an old one, and the slot is that of a later position
+      } else if (static_cast<int64_t>(tail - ring_.head_.load(kAcquire)) >= int64_t{kCapacity}) {
+        return false;  // (an old tail may be less than the head)
+      } else if (slot.compare_exchange(now, Ring::pack(tail, id))) {
+        (void)tail_.compare_exchange(tail, tail + 1);
+        return true;
+      }
+    }
+  }
+  [[nodiscard]] size_t take(uint32_t* ids, size_t max) { return ring_.take(ids, max); }
+  [[nodiscard]] bool empty() const { return ring_.empty(); }
+
+ private:
+  static uint64_t lap_before(uint64_t position) { return (Ring::lap(position) - 1) & 0xffffffff; }
+
+  Ring ring_;
+  alignas(64) Word<uint64_t> tail_;
 };
 
 }  // namespace tarn::shm

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "task/task_record.hpp"
+#include "task/task_protocol.hpp"
 
 namespace tarn::task {
 
@@ -46,13 +46,7 @@ inline void look_by(shm::Word<uint64_t>& retry_at, uint64_t due) {
 template <class Space>
 [[nodiscard]] bool back_off(Space& space, TaskRecord& record, State mine, uint64_t due) {
   record.dependencies.store(back_off_word(mine.generation, due), kRelaxed);  // all its bits had come, and nobody sets one again
-  uint64_t word = mine.pack();
-  for (;;) {
-    State state = State::unpack(word);  // while a record is claimed, others only add flags
-    if ((state.flags & (kCancelled | kDoomed | kLate)) != 0) return false;
-    State next = {mine.generation, 0, Phase::kWaiting, state.flags};
-    if (record.state.compare_exchange(word, next.pack())) break;
-  }
+  if (!leave_run(record, mine, Phase::kWaiting)) return false;
   look_by(space.retry_at(), due);
   return true;
 }

@@ -92,7 +92,7 @@ size_t Executor::look_through_records(Lane& lane, uint32_t member, uint32_t leve
     if (at >= used) at = 0;
     TaskRecord& record = space.record(at);
     if (State::unpack(record.state.load(shm::kAcquire)).phase == Phase::kReady &&
-        level_of(record.kind.load(shm::kRelaxed)) == level)
+        lane_of(record.kind.load(shm::kRelaxed)) == level << kClassBits)
       ids[count++] = space.id(at);
     ++at;
   }
@@ -144,10 +144,15 @@ size_t Executor::find(Ids ids) {
 }
 
 size_t Executor::find_in_lanes(Ids ids) {
-  for (uint32_t left = levels(); left != 0;) {
+  bool has_classes = view_.board->classes.any_pending();
+  if (has_classes) [[unlikely]]
+    classes_first_ = !classes_first_;
+  for (uint32_t left = has_classes ? levels() | levels_of_classes() : levels(); left != 0;) {
     auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
+    if (has_classes && classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
     if (size_t count = take_hints(level, ids); count != 0) return count;
     if (size_t count = look_through_records(level, ids); count != 0) return count;
+    if (has_classes && !classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
     left ^= 1u << level;
   }
   return 0;
@@ -155,7 +160,7 @@ size_t Executor::find_in_lanes(Ids ids) {
 
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  return stopping_.load(shm::kAcquire) != 0 || hints_left() || graph_nodes_left();
+  return stopping_.load(shm::kAcquire) != 0 || hints_left() || class_tasks_left() || graph_nodes_left();
 }
 
 bool Executor::hints_left() const {
@@ -227,7 +232,7 @@ void Executor::trace_end(const tarn_call& call, int code) {
 
 int Executor::idle() {
   if (int r; look_at_members(r)) return r;
-  if (spin()) return 0;
+  if (run_of_others() || spin()) return 0;
   if (submitter_ != nullptr) submitter_->tidy();  // what others were still telling about when the run was over
   if (run_stolen() || look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
@@ -327,6 +332,8 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   line_.busy.store(1, shm::kRelaxed);
   bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
   if (is_nested) shm::full_fence();
+  if (view_.board->classes.any_pending()) [[unlikely]]
+    offer_class_tasks();
   if (count > 1) {
     for (size_t i = 0; i < count; ++i) line_.batch[i].store(ids[i], shm::kRelaxed);
     line_.taking.store(0, shm::kRelease);
@@ -415,6 +422,9 @@ bool Executor::run(uint32_t id) {
   TaskRecord& record = space.record(index);
   State mine;
   if (!claim(record, static_cast<uint16_t>(view_.self), mine)) return false;
+  uint32_t number = class_of(record.kind.load(kRelaxed));
+  if (number != 0 && !begin_class(number)) [[unlikely]]
+    return put_back(record, mine, id), false;
   // What this process has submitted itself is never run again after its death: a copy here is enough.
   alignas(8) std::byte own_payload[kPayloadSize];
   std::byte* payload = own_payload;
@@ -441,6 +451,8 @@ bool Executor::run(uint32_t id) {
   if (code != TARN_E_DEADLINE && (State::unpack(record.state.load(kAcquire)).flags & kLate) != 0) [[unlikely]]
     code = fail_call(call, TARN_E_DEADLINE, nullptr, "it took longer than it may");
   drop_arguments(call);  // before the submitter can know, and let go of them
+  if (number != 0) [[unlikely]]
+    end_class(number);
   line_.tasks_done.store(++tasks_done_, shm::kRelaxed);  // who knows that it is done finds it counted
   if (traced) [[unlikely]]
     trace_end(call, code);
@@ -845,6 +857,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
     space.notify_all();
   }
   recover_graphs(dead, signal, exit_status);
+  recover_classes(dead);
   for (auto& word : view_.board->workers[dead].batch) word.store(0, shm::kRelaxed);
   uint32_t spinner = dead;
   (void)view_.board->spinner.compare_exchange(spinner, 0);

@@ -66,6 +66,25 @@ class Executor final : public Helper {
   [[nodiscard]] size_t take_hints(uint32_t level, Ids ids);
   class Graphs;  // executor_graph.cpp
 
+  // executor_class.cpp
+  enum class Whose { kOwn, kAll };  // tasks that are to run here, or also those that only prefer another place
+  template <class F>
+  bool any_class(F f) const;
+  [[nodiscard]] bool is_place_for(uint32_t number, Whose whose) const;
+  [[nodiscard]] uint32_t levels_of_classes() const;
+  [[nodiscard]] size_t take_of_classes(uint32_t level, Whose whose, Ids ids);
+  [[nodiscard]] size_t look_through_records(shm::SchedulingClass& queue, uint32_t number, Ids ids);
+  bool run_of_others();
+  [[nodiscard]] bool class_tasks_left() const;
+  void offer_class_tasks();
+  [[nodiscard]] bool begin_class(uint32_t number);
+  void end_class(uint32_t number);
+  void fall_in_line(uint32_t number);
+  void leave_line(uint32_t number);
+  void wish_for(const shm::ResourceCounts& counts);
+  void ring_classes();
+  void recover_classes(uint32_t dead);
+
   template <class Lane>
   [[nodiscard]] size_t look_through_records(Lane& lane, uint32_t member, uint32_t level, Ids ids);
   [[nodiscard]] size_t look_through_records(uint32_t level, Ids ids);
@@ -95,6 +114,7 @@ class Executor final : public Helper {
   void hand_back();
   uint32_t run_batch(const Ids ids, size_t count);
   [[nodiscard]] bool run(uint32_t id);
+  void put_back(TaskRecord& record, State mine, uint32_t id);
   [[nodiscard, gnu::always_inline]] inline int run_claimed(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
   void ring();
   void orphan_tasks_of(uint32_t dead);
@@ -138,6 +158,8 @@ class Executor final : public Helper {
   int64_t lent_ns_ = 0;           // when the slot was lent
   int64_t asked_ns_ = 0;          // for a stand-in, the last time
   uint32_t next_ring_ = 0;        // where the next look for hints begins
+  uint32_t last_class_ = 0;       // and for tasks of classes: behind that one
+  bool classes_first_ = false;    // in turn with all others of their level
   uint32_t batch_limit_ = 1;      // hints to take at a time: more while tasks are short
   uint64_t short_batch_ticks_;    // a batch is short if it took less
   const uint32_t* batch_ = nullptr;  // hints in hand that it has not come to

@@ -31,6 +31,8 @@ class SessionLink {  // what the task room needs from tarnd; implemented by the 
   [[nodiscard]] virtual int end_run(uint32_t member, uint32_t id, uint32_t generation) = 0;
   // Has tarnd start the stand-in of that rank for this worker's slot, unless there is one. Does not wait. Fails when tarnd is gone.
   [[nodiscard]] virtual int ask_for_stand_in(uint32_t rank) { return static_cast<void>(rank), 0; }
+  // Has tarnd lend more to this session, for a task that asks for so much. Does not wait. Fails when tarnd is gone.
+  [[nodiscard]] virtual int wish_for(const shm::ResourceCounts& counts) { return static_cast<void>(counts), 0; }
   // Tells tarnd that a worker of a session which is not watched has woken up.
   [[nodiscard]] virtual int tell_awake() { return 0; }
   // Has tarnd back so many pages of the own arena for graphs.
@@ -71,17 +73,24 @@ struct SessionView {
     return member >= shm::kMembersMax || segments[member] != nullptr || link == nullptr ? 0 : link->learn(member);
   }
 
-  // Tells where a ready record is. The caller rings the doorbell when it has published all it has.
-  void publish(uint32_t id, uint32_t level) {
-    if (level == shm::kUsualLevel) [[likely]] {
+  // Tells where a ready record of this kind is. The caller rings the doorbell when it has published all it has.
+  void publish(uint32_t id, uint32_t kind) {
+    if (lane_of(kind) == kUsualLane) [[likely]] {
       if (!push(own().usual.ring, producer, id)) segments[shm::id_member(id)]->usual.unhinted.fetch_add(1);
+    } else if (uint32_t number = class_of(kind); number != 0) {
+      return publish_in_class(id, number);
     } else {
+      uint32_t level = level_of(kind);
       uint32_t bit = 1u << level;
       if ((board->levels.load(shm::kRelaxed) & bit) == 0) board->levels.fetch_or(bit);
       if (!push(own().unusual[level].ring, unusual[level], id)) segments[shm::id_member(id)]->unusual[level].unhinted.fetch_add(1);
     }
     ++published;
   }
+
+  // (scheduling.cpp) The same in the queue of a class; wakes a worker that may begin it now.
+  void publish_in_class(uint32_t id, uint32_t number);
+  void ring_class(uint32_t number);
 
  private:
   static constexpr uint32_t kLooksMax = 64;          // at hints, for room in the ring
@@ -128,7 +137,7 @@ class SegmentSpace {
     return static_cast<uint32_t>(&record - reinterpret_cast<const TaskRecord*>(segment_.task_records));
   }
   // The record may be done and used again by now: a hint in the wrong lane is still a hint.
-  void publish(uint32_t id) { view_.publish(id, level_of(record(shm::id_index(id)).kind.load(shm::kRelaxed))); }
+  void publish(uint32_t id) { view_.publish(id, record(shm::id_index(id)).kind.load(shm::kRelaxed)); }
 
   [[nodiscard]] Word<uint64_t>& retry_at() { return segment_.retry_at; }
 

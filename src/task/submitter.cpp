@@ -12,6 +12,7 @@
 #include "os/clock.hpp"
 #include "shm/prefetch.hpp"
 #include "task/back_off.hpp"
+#include "task/needs.hpp"
 #include "task/registry.hpp"
 
 namespace tarn::task {
@@ -357,7 +358,7 @@ int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
 // What holds for each task of a submission.
 int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
                                 Submission& out) {
-  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0), {}, nullptr, nullptr};
+  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0, 0), {}, nullptr, nullptr};
   if (options != nullptr) {
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
@@ -383,7 +384,12 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
       out.labels = options->labels;
       out.limits.labels_size = static_cast<uint32_t>(size);
     }
-    out.kind = pack_kind(static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN), options->signature);
+    auto level = static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN);
+    uint32_t number = 0;
+    if (options->needs != nullptr) {
+      if (int r = find_class(*view_.board, *options->needs, level, number); r < 0) return r;
+    }
+    out.kind = pack_kind(level, number, options->signature);
   }
   if (find_task(task) == nullptr)
     return fail(TARN_E_NO_TASK,
@@ -422,7 +428,7 @@ int Submitter::submit_one(const Submission& submission, const tarn_arg* args, si
     trace_submission(index, submission, args, count);
   if (futures == 0) {
     r.state.store(State{mine.generation, 0, Phase::kReady, 0}.pack(), kRelease);
-    view_.publish(shm::make_id(view_.self, index), level_of(submission.kind));
+    view_.publish(shm::make_id(view_.self, index), submission.kind);
   } else {
     r.dependencies.store(
         initial_dependencies(mine.generation, futures > kDirectDependenciesMax ? 1 : futures), kRelaxed);

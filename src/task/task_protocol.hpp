@@ -69,6 +69,18 @@ constexpr uint64_t initial_dependencies(uint32_t generation, uint32_t count) {
   }
 }
 
+// Instead of finish, by the claimant, whose run has not changed the record: it leaves it to others in `phase`. False if the task was
+// cancelled meanwhile, or its time is over: then it is to be finished. (Also a doomed run.)
+[[nodiscard]] inline bool leave_run(TaskRecord& record, State mine, Phase phase) {
+  uint64_t word = mine.pack();
+  for (;;) {
+    State state = State::unpack(word);  // while a record is claimed, others only add flags
+    if ((state.flags & (kCancelled | kDoomed | kLate)) != 0) return false;
+    State next = {mine.generation, 0, phase, state.flags};
+    if (record.state.compare_exchange(word, next.pack())) return true;
+  }
+}
+
 inline uint64_t undo_stamp(uint32_t generation, uint32_t id) { return uint64_t{generation} << 32 | id; }
 
 // After the claim, before anything is written: keeps the arguments for a second run.

@@ -22,6 +22,7 @@
 
 #include "shm/ids.hpp"
 #include "shm/member_segment.hpp"
+#include "shm/scheduling_class.hpp"
 #include "shm/word.hpp"
 
 namespace tarn::task {
@@ -76,7 +77,7 @@ struct alignas(64) TaskRecord {
   Word<uint64_t> state;         // State
   Word<uint64_t> dependencies;  // generation 32 | bits 32, missing ones are 0
   uint32_t task;                // tarn_task
-  Word<uint32_t> kind;          // level of priority 3 bits | signature of the submission 29 bits, 0: not checked
+  Word<uint32_t> kind;          // level of priority 3 bits | scheduling class 7 bits | signature of the submission 22 bits, 0: not checked
   Word<uint32_t> edges;         // first edge to a dependent, in the owner's segment; kNoEdge: none
   uint8_t arg_format;           // ArgFormat
   uint8_t result_size;          // of a result in the payload
@@ -92,13 +93,22 @@ static_assert(offsetof(TaskRecord, edges) == 24 && offsetof(TaskRecord, arg_form
 static_assert(offsetof(TaskRecord, payload) == 32);
 #endif
 
-inline constexpr uint32_t kSignatureMask = (1u << 29) - 1;
-static_assert(shm::kLevels == 8);
+inline constexpr uint32_t kSignatureBits = 22;
+inline constexpr uint32_t kClassBits = 7;
+inline constexpr uint32_t kSignatureMask = (1u << kSignatureBits) - 1;
+static_assert(shm::kLevels == 8 && shm::kClassesMax == (1u << kClassBits) - 1 && kSignatureBits + kClassBits + 3 == 32);
 
 // What a record has room for of a signature; 0 of 0 alone.
 constexpr uint32_t fold_signature(uint32_t signature) { return signature == 0 ? 0 : signature % kSignatureMask + 1; }
-constexpr uint32_t pack_kind(uint32_t level, uint32_t signature) { return level << 29 | fold_signature(signature); }
-constexpr uint32_t level_of(uint32_t kind) { return kind >> 29; }
+constexpr uint32_t pack_kind(uint32_t level, uint32_t number_of_class, uint32_t signature) {
+  return level << (kClassBits + kSignatureBits) | number_of_class << kSignatureBits | fold_signature(signature);
+}
+constexpr uint32_t level_of(uint32_t kind) { return kind >> (kClassBits + kSignatureBits); }
+// 0: none (shm/scheduling_class.hpp).
+constexpr uint32_t class_of(uint32_t kind) { return kind >> kSignatureBits & ((1u << kClassBits) - 1); }
+// Both: equal of those that may be found in the same place.
+constexpr uint32_t lane_of(uint32_t kind) { return kind >> kSignatureBits; }
+inline constexpr uint32_t kUsualLane = shm::kUsualLevel << kClassBits;
 
 // Why a task failed. `text`, when its size is not 0, is an object that holds an ErrorText.
 struct TaskErrorPayload {

@@ -49,6 +49,7 @@ enum class Type : uint16_t {
   kLogAsk = 17,     // member: the log of its session's output; tools: that of any
   kStandIn = 18,    // worker: its slot is to have another one, which serves while it waits in a task
   kTraceAsk = 19,   // tools: the board of a session, and its members shall write events for a while
+  kResourceWish = 20,  // worker: its session wants more of the host's resources than is lent to it (shm/resources.hpp)
   kAwake = 24,      // worker: woken up while its session was not watched (Board::unwatched)
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
@@ -173,6 +174,10 @@ struct EndRun {
   uint32_t record;      // index in the segment of its owner
   uint32_t generation;  // of the record
   uint32_t owner;       // the sender, or a dead member whose records it settles
+};
+
+struct ResourceWish {
+  uint32_t counts[16];  // of each kind, for one task
 };
 
 struct StandIn {

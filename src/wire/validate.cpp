@@ -15,7 +15,7 @@ static_assert(sizeof(Welcome) == 72 && offsetof(Welcome, session) == 16 &&
               offsetof(Welcome, keep_free_mib) == 60);
 static_assert(sizeof(LogAsk) == 8 && sizeof(Log) == 16 && sizeof(OutputBegin) == 24 && sizeof(OutputWorker) == 16);
 static_assert(sizeof(Refused) == 768 && sizeof(SlabRefused) == 768 && sizeof(Broken) == 512);
-static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16 && sizeof(StandIn) == 8 &&
+static_assert(sizeof(SlabRequest) == 16 && sizeof(SlabId) == 8 && sizeof(SlabWarm) == 8 && sizeof(EndRun) == 16 && sizeof(StandIn) == 8 && sizeof(ResourceWish) == 64 &&
               sizeof(Resume) == 8);
 static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, bytes) == 16);
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
@@ -230,6 +230,8 @@ void check_body(Candidate& c) {
     case Type::kStandIn:
       c.check(p.as<StandIn>().rank > 0 && p.as<StandIn>().rank < kRanksMax, "rank");
       return c.descriptors(0);
+    case Type::kResourceWish:
+      return c.descriptors(0);
     case Type::kSlabWarm: {
       uint64_t bytes = p.as<SlabWarm>().bytes;
       c.check(bytes > 0 && bytes <= kSizeMax, "bytes");
@@ -415,6 +417,7 @@ constexpr Shape kShapes[] = {
     {Type::kEndRun, From::kMember, sizeof(EndRun), false, "END_RUN"},
     {Type::kResumed, From::kMember, 0, false, "RESUMED"},
     {Type::kStandIn, From::kMember, sizeof(StandIn), false, "STAND_IN"},
+    {Type::kResourceWish, From::kMember, sizeof(ResourceWish), false, "RESOURCE_WISH"},
     {Type::kLogAsk, From::kMember, sizeof(LogAsk), false, "LOG_ASK"},
     {Type::kTraceAsk, From::kMember, sizeof(TraceAsk), false, "TRACE_ASK"},
     {Type::kAwake, From::kMember, 0, false, "AWAKE"},

@@ -24,7 +24,8 @@ AT(tarn_options, flags, 28);
 AT(tarn_options, timeout_ns, 32);
 AT(tarn_options, output, 40);
 AT(tarn_options, reserved2, 44);
-AT(tarn_options, reserved, 48);
+AT(tarn_options, resources, 48);
+AT(tarn_options, reserved, 56);
 
 SIZE(tarn_client_info, 72);
 AT(tarn_client_info, size, 0);
@@ -85,7 +86,14 @@ AT(tarn_graph_info, bytes, 32);
 AT(tarn_graph_info, runs, 40);
 AT(tarn_graph_info, reserved, 48);
 
-SIZE(tarn_submit_options, 64);
+SIZE(tarn_needs, 64);
+AT(tarn_needs, where, 8);
+AT(tarn_needs, where_number, 12);
+AT(tarn_needs, is_strict, 16);
+AT(tarn_needs, resources, 24);
+AT(tarn_needs, reserved, 32);
+
+SIZE(tarn_submit_options, 80);
 AT(tarn_submit_options, size, 0);
 AT(tarn_submit_options, signature, 8);
 AT(tarn_submit_options, retries, 12);
@@ -95,7 +103,8 @@ AT(tarn_submit_options, priority, 32);
 AT(tarn_submit_options, reserved2, 36);
 AT(tarn_submit_options, retry_on_error, 40);
 AT(tarn_submit_options, labels, 48);
-AT(tarn_submit_options, reserved, 56);
+AT(tarn_submit_options, needs, 56);
+AT(tarn_submit_options, reserved, 64);
 
 SIZE(tarn_retry, 64);
 AT(tarn_retry, size, 0);

@@ -32,6 +32,9 @@ class Mutant:
 
 DOORBELL = ("shm/doorbell.hpp", "shm_models.hpp")
 RING = ("shm/hint_ring.hpp", "shm_models.hpp")
+SHARED_RING = ("shm/hint_ring.hpp", "scheduling_models.hpp")
+RESOURCES = ("shm/resources.hpp", "scheduling_models.hpp")
+SCHEDULING = ("shm/scheduling_class.hpp", "scheduling_models.hpp")
 WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
 SEAT = ("shm/seat.hpp", "seat_models.hpp")
 GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
@@ -84,6 +87,30 @@ MUTANTS = [
            "return (waiting_.load(kAcquire) & below) == below;", "return (waiting_.load(kAcquire) & below) != below;", "seat(2, false, 2)"),
     mutant("who replaces a stand-in does not say so", SEAT,
            "    members_[rank].store(member, kRelease);\n", "", "seat(2, false, 2)"),
+    mutant("who finds the tail behind does not move it on", SHARED_RING,
+           "        if (tail_.compare_exchange(tail, tail + 1)) ++tail;\n", "        return false;\n", "shared_ring(true, 2, 3)"),
+    mutant("an old tail is taken for the present one", SHARED_RING,
+           "now >> 32 != lap_before(tail)", "false", "shared_ring(false, 3, 3)"),
+    mutant("a slot is written by a store", SHARED_RING,
+           "slot.compare_exchange(now, Ring::pack(tail, id))", "(slot.store(Ring::pack(tail, id), kRelease), true)",
+           "shared_ring(false, 2, 3)"),
+    mutant("a ring with several producers is never full", SHARED_RING,
+           "static_cast<int64_t>(tail - ring_.head_.load(kAcquire)) >= int64_t{kCapacity}", "false", "shared_ring(false, 2, 3)"),
+    mutant("an old tail is compared without its sign", SHARED_RING,
+           "static_cast<int64_t>(tail - ring_.head_.load(kAcquire)) >= int64_t{kCapacity}",
+           "tail - ring_.head_.load(kAcquire) >= kCapacity", "shared_ring_with_room(3)"),
+    mutant("resources are taken without the gate", RESOURCES,
+           "    if (!gate_.compare_exchange(holder, self) && (is_member(holder) || !gate_.compare_exchange(holder, self))) return Taken::kBusy;\n",
+           "    (void)holder, (void)is_member;\n", "resources(2, 2, false, false, 2)"),
+    mutant("what is free is not added up", RESOURCES,
+           "bool fits = are_free(asked);", "bool fits = true;", "resources(2, 2, false, false, 2)"),
+    mutant("recovery leaves the gate to the dead", RESOURCES,
+           "    uint32_t holder = dead;\n    (void)gate_.compare_exchange(holder, 0);\n", "", "resources(2, 2, true, false, 1)"),
+    mutant("recovery leaves what the dead had", RESOURCES,
+           "      if (members[dead].load(kRelaxed) != 0) members[dead].store(0, kRelease);\n", "      (void)members;\n",
+           "resources(2, 2, true, false, 1)"),
+    mutant("a class is not looked at again once it was said to be empty", SCHEDULING,
+           "    if ((*this)[number].has_hints()) set_pending(number);\n", "", "resources(2, 2, false, false, 2)"),
     mutant("a hint is taken by a store", RING,
            "if (head_.compare_exchange(head, head + count)) return count;",
            "head_.store(head + count, kRelease); return count;", "ring_two_consumers(false, 2)"),
@@ -252,7 +279,7 @@ MUTANTS = [
            "back_offs(0, true, false)"),
     mutant("recovery does not have everybody look", BACK_OFF,
            "  look_by(space.retry_at(), 1);\n", "  (void)space;\n", "back_offs(1, true, false)"),
-    mutant("a cancelled task backs off", BACK_OFF,
+    mutant("a cancelled task backs off", ("task/task_protocol.hpp", "back_off_models.hpp"),
            "    if ((state.flags & (kCancelled | kDoomed | kLate)) != 0) return false;\n", "", "back_offs(0, false, true)"),
     mutant("what was early is not looked at again", BACK_OFF,
            "  if (first != 0) look_by(retry_at, first);\n", "", "back_offs(1, false, false)"),

@@ -311,7 +311,7 @@ class World {
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
                                      wire::Type::kSubscribe,   wire::Type::kEndRun,
                                      wire::Type::kLogAsk,      wire::Type::kAwake,
-                                     wire::Type::kStandIn};
+                                     wire::Type::kStandIn,     wire::Type::kResourceWish};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -327,6 +327,11 @@ class World {
       case wire::Type::kStandIn:
         message.body<wire::StandIn>().rank = input.byte() % 5;
         return transmit(peer.socket, message);
+      case wire::Type::kResourceWish: {
+        auto& counts = message.body<wire::ResourceWish>().counts;
+        for (uint32_t i = 0; i < 2; ++i) counts[i] = static_cast<uint32_t>(input.number());
+        return transmit(peer.socket, message);
+      }
       case wire::Type::kRestore:
       case wire::Type::kCopyDrop: {
         uint8_t member = input.byte();

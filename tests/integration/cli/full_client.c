@@ -78,7 +78,7 @@ static int submit(tarn_client *client)
 int main(int argc, char **argv)
 {
   tarn_client *client;
-  tarn_options options = {sizeof options, NULL, "full_client", 1, 0, 0, 0, 0, {0}};
+  tarn_options options = {sizeof options, NULL, "full_client", 1, 0, 0, 0, 0, NULL, {0}};
   char line[64];
 
   if (tarn_task_define("hold", hold) < 0 || tarn_init(&client, &argc, &argv, &options) < 0) {

@@ -112,7 +112,7 @@ static void take_turn(tarn_client *client, tarn_graph *graph)
   tarn_future all[6];
   tarn_arg first;
   tarn_retry retry = {sizeof retry, 1, 0, NULL, 2000000, 0, 0, {0}};
-  tarn_submit_options again = {sizeof again, 0, 0, 0, 0, 0, 0, &retry, NULL, {0}};
+  tarn_submit_options again = {sizeof again, 0, 0, 0, 0, 0, 0, &retry, NULL, NULL, {0}};
   size_t i;
   check(tarn_submit(client, tarn_task_id("first_step"), NULL, 0, NULL, &all[0]));
   first = tarn_arg_future(all[0]);
@@ -132,7 +132,7 @@ int main(int argc, char **argv)
   tarn_client *client;
   tarn_graph *graph;
   struct pollfd input = {STDIN_FILENO, POLLIN, 0};
-  tarn_options options = {sizeof options, NULL, "traced", 2, 0, 0, 0, 0, {0}};
+  tarn_options options = {sizeof options, NULL, "traced", 2, 0, 0, 0, 0, NULL, {0}};
   char line[64];
 
   check(tarn_task_define("first_step", first_step));

@@ -73,7 +73,7 @@ TEST(InitErrors, BadOptions) {
   options.flags = 0x80;
   EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
   options = private_options();
-  options.reserved[6] = 1;
+  options.reserved[5] = 1;
   EXPECT_EQ(TARN_E_ARGUMENT, init_code(options));
 }
 

@@ -161,6 +161,15 @@ TEST_F(TaskTest, is_run_again_after_an_exception) {
   EXPECT_THROW(tarn.submit({.on_error = retry(2).factor(0.1)}, throw_number, 3), bad_argument);
 }
 
+TEST_F(TaskTest, asks_for_a_place_and_for_resources) {
+  EXPECT_EQ(tarn.submit({.at = on_slot(0)}, add, 1, 2).get(), 3);
+  EXPECT_EQ(tarn.submit({.at = on_node(999)}, add, 1, 2).get(), 3);
+  EXPECT_THROW(tarn.submit({.at = only_on_node(999)}, add, 1, 2), error);
+  EXPECT_THROW(tarn.submit({.at = only_on_slot(999)}, add, 1, 2), error);
+  EXPECT_THROW(tarn.submit({.resources = "unknown=1"}, add, 1, 2), error);
+  EXPECT_THROW(tarn.submit({.resources = "="}, add, 1, 2), bad_argument);
+}
+
 TEST_F(TaskTest, after_one_that_failed_names_the_first_cause) {
   const auto first = tarn.submit(throw_number, 3);
   const auto second = tarn.submit(add, first, 1);

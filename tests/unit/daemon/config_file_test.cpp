@@ -105,9 +105,9 @@ TEST(ConfigFileTest, refuses_unknown_keys_with_their_place_and_the_nearest) {
             "Allowed: socket, mode, spawn_socket, log_level");
   EXPECT_EQ(refusal("[limit]\n"),
             "t.toml:1:2: unknown section \"limit\"; did you mean \"limits\"? "
-            "Allowed: daemon, slots, memory, limits, tenants");
+            "Allowed: daemon, slots, memory, limits, resources, tenants");
   EXPECT_EQ(refusal("frobnicate = 1"),
-            "t.toml:1:1: unknown key \"frobnicate\"; allowed: daemon, slots, memory, limits, tenants");
+            "t.toml:1:1: unknown key \"frobnicate\"; allowed: daemon, slots, memory, limits, resources, tenants");
   EXPECT_EQ(refusal("[tenants.alice]\ncolour = 1"),
             "t.toml:2:1: unknown key \"colour\" in [tenants.\"alice\"]; allowed: memory, sessions, weight");
 }
@@ -199,6 +199,7 @@ TEST(ConfigFileTest, the_page_describes_every_key_and_no_other) {
 TEST(ConfigFileTest, the_example_has_every_key_with_its_default_and_is_valid) {
   std::string text = file_text("daemon/tarnd.toml");
   for (const ConfigKey& key : config_keys()) {
+    if (key.name == "NAME") continue;  // any
     std::string line = "\n#" + std::string(key.name) + " = " + std::string(key.fallback);
     EXPECT_NE(text.find(line), std::string::npos) << "daemon/tarnd.toml lacks" << line;
   }
@@ -211,6 +212,20 @@ TEST(ConfigFileTest, the_example_has_every_key_with_its_default_and_is_valid) {
   EXPECT_EQ(config.tenants.at(1000).sessions, 128u);
   EXPECT_EQ(config.tenants.at(1000).weight, 300u);
   EXPECT_EQ(config.socket_mode, 0666u);
+  ASSERT_EQ(config.resources.size(), 1u);
+  EXPECT_EQ(config.resources[0].name, "licence");
+  EXPECT_EQ(config.resources[0].total, 2u);
+}
+
+TEST(ConfigFileTest, resources_have_names_and_counts) {
+  EXPECT_EQ(parse("[resources]\na = 1\n\"b.c-d_E9\" = 1000000000").resources.size(), 2u);
+  for (const char* bad : {"a = 0", "a = 1000000001", "a = -1", "a = \"1\"", "a = 1.5", "\"\" = 1", "\"a b\" = 1", "\"a=1\" = 1",
+                          "\"a,b\" = 1", "\"a\\u0000\" = 1", "a12345678901234567890123456789012 = 1"})
+    EXPECT_NE(refusal("[resources]\n" + std::string(bad)), "accepted") << bad;
+  std::string many = "[resources]";
+  for (int i = 0; i < 16; ++i) many += "\nr" + std::to_string(i) + " = 1";
+  EXPECT_EQ(refusal(many), "accepted");
+  EXPECT_NE(refusal(many + "\nr16 = 1").find("more than 16"), std::string::npos);
 }
 
 TEST(ConfigFileTest, defaults_in_the_table_are_those_of_the_struct) {

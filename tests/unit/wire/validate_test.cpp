@@ -135,6 +135,7 @@ std::vector<Sample> all_samples() {
       sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
       sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
       sample(Type::kStandIn, From::kMember, 0, StandIn{kRanksMax - 1, 0}),
+      sample(Type::kResourceWish, From::kMember, 0, ResourceWish{{1, 0, 2}}),
       sample(Type::kLogAsk, From::kMember, 0, LogAsk{1, 0}),
       empty_sample(Type::kAwake, From::kMember),
       sample(Type::kTraceAsk, From::kMember, 0, TraceAsk{1, 16, 3'000'000'000}),

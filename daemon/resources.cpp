@@ -1,0 +1,184 @@
+#include "resources.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "os/clock.hpp"
+#include "tarn/tarn.h"
+#include "task/needs.hpp"
+
+namespace tarn::daemon {
+namespace {
+
+constexpr int64_t kLookNs = 5'000'000;     // while somebody waits for what others use
+constexpr size_t kWishesOfSession = 32;    // more come again
+
+}  // namespace
+
+int ResourceBook::set_kinds(const char* list) {
+  std::vector<ResourceKind> kinds;
+  task::ResourceList entries(list);
+  task::ResourceList::Entry entry{};
+  int r;
+  while ((r = entries.next(entry)) > 0) {
+    std::string name(entry.name, entry.name_size);
+    if (std::ranges::any_of(kinds, [&](const ResourceKind& kind) { return kind.name == name; }))
+      return fail(TARN_E_ARGUMENT, "resources: '%s' is named twice", name.c_str());
+    if (kinds.size() == shm::kResourcesMax) return fail(TARN_E_LIMIT, "resources: there are more than %u", shm::kResourcesMax);
+    kinds.push_back({std::move(name), entry.count});
+  }
+  if (r == 0) kinds_ = std::move(kinds);
+  return r;
+}
+
+// Tasks of the session name a resource by its place on the board, which therefore never changes.
+void ResourceBook::place(Session& session, const std::vector<ResourceKind>& kinds) {
+  shm::Resources& on_board = session.board->resources;
+  auto name_at = [&](uint32_t at) {
+    const char* name = on_board.kind(at).name;
+    return std::string_view(name, strnlen(name, shm::kResourceNameMax + 1));
+  };
+  for (uint32_t at = 0; at < shm::kResourcesMax; ++at) {
+    if (std::ranges::any_of(kinds, [&](const ResourceKind& kind) { return kind.name == name_at(at); })) continue;
+    on_board.kind(at).total.store(0, shm::kRelaxed);  // there is none of it any more
+    on_board.kind(at).lent.store(0, shm::kRelaxed);
+  }
+  for (uint32_t i = 0; i < kinds.size(); ++i) {
+    uint32_t at = 0;
+    while (at < shm::kResourcesMax && !name_at(at).empty() && name_at(at) != kinds[i].name) ++at;
+    session.at[i] = at;
+    if (at == shm::kResourcesMax) continue;
+    kinds[i].name.copy(on_board.kind(at).name, shm::kResourceNameMax);
+    on_board.kind(at).total.store(kinds[i].total, shm::kRelaxed);
+  }
+}
+
+void ResourceBook::open(uint32_t number, shm::Board& board) {
+  Session session{&board};
+  place(session, kinds_);
+  for (uint32_t i = 0; i < kinds_.size(); ++i) {
+    session.allowed[i] = session.lent[i] = kinds_[i].total - static_cast<uint32_t>(lent(i));
+    tell(session, i);
+  }
+  sessions_[number] = session;
+}
+
+void ResourceBook::resume(uint32_t number, shm::Board& board) {
+  Session session{&board};
+  place(session, kinds_);
+  for (uint32_t i = 0; i < kinds_.size(); ++i) {
+    uint32_t at = session.at[i];
+    if (at == shm::kResourcesMax) continue;
+    uint64_t left = kinds_[i].total - lent(i);
+    uint64_t before = board.resources.kind(at).lent.load(shm::kAcquire);
+    session.lent[i] = static_cast<uint32_t>(std::min(std::max(before, board.resources.used(at)), left));
+    session.allowed[i] = static_cast<uint32_t>(std::min<uint64_t>(before, session.lent[i]));
+    tell(session, i);
+  }
+  sessions_[number] = session;
+  board.resources.wanted().store(0, shm::kRelease);  // what it wished for the tarnd before did not hear; its workers look again
+}
+
+void ResourceBook::close(uint32_t number) {
+  if (sessions_.erase(number) == 0) return;
+  std::erase_if(wishes_, [number](const Wish& wish) { return wish.session == number; });
+  if (!wishes_.empty()) look();
+}
+
+void ResourceBook::wish(uint32_t number, const shm::ResourceCounts& counts) {
+  auto found = sessions_.find(number);
+  if (found == sessions_.end()) return;
+  found->second.board->resources.wanted().store(0, shm::kSeqCst);
+  auto of_session = std::ranges::count_if(wishes_, [number](const Wish& wish) { return wish.session == number; });
+  bool is_known = std::ranges::any_of(wishes_, [&](const Wish& wish) { return wish.session == number && wish.counts == counts; });
+  if (is_known || static_cast<size_t>(of_session) >= kWishesOfSession) return;  // its workers look again when one is met
+  wishes_.push_back({number, counts});
+  look();
+}
+
+uint64_t ResourceBook::lent(uint32_t kind) const {
+  uint64_t sum = 0;
+  for (auto& [number, session] : sessions_) sum += session.lent[kind];
+  return sum;
+}
+
+uint64_t ResourceBook::used(uint32_t kind) const {
+  uint64_t sum = 0;
+  for (auto& [number, session] : sessions_) sum += used_by(session, kind);
+  return sum;
+}
+
+uint32_t ResourceBook::used_by(const Session& session, uint32_t kind) {
+  uint32_t at = session.at[kind];
+  return at == shm::kResourcesMax ? 0 : static_cast<uint32_t>(std::min<uint64_t>(session.board->resources.used(at), session.lent[kind]));
+}
+
+void ResourceBook::tell(Session& session, uint32_t kind) {
+  if (uint32_t at = session.at[kind]; at != shm::kResourcesMax) session.board->resources.kind(at).lent.store(session.allowed[kind], shm::kSeqCst);
+}
+
+void ResourceBook::look() {
+  uint32_t held_up = 0;
+  for (auto wish = wishes_.begin(); wish != wishes_.end();) {
+    if (!meet(*wish, held_up)) {
+      ++wish;
+      continue;
+    }
+    shm::ring_all(*sessions_.at(wish->session).board);
+    wish = wishes_.erase(wish);
+  }
+  timer_.reset();
+  if (!wishes_.empty()) timer_ = loop_.call_at(os::now_ns() + kLookNs, [this] { look(); });
+}
+
+// `held_up`: kinds, a bit each, that an earlier wish waits for.
+bool ResourceBook::meet(const Wish& wish, uint32_t& held_up) {
+  Session& session = sessions_.at(wish.session);
+  bool is_met = true;
+  for (uint32_t i = 0; i < kinds_.size(); ++i) {
+    uint32_t count = session.at[i] == shm::kResourcesMax ? 0 : wish.counts[session.at[i]];
+    if (count == 0 || count > kinds_[i].total) continue;
+    uint32_t bit = 1u << i;
+    uint32_t wanted = std::min(kinds_[i].total, used_by(session, i) + count);
+    if (wanted > session.allowed[i] && (held_up & bit) == 0) {
+      if (wanted > session.lent[i]) make_room(i, wanted - session.lent[i], wish.session);
+      uint64_t left = kinds_[i].total - lent(i);
+      session.lent[i] = std::max(session.lent[i], static_cast<uint32_t>(std::min<uint64_t>(wanted, session.lent[i] + left)));
+      session.allowed[i] = std::min(wanted, session.lent[i]);
+      tell(session, i);
+    }
+    if (wanted <= session.allowed[i]) continue;
+    is_met = false;
+    held_up |= bit;
+  }
+  return is_met;
+}
+
+// Others may take less from now on, who has most first, until `wanted` will be left once they use no more than that.
+void ResourceBook::make_room(uint32_t kind, uint32_t wanted, uint32_t except) {
+  uint64_t allowed = sessions_.at(except).lent[kind];
+  for (auto& [number, session] : sessions_)
+    if (number != except) allowed += session.allowed[kind];
+  while (kinds_[kind].total - allowed < wanted) {
+    Session* most = nullptr;
+    for (auto& [number, session] : sessions_)
+      if (number != except && session.allowed[kind] != 0 && (most == nullptr || session.allowed[kind] > most->allowed[kind])) most = &session;
+    if (most == nullptr) break;
+    auto less = static_cast<uint32_t>(std::min<uint64_t>(most->allowed[kind], wanted - (kinds_[kind].total - allowed)));
+    most->allowed[kind] -= less;
+    allowed -= less;
+    tell(*most, kind);
+  }
+  take_back(kind);
+}
+
+// Who has the gate may be about to take something by what he was allowed before: then nothing is known of what his session uses.
+void ResourceBook::take_back(uint32_t kind) {
+  shm::full_fence();
+  for (auto& [number, session] : sessions_)
+    if (session.lent[kind] > session.allowed[kind] && session.board->resources.is_gate_open())
+      session.lent[kind] = std::max(session.allowed[kind], used_by(session, kind));
+}
+
+}  // namespace tarn::daemon
