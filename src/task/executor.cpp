@@ -702,8 +702,7 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
 int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
   TaskErrorPayload error;
   memcpy(&error, other.payload, sizeof error);
-  const Definition* definition = find_task(other.task);
-  const char* task = definition == nullptr ? "?" : definition->name;
+  const char* task = task_name(other.task);
   const char* type = nullptr;
   const char* message = nullptr;
   call.error_cause = error.code;

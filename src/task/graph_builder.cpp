@@ -206,8 +206,7 @@ const char* GraphBuilder::name_of(uint32_t node) const {
   const Node& it = nodes_[node];
   if (it.name != 0) return names_.data() + it.name - 1;
   if (it.is_joint) return "the end of an inner graph";
-  const Definition* definition = find_task(it.task);
-  return definition == nullptr ? "?" : definition->name;
+  return task_name(it.task);
 }
 
 // ---- Looking at the whole --------------------------------------------------------------------

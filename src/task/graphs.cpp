@@ -413,8 +413,7 @@ int Graphs::node_error(Graph& graph, uint32_t node) {
   }
   TaskErrorPayload error;
   memcpy(&error, graph.view.nodes[cause].result, sizeof error);
-  const Definition* definition = find_task(graph.builder.task_of(cause));
-  const char* task = definition == nullptr ? "?" : definition->name;
+  const char* task = task_name(graph.builder.task_of(cause));
   uint32_t attempts = NodeState::unpack(graph.view.nodes[cause].state.load(kAcquire)).attempts;
   const ErrorText* text = error_text(graph, cause);
   const char* message = text == nullptr ? "" : reinterpret_cast<const char*>(text + 1) + text->type_size;

@@ -92,4 +92,9 @@ const Definition* find_task(tarn_task number) {
   return entry->fn == nullptr ? nullptr : entry;
 }
 
+const char* task_name(tarn_task number) {
+  const Definition* definition = find_task(number);
+  return definition == nullptr ? "?" : definition->name;
+}
+
 }  // namespace tarn::task

@@ -33,5 +33,7 @@ struct Definition {
 
 // nullptr if no such task is defined here.
 [[nodiscard]] const Definition* find_task(tarn_task number);
+// "?" if it is not defined here.
+[[nodiscard]] const char* task_name(tarn_task number);
 
 }  // namespace tarn::task
