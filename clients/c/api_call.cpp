@@ -5,8 +5,9 @@
 
 #include "base/error.hpp"
 #include "client.hpp"
-#include "task/call.hpp"
 #include "tarn/tarn.h"
+#include "task/call.hpp"
+#include "task/parts.hpp"
 
 using namespace tarn;
 
@@ -71,6 +72,18 @@ int tarn_call_return(tarn_call* call, const void* data, size_t size) {
     store::copy(result, data, size);
   }
   return 0;
+}
+
+int tarn_call_return_parts(tarn_call* call, const tarn_bytes* parts, size_t count) {
+  if (parts == nullptr && count != 0)
+    return fail(TARN_E_ARGUMENT, "parts is NULL, but count is %zu", count);
+  return task::return_parts(*call, parts, count);
+}
+
+int tarn_call_return_parts_buffer(tarn_call* call, const size_t* sizes, size_t count, void** data) {
+  if ((sizes == nullptr || data == nullptr) && count != 0)
+    return fail(TARN_E_ARGUMENT, "sizes or data is NULL, but count is %zu", count);
+  return task::reserve_parts(*call, sizes, count, data);
 }
 
 int tarn_call_fail(tarn_call* call, int code, const char* type, const char* format, ...) {

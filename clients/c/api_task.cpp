@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "client.hpp"
+#include "task/parts.hpp"
 #include "task/registry.hpp"
 
 using namespace tarn;
@@ -47,6 +48,24 @@ int tarn_result(tarn_client* client, tarn_future future, int64_t timeout_ns, tar
   if (int r = client::check_client(client); r < 0) return r;
   tarn_bytes ignored;
   return client->submitter.result(future, timeout_ns, bytes == nullptr ? ignored : *bytes);
+}
+
+int tarn_result_part(tarn_client* client, tarn_future future, uint32_t index, int64_t timeout_ns,
+                     tarn_bytes* bytes) {
+  if (int r = client::check_client(client); r < 0) return r;
+  tarn_bytes ignored;
+  return client->submitter.result_part(future, index, timeout_ns,
+                                       bytes == nullptr ? ignored : *bytes);
+}
+
+int tarn_part_count(tarn_bytes result, size_t* count) {
+  if (int r = client::check_pointer(count, "count"); r < 0) return r;
+  return task::count_parts(result, nullptr, *count);
+}
+
+int tarn_part_read(tarn_bytes result, size_t index, tarn_bytes* part) {
+  if (int r = client::check_pointer(part, "part"); r < 0) return r;
+  return task::read_part(result, index, nullptr, *part);
 }
 
 int tarn_future_object(tarn_client* client, tarn_future future, int64_t timeout_ns, tarn_object* object) {

@@ -42,7 +42,7 @@ typedef struct tarn_node_options {
 TARN_API int tarn_graph_create(tarn_client *client, const tarn_graph_options *options, tarn_graph **graph);
 
 /* Adds a run of `task` and sets `*node`, unless `node` is NULL. Arguments, at most 255, are values (copied), objects (held until the
- * graph is freed), results of nodes added before, which it then follows (tarn_arg_node), and parameters (tarn_arg_parameter), a
+ * graph is freed), results of nodes added before, which it then follows (tarn_arg_node), or one of several (tarn_arg_node_part), and parameters (tarn_arg_parameter), a
  * number that tarn_graph_run is to give. `options` may be NULL. Does not block. Errors: TARN_E_NO_TASK,
  * TARN_E_ARGUMENT, TARN_E_NO_OBJECT, TARN_E_TOO_LARGE (a value of more than 1 MiB), TARN_E_LIMIT, TARN_E_NO_MEMORY, TARN_E_STATE
  * (it is instantiated, and stays as it is). Since 0.1. */
@@ -114,8 +114,16 @@ static inline tarn_arg tarn_arg_node(tarn_node node)
 {
   tarn_arg arg;
   arg.kind = TARN_ARG_NODE;
-  arg.reserved = 0;
+  arg.part = 0;
   arg.u.index = node;
+  return arg;
+}
+
+/* The part `index` of what the node returns: tarn_arg_part for a node. */
+static inline tarn_arg tarn_arg_node_part(tarn_node node, uint32_t index)
+{
+  tarn_arg arg = tarn_arg_node(node);
+  arg.part = index < UINT32_MAX ? index + 1 : UINT32_MAX;
   return arg;
 }
 
@@ -123,7 +131,7 @@ static inline tarn_arg tarn_arg_parameter(uint32_t index)
 {
   tarn_arg arg;
   arg.kind = TARN_ARG_PARAMETER;
-  arg.reserved = 0;
+  arg.part = 0;
   arg.u.index = index;
   return arg;
 }

@@ -231,11 +231,11 @@ enum tarn_arg_kind {
 
 typedef struct tarn_arg {
   uint32_t kind; /* enum tarn_arg_kind */
-  uint32_t reserved;
+  uint32_t part; /* FUTURE, NODE: 0 for the result as a whole, n for its part n - 1 (tarn_arg_part); otherwise zero */
   union {
     tarn_bytes value;   /* copied when the task is submitted; at most 1 MiB in all, use objects beyond */
     tarn_object object; /* held for the task until this process finds it done */
-    tarn_future future; /* the task runs after it; its result is the argument */
+    tarn_future future; /* the task runs after it; its result, or a part of it, is the argument */
     uint32_t index;     /* of the node or the parameter */
   } u;
 } tarn_arg;
@@ -347,6 +347,21 @@ TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t c
  * TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it now: the future stays, and may be asked again),
  * TARN_E_LOST; TARN_E_DAEMON_GONE. Since 0.1. */
 TARN_API int tarn_result(tarn_client *client, tarn_future future, int64_t timeout_ns, tarn_bytes *bytes);
+
+/* tarn_result for the part `index`, from 0, of a task that has several results (tarn_call_return_parts): sets `*bytes` to that part,
+ * in place, aligned to 8 bytes and valid until the future is released. What is pinned is the result as a whole, as tarn_result does.
+ * Errors: those of tarn_result; TARN_E_ARGUMENT (there is no such part; tarn_last_error() says how many there are), TARN_E_TYPE (the
+ * result has no parts), TARN_E_PROTOCOL (it is damaged). Since 0.1. */
+TARN_API int tarn_result_part(tarn_client *client, tarn_future future, uint32_t index, int64_t timeout_ns, tarn_bytes *bytes);
+
+/* Of a whole result that has parts, wherever it was read: by tarn_result, tarn_graph_result, tarn_call_arg of a task that was given
+ * all of it, or tarn_get of an object that was made of it. Sets `*count` to how many parts there are. Whatever the bytes are, nothing is
+ * read outside of them. Thread-safe, does not block. Errors: TARN_E_TYPE (it has no parts), TARN_E_PROTOCOL (it is damaged). Since 0.1. */
+TARN_API int tarn_part_count(tarn_bytes result, size_t *count);
+
+/* The same for one of them: sets `*part` to the part `index`, in place, valid for as long as `result` is. Errors as
+ * tarn_part_count; TARN_E_ARGUMENT (there is no such part). Since 0.1. */
+TARN_API int tarn_part_read(tarn_bytes result, size_t index, tarn_bytes *part);
 
 /* Waits for `future` and makes its result an object, with one reference, to be released with
  * tarn_release. No copy if the result is larger than 32 bytes; a smaller one is put. Does not read the
@@ -485,6 +500,18 @@ TARN_API int tarn_call_return(tarn_call *call, const void *data, size_t size);
 /* Sets the result to `size` bytes that the task fills in place before it returns: no copy if it is
  * larger than 32 bytes. Aligned to 64 bytes then, to 8 otherwise. Errors as above. Since 0.1. */
 TARN_API int tarn_call_return_buffer(tarn_call *call, size_t size, void **data);
+
+/* Several results: sets the result to a copy of `count` parts (0 to 65 535, of any sizes), which can be read one by one
+ * (tarn_result_part) and given to other tasks one by one (tarn_arg_part), as they lie there. They are one result all the same: made at
+ * once, held and released together. Each is aligned to 64 bytes; to 8 if they lie in the task's record, which up to three do that
+ * fit into 24 bytes, each rounded up to 8. To those who ask for the result as a whole (tarn_result) it is its bytes with a table before them:
+ * see tarn_part_count. `parts` may be NULL if `count` is 0. Errors: those of tarn_call_return; TARN_E_ARGUMENT (a part that is NULL and not empty).
+ * Since 0.1. */
+TARN_API int tarn_call_return_parts(tarn_call *call, const tarn_bytes *parts, size_t count);
+
+/* The same for parts of `sizes` bytes each that the task fills in place before it returns: sets data[0] to data[count - 1]. No copy, unless
+ * they lie in the record (as above). Errors: those of tarn_call_return. Since 0.1. */
+TARN_API int tarn_call_return_parts_buffer(tarn_call *call, const size_t *sizes, size_t count, void **data);
 
 /* Describes the error with which the task is about to return: `type` (such as the exception's, may be
  * NULL) and a message (printf, cut at 4 096 bytes). Returns `code`, so that a task can end with
@@ -789,7 +816,7 @@ static inline tarn_arg tarn_arg_value(const void *data, size_t size)
 {
   tarn_arg arg;
   arg.kind = TARN_ARG_VALUE;
-  arg.reserved = 0;
+  arg.part = 0;
   arg.u.value.data = data;
   arg.u.value.size = size;
   return arg;
@@ -799,7 +826,7 @@ static inline tarn_arg tarn_arg_object(tarn_object object)
 {
   tarn_arg arg;
   arg.kind = TARN_ARG_OBJECT;
-  arg.reserved = 0;
+  arg.part = 0;
   arg.u.object = object;
   return arg;
 }
@@ -808,8 +835,18 @@ static inline tarn_arg tarn_arg_future(tarn_future future)
 {
   tarn_arg arg;
   arg.kind = TARN_ARG_FUTURE;
-  arg.reserved = 0;
+  arg.part = 0;
   arg.u.future = future;
+  return arg;
+}
+
+/* The part `index` of several results (tarn_call_return_parts): the task runs after `future`, and has the bytes of that part, in
+ * place. Without waiting, and whether or not there is such a part: if there is none, the task that it is given to fails
+ * (TARN_E_TASK_FAILED, in tarn_future_error TARN_E_ARGUMENT; TARN_E_TYPE if that result has no parts at all). Since 0.1. */
+static inline tarn_arg tarn_arg_part(tarn_future future, uint32_t index)
+{
+  tarn_arg arg = tarn_arg_future(future);
+  arg.part = index < UINT32_MAX ? index + 1 : UINT32_MAX;
   return arg;
 }
 

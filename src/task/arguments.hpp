@@ -56,7 +56,7 @@ struct BlockEntry {
   uint32_t kind;  // tarn_arg_kind
   uint32_t generation;  // object, future
   uint32_t id;          // object; future: index of its record in the submitter's segment
-  uint32_t reserved;
+  uint32_t part;        // future: as tarn_arg.part
   uint64_t offset;  // value: in the block; object: of the range
   uint64_t size;
 };

@@ -16,6 +16,7 @@
 #include "shm/prefetch.hpp"
 #include "task/arguments.hpp"
 #include "task/back_off.hpp"
+#include "task/parts.hpp"
 #include "task/run_watch.hpp"
 #include "task/submitter.hpp"
 
@@ -689,7 +690,7 @@ int Executor::read_block(tarn_call& call, const std::byte* payload, uint32_t own
     } else if (entry.kind == TARN_ARG_OBJECT) {
       r = resolve(call, ObjectRef{entry.id, entry.generation, entry.offset, entry.size}, call.args[i]);
     } else {
-      r = read_result_of(call, call.args[i], owner, entry.id, entry.generation);
+      r = read_result_of(call, call.args[i], owner, entry);
       if (r == TARN_E_DEPENDENCY) return r;
     }
     if (r < 0) return fail_call(call, r, nullptr, "argument %u: %s", i, last_error());
@@ -730,21 +731,24 @@ int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
   return TARN_E_DEPENDENCY;
 }
 
-// The result of another task of the same owner, which holds it for us.
-int Executor::read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation) {
-  if (index >= shm::kTaskRecordsMax) return fail(TARN_E_PROTOCOL, "there is no task record %u", index);
-  const TaskRecord& other = SegmentSpace(view_, owner).record(index);
+// The result of another task of the same owner, which holds it for us, or a part of it.
+int Executor::read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner,
+                             const BlockEntry& entry) {
+  if (entry.id >= shm::kTaskRecordsMax)
+    return fail(TARN_E_PROTOCOL, "there is no task record %u", entry.id);
+  const TaskRecord& other = SegmentSpace(view_, owner).record(entry.id);
   State state = State::unpack(other.state.load(shm::kAcquire));
-  if (state.generation != generation || !state.finished())
+  if (state.generation != entry.generation || !state.finished())
     return fail(TARN_E_PROTOCOL, "the task it comes from is not done");
   if ((state.flags & kFailed) != 0) return fail_with_cause(call, other);
-  ObjectRef ref;
   if ((state.flags & kObject) == 0) {
     out = {other.payload, other.result_size};
-    return 0;
+  } else {
+    ObjectRef ref;
+    memcpy(&ref, other.payload, sizeof ref);
+    if (int r = resolve(call, ref, out); r < 0) return r;
   }
-  memcpy(&ref, other.payload, sizeof ref);
-  return resolve(call, ref, out);
+  return entry.part == 0 ? 0 : read_part(out, entry.part - 1, task_name(other.task), out);
 }
 
 void Executor::finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code) {

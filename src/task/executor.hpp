@@ -128,7 +128,8 @@ class Executor final : public Helper {
   [[nodiscard]] int read_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
   [[nodiscard]] int read_block(tarn_call& call, const std::byte* payload, uint32_t owner);
   int fail_with_cause(tarn_call& call, const TaskRecord& other);
-  [[nodiscard]] int read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner, uint32_t index, uint32_t generation);
+  [[nodiscard]] int read_result_of(tarn_call& call, tarn_bytes& out, uint32_t owner,
+                                   const BlockEntry& entry);
   void finish_run(tarn_call& call, TaskRecord& record, State mine, uint32_t owner, int code);
   void write_error(tarn_call& call, std::byte* payload, int code);
   void begin_call(tarn_call& call, const TaskRecord& record, uint32_t task, uint32_t made_for, uint32_t attempt);

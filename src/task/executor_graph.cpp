@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "task/executor.hpp"
 #include "task/graph_loop.hpp"
+#include "task/parts.hpp"
 
 namespace tarn::task {
 
@@ -220,11 +221,12 @@ int Executor::Graphs::read_argument(tarn_call& call, const GraphView& graph, con
       const GraphNode& other = graph.nodes[argument.offset];
       if ((NodeState::unpack(other.state.load(shm::kAcquire)).flags & kObject) == 0) {
         out = {other.result, other.result_size};
-        return 0;
+      } else {
+        ObjectRef ref;
+        memcpy(&ref, other.result, sizeof ref);
+        if (int r = executor_.resolve(call, ref, out); r < 0) return r;
       }
-      ObjectRef ref;
-      memcpy(&ref, other.result, sizeof ref);
-      return executor_.resolve(call, ref, out);
+      return argument.size == 0 ? 0 : read_part(out, argument.size - 1, task_name(other.task), out);
     }
   }
 }

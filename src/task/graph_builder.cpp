@@ -61,7 +61,7 @@ int GraphBuilder::add_argument(const tarn_arg& arg, size_t index, Resolve resolv
       if (arg.u.index >= nodes_.size())
         return fail(TARN_E_ARGUMENT, "argument %zu is the result of node %u, and the graph has %zu so far; add that node first",
                     index, arg.u.index, nodes_.size());
-      out = {GraphArgument::kArgNode, 0, arg.u.index};
+      out = {GraphArgument::kArgNode, arg.part, arg.u.index};
       break;
     case TARN_ARG_PARAMETER:
       if (arg.u.index >= kGraphParametersMax)

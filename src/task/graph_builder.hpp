@@ -80,7 +80,7 @@ class GraphBuilder {
   };
   struct Argument {
     uint32_t kind;    // GraphArgument::Kind
-    uint32_t size;    // of a value
+    uint32_t size;    // as that of GraphArgument
     uint64_t offset;  // value: in values_; object: in objects_; node, parameter: which
   };
 

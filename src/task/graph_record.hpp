@@ -86,7 +86,7 @@ constexpr bool is_last_successor(uint32_t entry) { return (entry & 1) != 0; }
 struct GraphArgument {
   enum Kind : uint32_t { kArgValue = 0, kArgObject = 1, kArgNode = 2, kArgParameter = 3 };
   uint32_t kind;
-  uint32_t size;    // of a value
+  uint32_t size;    // of a value; node: as tarn_arg.part
   uint64_t offset;  // value: in bytes from the header; object: of an ObjectRef; node, parameter: which one
 };
 

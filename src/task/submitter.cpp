@@ -220,6 +220,7 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, co
     } else {
       entry.id = shm::id_index(static_cast<uint32_t>(args[i].u.future.id));
       entry.generation = private_[entry.id].generation;
+      entry.part = args[i].part;
     }
     memcpy(block.data + i * sizeof entry, &entry, sizeof entry);
   }

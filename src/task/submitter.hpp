@@ -88,6 +88,8 @@ class Submitter {
   [[nodiscard]] int wait(const tarn_future* futures, size_t count, size_t want, int64_t timeout_ns, uint8_t* done,
                          size_t* done_count);
   [[nodiscard]] int result(tarn_future future, int64_t timeout_ns, tarn_bytes& out);
+  [[nodiscard]] int result_part(tarn_future future, uint32_t part, int64_t timeout_ns,
+                                tarn_bytes& out);
   [[nodiscard]] int result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out);
   [[nodiscard]] int error(tarn_future future, tarn_task_error& out);
   [[nodiscard]] int release(tarn_future future);

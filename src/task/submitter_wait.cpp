@@ -13,6 +13,7 @@
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "os/clock.hpp"
+#include "task/parts.hpp"
 #include "task/registry.hpp"
 #include "task/submitter.hpp"
 #include "task/traced_wait.hpp"
@@ -440,6 +441,13 @@ int Submitter::result(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {
     if (int r = adopt_result(index); r < 0) return r;
   }
   return store_.get_kept(result_ref(index, state), out);  // which may have to wait for the bytes
+}
+
+int Submitter::result_part(tarn_future future, uint32_t part, int64_t timeout_ns, tarn_bytes& out) {
+  tarn_bytes whole;
+  if (int r = result(future, timeout_ns, whole); r < 0) return r;
+  return read_part(whole, part,
+                   task_name(record(shm::id_index(static_cast<uint32_t>(future.id))).task), out);
 }
 
 int Submitter::result_object(tarn_future future, int64_t timeout_ns, ObjectRef& out) {

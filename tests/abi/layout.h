@@ -55,7 +55,7 @@ AT(tarn_object, size, 24);
 
 SIZE(tarn_arg, 40);
 AT(tarn_arg, kind, 0);
-AT(tarn_arg, reserved, 4);
+AT(tarn_arg, part, 4);
 AT(tarn_arg, u, 8);
 
 SIZE(tarn_graph_options, 48);

@@ -55,6 +55,17 @@ int make(tarn_call* call) {
   return 0;
 }
 
+// Two parts of that size, of which the second has the next seed.
+int make_parts(tarn_call* call) {
+  uint64_t wish[2];  // size, seed
+  memcpy(wish, tarn_call_arg(call, 0).data, sizeof wish);
+  size_t sizes[] = {wish[0], wish[0]};
+  void* data[2];
+  if (int r = tarn_call_return_parts_buffer(call, sizes, 2, data); r < 0) return r;
+  for (uint64_t i = 0; i < 2; ++i) fill(data[i], wish[0], wish[1] + i);
+  return 0;
+}
+
 int check(tarn_call* call) {
   uint64_t seed;
   memcpy(&seed, tarn_call_arg(call, 0).data, sizeof seed);
@@ -76,6 +87,7 @@ int crash(tarn_call*) {
 
 const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("make", make);
+  (void)tarn_task_define("make_parts", make_parts);
   (void)tarn_task_define("check", check);
   (void)tarn_task_define("add_up", add_up);
   (void)tarn_task_define("crash", crash);
@@ -139,11 +151,13 @@ class SpillClient : public testing::Test {
     return future;
   }
 
-  static tarn_future submit_make(tarn_client* client, uint64_t size, uint64_t seed) {
+  static tarn_future submit_make(tarn_client* client, uint64_t size, uint64_t seed,
+                                 const char* task = "make") {
     const uint64_t wish[] = {size, seed};
     const tarn_arg arg = tarn_arg_value(wish, sizeof wish);
     tarn_future future{};
-    EXPECT_EQ(0, tarn_submit(client, tarn_task_id("make"), &arg, 1, nullptr, &future)) << tarn_last_error();
+    EXPECT_EQ(0, tarn_submit(client, tarn_task_id(task), &arg, 1, nullptr, &future))
+        << tarn_last_error();
     return future;
   }
 
@@ -328,6 +342,26 @@ TEST_F(SpillClient, TasksGetTheirArgumentsBackAndResultsLeaveToo) {
       EXPECT_TRUE(is_filled(bytes.data, bytes.size, seed));
     }
     EXPECT_EQ(0, tarn_future_release(client, results[seed]));
+  }
+}
+
+TEST_F(SpillClient, ResultsWithPartsLeaveAndComeBackWhole) {
+  tarn_client* client = connect(2);
+  std::vector<tarn_future> results;
+  for (uint64_t seed = 0; seed < 40; seed += 2)
+    results.push_back(submit_make(client, 12 * kMiB, seed, "make_parts"));
+  uint64_t seed = 0;
+  for (tarn_future result : results) {
+    if (seed % 4 == 0) {
+      for (uint32_t part = 0; part < 2; ++part)
+        expect_good(client, submit_check(client, seed + part, tarn_arg_part(result, part)));
+    } else {
+      tarn_bytes bytes{};
+      ASSERT_EQ(0, tarn_result_part(client, result, 1, kLong, &bytes)) << tarn_last_error();
+      EXPECT_TRUE(bytes.size == 12 * kMiB && is_filled(bytes.data, bytes.size, seed + 1));
+    }
+    EXPECT_EQ(0, tarn_future_release(client, result));
+    seed += 2;
   }
 }
 
