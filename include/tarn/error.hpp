@@ -150,5 +150,16 @@ inline int check(int result) {
   return result;
 }
 
+// Throws the failure of `future`, or if it has none, `code` itself: an error of the call.
+[[noreturn]] inline void raise_failure(tarn_client* client, tarn_future future, int code) {
+  const std::string text = ::tarn_last_error();
+  tarn_task_error failure{};
+  failure.size = sizeof failure;
+  const bool failed = code != TARN_E_TIMED_OUT && code != TARN_E_CANCELLED &&
+                      code != TARN_E_DEADLINE && ::tarn_future_error(client, future, &failure) == 0;
+  if (failed) throw task_error(failure);
+  raise(code, text.empty() ? ::tarn_strerror(code) : text);
+}
+
 }  // namespace detail
 }  // namespace tarn

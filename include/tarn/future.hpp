@@ -37,18 +37,6 @@ inline constexpr bool is_future_v<future<R>> = true;
 template <class T>
 concept futures = is_future_v<future_of_t<T>>;
 
-// Throws the failure of `future`, or if it has none, `code` itself: an error of the call.
-[[noreturn]] inline void raise_failure(tarn_client* client, tarn_future future, int code) {
-  const std::string text = ::tarn_last_error();
-  tarn_task_error failure{};
-  failure.size = sizeof failure;
-  const bool failed = code != TARN_E_TIMED_OUT && code != TARN_E_CANCELLED &&
-                      code != TARN_E_DEADLINE &&
-                      ::tarn_future_error(client, future, &failure) == 0;
-  if (failed) throw task_error(failure);
-  raise(code, text.empty() ? ::tarn_strerror(code) : text);
-}
-
 }  // namespace detail
 
 template <detail::futures Futures>
