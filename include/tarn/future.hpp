@@ -9,12 +9,14 @@
 #include <tarn/codec.hpp>
 #include <tarn/error.hpp>
 #include <tarn/object.hpp>
+#include <tarn/results.hpp>
 #include <tarn/session.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -97,8 +99,19 @@ class future {
   // back. Since 0.1.
   detail::owner_t<R> get(nanoseconds timeout = forever) const {
     const tarn_bytes bytes = result(timeout);
-    if constexpr (!std::is_void_v<R>) return detail::decode_whole<detail::owner_t<R>>(bytes);
+    if constexpr (!std::is_void_v<R>) return detail::decode_result<detail::owner_t<R>>(bytes);
   }
+
+  // One of several results, to be read or given to other tasks while this future stays. Does not
+  // wait. Since 0.1.
+  template <std::size_t I>
+  [[nodiscard]] tarn::part<std::tuple_element_t<I, R>> part()
+      const& requires detail::is_results_v<R> {
+    static_cast<void>(open_client());  // says why it cannot be
+    return {*session_, handle_, I};
+  }
+  template <std::size_t I>
+  void part() && = delete;
 
   // Waits for the result and returns it in place, as std::string_view or std::span: no copy, valid
   // for as long as this future, which keeps it in memory from now on. Throws as get(). Since 0.1.

@@ -27,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -36,10 +37,24 @@ namespace tarn {
 class client;
 class graph;
 
+// One of several results of a task in a graph, an argument for others. Two numbers, copied freely.
+template <class T>
+struct node_part {
+  tarn_node number = TARN_GRAPH_ANY;
+  std::uint32_t index = 0;
+};
+
 // A task in a graph, whose result is an R. A number, copied freely.
 template <class R>
 struct node {
   tarn_node number = TARN_GRAPH_ANY;
+
+  // One of its several results. Since 0.1.
+  template <std::size_t I>
+  [[nodiscard]] node_part<std::tuple_element_t<I, R>> part()
+      const noexcept requires detail::is_results_v<R> {
+    return {number, I};
+  }
 };
 
 // What a run of a graph is given. A number, copied freely.
@@ -83,6 +98,10 @@ template <class R, class P>
 inline constexpr bool future_fits_v<node<R>, P> = same_bytes<R, P>;
 template <raw R>
 inline constexpr bool future_fits_v<node<R>, object> = true;
+template <class R, class P>
+inline constexpr bool future_fits_v<node_part<R>, P> = same_bytes<R, P>;
+template <raw R>
+inline constexpr bool future_fits_v<node_part<R>, object> = true;
 template <class T, class P>
 inline constexpr bool future_fits_v<parameter<T>, P> = same_bytes<T, P>;
 template <class P>
@@ -94,6 +113,10 @@ inline constexpr bool is_node_v = false;
 template <class R>
 inline constexpr bool is_node_v<node<R>> = true;
 template <class A>
+inline constexpr bool is_node_part_v = false;
+template <class R>
+inline constexpr bool is_node_part_v<node_part<R>> = true;
+template <class A>
 inline constexpr bool is_parameter_v = false;
 template <class T>
 inline constexpr bool is_parameter_v<parameter<T>> = true;
@@ -103,6 +126,8 @@ auto send_to_node(A&& argument) {
   using given = std::remove_cvref_t<A>;
   if constexpr (is_node_v<given>) {
     return sent_handle{::tarn_arg_node(argument.number)};
+  } else if constexpr (is_node_part_v<given>) {
+    return sent_handle{::tarn_arg_node_part(argument.number, argument.index)};
   } else if constexpr (is_parameter_v<given>) {
     return sent_handle{::tarn_arg_parameter(argument.number)};
   } else {
@@ -157,7 +182,8 @@ class graph {
   template <class R, class... Ps, class... As>
   node<std::remove_cvref_t<R>> add(const node_options& options, R (*task)(Ps...), As&&... arguments)  //
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
-    static_assert((!detail::is_future_v<std::remove_cvref_t<As>> && ...),
+    static_assert(((!detail::is_future_v<std::remove_cvref_t<As>> &&
+                    !detail::is_part_v<std::remove_cvref_t<As>>)&&...),
                   "tarn: a graph runs many times, and a future is there once; make it a parameter");
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
@@ -253,7 +279,7 @@ class graph {
   template <class R>
   detail::owner_t<R> get(node<R> of) {
     const tarn_bytes bytes = result(of.number);
-    if constexpr (!std::is_void_v<R>) return detail::decode_whole<detail::owner_t<R>>(bytes);
+    if constexpr (!std::is_void_v<R>) return detail::decode_result<detail::owner_t<R>>(bytes);
   }
   // In place: valid until the next run. Since 0.1.
   template <class R>

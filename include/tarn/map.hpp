@@ -449,7 +449,8 @@ concept value_container =
 
 template <class Element>
 inline constexpr bool is_handle_v =
-    is_object_v<Element> || is_future_v<std::remove_cvref_t<Element>>;
+    is_object_v<Element> || is_future_v<std::remove_cvref_t<Element>> ||
+    is_part_v<std::remove_cvref_t<Element>>;
 
 template <class Source>
 concept handle_container =

@@ -69,9 +69,17 @@ inline constexpr std::size_t kMapResultsMax = 16u << 20;
 // ---- Which functions can be mapped --------------------------------------------------------------
 
 template <class T>
+inline constexpr bool parts_travel_inside_v = true;
+
+template <class T>
 concept mapped_result = std::is_void_v<T> ||
-    (serializable<T> &&
+    (serializable<T>&& parts_travel_inside_v<T> &&
      (plain<T> || !array_shaped<T> || requires { requires alignof(element_t<T>) <= 8; }));
+
+// Those of a chunk are kept until it ends, and views would not be.
+template <class... T>
+inline constexpr bool parts_travel_inside_v<results<T...>> = ((mapped_result<T> &&
+                                                               !array_view<T>)&&...);
 
 template <class P>
 concept mapped_parameter = std::is_same_v<std::remove_cvref_t<P>, object> ||

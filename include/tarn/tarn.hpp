@@ -19,6 +19,7 @@
 //   object.hpp   object, object_options, writer, filled, split_lines
 //   array.hpp    array_view, array_writer, array_options: arrays of several dimensions
 //   future.hpp   future, wait, wait_any, when_all
+//   results.hpp  results, part: tasks with several results
 //   completion.hpp  as_completed, when_any
 //   async.hpp    async, run, all: coroutines, where the compiler has them
 //   graph.hpp    graph, node, parameter
@@ -49,6 +50,7 @@
 #include <tarn/graph.hpp>
 #include <tarn/map.hpp>
 #include <tarn/object.hpp>
+#include <tarn/results.hpp>
 #include <tarn/session.hpp>
 #include <tarn/stream.hpp>
 #include <tarn/task.hpp>
@@ -209,7 +211,7 @@ class client {
 
   // Runs `task` in a worker. Each argument is what a plain call would take, or, without a copy and
   // without waiting: an object, where the task takes bytes or elements; a future of the parameter's
-  // type. Does not block. Values are copied now; use objects beyond 1 MiB. Throws over_limit,
+  // type, or a part of one (results.hpp). Does not block. Values are copied now; use objects beyond 1 MiB. Throws over_limit,
   // store_full, daemon_gone; error (TARN_E_NO_TASK) without TARN_TASK(task). Since 0.1.
   template <class R, class... Ps, class... As>
   future<std::remove_cvref_t<R>> submit(R (*task)(Ps...), As&&... arguments)  //

@@ -15,6 +15,7 @@
 #include <tarn/error.hpp>
 #include <tarn/future.hpp>
 #include <tarn/object.hpp>
+#include <tarn/results.hpp>
 
 #include <cxxabi.h>
 
@@ -219,7 +220,9 @@ P decode_argument(tarn_call* call, std::size_t index) try {
 
 template <class R>
 void return_result(tarn_call* call, const R& result) {
-  if constexpr (raw<R>) {
+  if constexpr (is_results_v<R>) {
+    return_parts(call, result);
+  } else if constexpr (raw<R>) {
     const tarn_bytes bytes = bytes_of(result);
     check(::tarn_call_return(call, bytes.data, bytes.size));
   } else {
@@ -284,10 +287,12 @@ struct task<Function, R (*)(Ps...)> {
   static_assert(
       ((std::is_same_v<std::remove_cvref_t<Ps>, object> || serializable<Ps>)&&...),
       "tarn: a parameter of this task cannot travel between processes; give it a tarn::codec");
+  static_assert((!is_results_v<std::remove_cvref_t<Ps>> && ...),
+                "tarn: a parameter cannot be tarn::results; take the parts that are needed");
   static_assert(
       std::is_void_v<result> || serializable<result>,
       "tarn: the result of this task cannot travel between processes; give it a tarn::codec");
-  static_assert(std::is_void_v<result> || array_view<result> || !borrows<result>(),
+  static_assert(std::is_void_v<result> || can_be_returned_v<result>,
                 "tarn: a result cannot hold views; return std::string or std::vector in there");
 
   static constexpr std::uint32_t signature = signature_of<result, Ps...>();
@@ -331,13 +336,17 @@ template <class R, class P>
 inline constexpr bool future_fits_v<future<R>, P> = same_bytes<R, P>;
 template <raw R>
 inline constexpr bool future_fits_v<future<R>, object> = true;
+template <class R, class P>
+inline constexpr bool future_fits_v<part<R>, P> = same_bytes<R, P>;
+template <raw R>
+inline constexpr bool future_fits_v<part<R>, object> = true;
 
 // A value that can be passed for a parameter: it converts as in a plain call.
 template <class A, class P>
 concept value_for =
     !std::is_same_v<P, object> && (std::convertible_to<A, view_t<P>> || std::convertible_to<A, P>);
 
-// An object where bytes are wanted, the future of the very type, or a value.
+// An object where bytes are wanted, the future or part of the very type, or a value.
 template <class A, class Parameter, class P = std::remove_cvref_t<Parameter>>
 concept argument_for = (is_object_v<A> && (raw<P> || std::is_same_v<P, object>)) ||
                        future_fits_v<std::remove_cvref_t<A>, P> || value_for<A, P>;
@@ -413,6 +422,8 @@ auto send(A&& argument) {
     return sent_object(argument);
   } else if constexpr (is_future_v<std::remove_cvref_t<A>>) {
     return sent_handle{::tarn_arg_future(argument.handle())};
+  } else if constexpr (is_part_v<std::remove_cvref_t<A>>) {
+    return sent_handle{argument.arg()};
   } else {
     return sent_value<A&&, std::remove_cvref_t<Parameter>>(std::forward<A>(argument));
   }

@@ -82,6 +82,9 @@ void yield_and_throw(yielder<int>& yield, int count);
 void yield_after(yielder<int>& yield, int ms);
 void yield_slowly(yielder<int>& yield, int count, int ms);
 int sum_stream(int count);  // of a task of its own
+results<int, int> divide(int dividend, int divisor);
+results<std::span<const double>, std::span<const double>> cut_in_two(std::span<const double> numbers, std::size_t at);
+results<Order, std::vector<std::string>, int> describe(std::string_view words);
 int not_a_task(int value);
 template <class T> T twice(T value) { return value + value; }
 // clang-format on

@@ -241,6 +241,30 @@ int sum_stream(int count) {
 }
 TARN_TASK(sum_stream);
 
+results<int, int> divide(int dividend, int divisor) {
+  if (divisor == 0) throw std::domain_error("division by 0");
+  return {dividend / divisor, dividend % divisor};
+}
+TARN_TASK(divide);
+
+results<std::span<const double>, std::span<const double>> cut_in_two(
+    std::span<const double> numbers, std::size_t at) {
+  return {numbers.first(at), numbers.subspan(at)};
+}
+TARN_TASK(cut_in_two);
+
+results<Order, std::vector<std::string>, int> describe(std::string_view words) {
+  std::vector<std::string> all;
+  for (std::string_view left = words; !left.empty();) {
+    const std::size_t end = std::min(left.find(' '), left.size());
+    all.emplace_back(left.substr(0, end));
+    left.remove_prefix(std::min(end + 1, left.size()));
+  }
+  const int count = static_cast<int>(all.size());
+  return {Order{std::string(words), count, std::nullopt, all, {'x', 0.5}}, std::move(all), count};
+}
+TARN_TASK(describe);
+
 int not_a_task(int value) {
   return value;
 }

@@ -226,6 +226,36 @@ REFUSED = [
         ["as_completed"],
     ),
     (
+        "one of several results, of another type",
+        "void use(tarn::client& tarn, tarn::future<tarn::results<int, std::string>>& f) { tarn.submit(count_errors, f.part<0>()); }",
+        ["submit(count_errors, f.part<0>())", "arguments_that_do_not_fit_the_task"],
+    ),
+    (
+        "one more than there are of several results",
+        "void use(tarn::future<tarn::results<int, int>>& f) { (void)f.part<2>(); }",
+        ["part<2>"],
+    ),
+    (
+        "one of several results of a task that has one",
+        "void use(tarn::future<std::pair<int, int>>& f) { (void)f.part<0>(); }",
+        ["part<0>", "future<std::pair<int, int>"],
+    ),
+    (
+        "one of several results whose future is gone at once",
+        "tarn::future<tarn::results<int, int>> made(); void use() { (void)made().part<0>(); }",
+        ["deleted", "part"],
+    ),
+    (
+        "several results as a parameter",
+        "int first(const tarn::results<int, int>& r) { return std::get<0>(r); }  TARN_TASK(first);",
+        ["tarn: a parameter cannot be tarn::results", "first"],
+    ),
+    (
+        "several results of which one points elsewhere",
+        "tarn::results<int, std::vector<std::string_view>> cut(std::string_view t) { return {1, {t}}; }  TARN_TASK(cut);",
+        ["tarn: a result cannot hold views", "cut"],
+    ),
+    (
         "a copy of a future",
         "tarn::future<int> copy(tarn::future<int>& f) { return f; }",
         ["future<int>"],
