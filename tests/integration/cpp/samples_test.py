@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the small samples and expects their results, in TAP:
-samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT CHOLESKY WORD_COUNT [INVERTED_INDEX].
+samples_test.py SQUARES MANDELBROT MATRIX_PRODUCT MONTE_CARLO RECURSIVE_SORT CHOLESKY WORD_COUNT CROSS_VALIDATION [INVERTED_INDEX].
 
 The word count must find what Python finds. The inverted index must find what LC_ALL=C grep -w finds: as many places, lines and files.
 """
@@ -21,6 +21,7 @@ EXPECTED = [
     "1000000 numbers are sorted.",
     "5 matrices of 512 x 512 were factored by one graph of 120 tasks",
     "1000000 words, 1000 different: word0 7504 word1 6472 word2 5860 word3 5597 word4 5460\n",
+    "20 lines, each fitted to four fifths of the points, are off by 1.00 on the others.\n",
 ]
 
 WORDS = ["the", "The", "of", "GPL", "snake_case", "case", "x", "2", "not_there"]
@@ -123,7 +124,7 @@ def main() -> None:
         (program.rsplit("/", 1)[-1], print_sample, (program, expected))
         for program, expected in zip(sys.argv[1:], EXPECTED)
     ]
-    tests.append(("word_count finds what Python finds in files of many shapes", count_words, (sys.argv[len(EXPECTED)],)))
+    tests.append(("word_count finds what Python finds in files of many shapes", count_words, (sys.argv[7],)))
     for program in sys.argv[1 + len(EXPECTED):]:
         tests += [
             ("inverted_index finds what grep -w finds in files of many shapes", index_shapes, (program,)),
