@@ -8,6 +8,7 @@
 #include "os/futex.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/ids.hpp"
+#include "shm/loan.hpp"
 #include "shm/member_segment.hpp"
 #include "shm/resources.hpp"
 #include "shm/scheduling_class.hpp"
@@ -18,6 +19,7 @@ namespace tarn::shm {
 
 inline constexpr uint32_t kGraphRunBits = 40;  // of the number in Board::graph_runs
 inline constexpr uint32_t kBatchMax = 16;  // hints that a worker takes at a time
+inline constexpr uint32_t kCpuWords = 16;  // 1024 CPUs
 
 struct alignas(64) WorkerLine {
   Word<uint32_t> futex;  // the worker sleeps on it; a waker adds 1
@@ -38,6 +40,14 @@ struct alignas(64) WorkerLine {
   alignas(64) Word<uint64_t> run;
   Word<uint32_t> run_task;
   Word<uint32_t> taking;  // 1: takes hints, and perhaps has some that are not in `batch` yet
+  Word<uint64_t> collects_since;  // os::now_ns time; 0: it does not wait for its turn to collect slots
+};
+
+// Where a slot of the session is.
+struct SeatCpus {
+  uint64_t cpus[kCpuWords];  // a bit each
+  uint32_t cpu_count;        // 0: the session has no such slot
+  int32_t node;
 };
 
 // Where a seat of the session is. Written by tarnd before anybody maps this.
@@ -82,6 +92,9 @@ struct Board {
   // look at each segment's `retry_at`.
   Word<uint32_t> retries;
 
+  // Which run collects slots, for several cores. In this line, as workers look at it whenever they look for work.
+  Collector collector;
+
   // Runs of graphs, a bit each, and what they run: the graph's first line in the client's arena + 1, 24 bits | the number of
   // the run in this session 40, so that nobody takes one for another that lay in the same place. Set by the client; a run that
   // is over may still stand there.
@@ -96,6 +109,7 @@ struct Board {
   SeatPlace places[kMembersMax];  // of the first so many seats
   alignas(64) ClassTable classes;
   alignas(64) Resources resources;
+  SeatCpus seat_cpus[kMembersMax];  // written by tarnd before there is a member
 
   // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
   alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];

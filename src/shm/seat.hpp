@@ -12,12 +12,14 @@
 //     clears its bit in Doorbell::parked: then it sleeps on, and nobody counts on it. If that bit was gone it had been woken, and
 //     (2) holds.
 // (4) A bit that a dead worker left keeps its stand-in on duty; the next worker of that rank clears it.
+// (5) While the slot is lent to a run elsewhere (shm/loan.hpp) nobody is on duty; whoever would be sleeps until it is given back.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 
 #include "shm/ids.hpp"
+#include "shm/loan.hpp"
 #include "shm/word.hpp"
 
 namespace tarn::shm {
@@ -28,7 +30,18 @@ class alignas(64) Seat {
 
   [[nodiscard]] bool is_on_duty(uint32_t rank) const {
     uint32_t below = (1u << rank) - 1;
-    return (waiting_.load(kAcquire) & below) == below;
+    return (waiting_.load(kAcquire) & below) == below && !loan_.is_lent();
+  }
+  // The member that is on duty, or would be if the slot were not lent; 0: all wait, or it has not started.
+  [[nodiscard]] uint32_t member_on_duty() const {
+    auto rank = static_cast<uint32_t>(std::countr_one(waiting_.load(kAcquire)));
+    uint32_t member = rank < kRanks ? members_[rank].load(kAcquire) : 0;
+    return member < kMembersMax ? member : 0;
+  }
+  // Whether all that have been started here wait in tasks.
+  [[nodiscard]] bool all_wait() const {
+    uint32_t waiting = waiting_.load(kAcquire);
+    return waiting != 0 && (std::countr_one(waiting) >= static_cast<int>(kRanks) || members_[std::countr_one(waiting)].load(kAcquire) == 0);
   }
 
   // Each of these returns the member whose duty begins, or ends, thereby; 0: nobody's. The caller wakes it, or sends it off.
@@ -51,6 +64,9 @@ class alignas(64) Seat {
     return next != 0 && members_[next].load(kAcquire) == 0 ? next : 0;
   }
 
+  [[nodiscard]] Loan& loan() { return loan_; }
+  [[nodiscard]] const Loan& loan() const { return loan_; }
+
   // For the tools.
   [[nodiscard]] uint32_t waiting() const { return waiting_.load(kRelaxed); }
 
@@ -67,6 +83,7 @@ class alignas(64) Seat {
     return member < kMembersMax ? member : 0;
   }
 
+  Loan loan_;
   Word<uint32_t> waiting_;  // a bit for each rank
   Word<uint32_t> members_[kRanks];
 };

@@ -37,6 +37,8 @@ RESOURCES = ("shm/resources.hpp", "scheduling_models.hpp")
 SCHEDULING = ("shm/scheduling_class.hpp", "scheduling_models.hpp")
 WAITERS = ("shm/waiters.hpp", "shm_models.hpp")
 SEAT = ("shm/seat.hpp", "seat_models.hpp")
+LOAN = ("shm/loan.hpp", "loan_models.hpp")
+SEAT_LENT = ("shm/seat.hpp", "loan_models.hpp")
 GROUPS = ("shm/finished_groups.hpp", "shm_models.hpp")
 FAN_IN = ("shm/fan_in.hpp", "shm_models.hpp")
 TASK = ("task/task_protocol.hpp", "task_models.hpp")
@@ -84,7 +86,7 @@ MUTANTS = [
            "waiting_.load(kRelaxed) | bit, rank) + (waiting_.store(waiting_.load(kRelaxed) | bit, kRelease), 0);",
            "seat(2, false, 2)"),
     mutant("the stand-in is on duty when its worker does not wait", SEAT,
-           "return (waiting_.load(kAcquire) & below) == below;", "return (waiting_.load(kAcquire) & below) != below;", "seat(2, false, 2)"),
+           "return (waiting_.load(kAcquire) & below) == below &&", "return (waiting_.load(kAcquire) & below) != below &&", "seat(2, false, 2)"),
     mutant("who replaces a stand-in does not say so", SEAT,
            "    members_[rank].store(member, kRelease);\n", "", "seat(2, false, 2)"),
     mutant("who finds the tail behind does not move it on", SHARED_RING,
@@ -111,6 +113,28 @@ MUTANTS = [
            "resources(2, 2, true, false, 1)"),
     mutant("a class is not looked at again once it was said to be empty", SCHEDULING,
            "    if ((*this)[number].has_hints()) set_pending(number);\n", "", "resources(2, 2, false, false, 2)"),
+    mutant("an offer for a collection that is over is not withdrawn", LOAN,
+           "    if (phase_of(word) == kOffered && word != bear(collection, kOffered)) (void)change(word, 0);\n",
+           "    (void)word, (void)collection;\n", "loans(3, 2, 2, 3, 0)"),
+    mutant("a slot is offered by a store", LOAN,
+           "{ return change(0, bear(collection, kOffered)); }",
+           "{ word_.store(bear(collection, kOffered), kRelease); return true; }", "loans(2, 2, 2, 2, 2)"),
+    mutant("a collection begins by a store", LOAN,
+           "    return word_.compare_exchange(seen, mine);", "    word_.store(mine, kRelease);\n    return true;", "loans(2, 2, 2, 2, 2)"),
+    mutant("recovery leaves what the dead one had borrowed", LOAN,
+           "Collector::member_of(word) == dead && change(word, 0);",
+           "Collector::member_of(word) == dead && phase_of(word) == kOffered && change(word, 0);", "loans(2, 1, 2, 0, 2)"),
+    mutant("a collection is not ended", LOAN,
+           "(void)word_.compare_exchange(mine, mine >> 32 << 32);", "(void)mine;", "loans(2, 2, 2, 2, 1)"),
+    mutant("who takes an idle slot takes one that was lent meanwhile", LOAN,
+           "return (word == 0 || phase_of(word) == kIdle) && change(word, bear(collection, kTaken));",
+           "return (word == 0 || phase_of(word) == kIdle) && (word_.store(bear(collection, kTaken), kRelease), true);",
+           "loan_of_one_that_waits(3)"),
+    mutant("what a borrower that waits has cannot be lent on", LOAN,
+           "(word == 0 || phase_of(word) == kIdle) &&", "word == 0 &&", "loan_of_a_loan(1)"),
+    mutant("who is on duty does not look whether the slot is lent", SEAT_LENT,
+           "(waiting_.load(kAcquire) & below) == below && !loan_.is_lent();", "(waiting_.load(kAcquire) & below) == below;",
+           "loans(2, 1, 2, 2, 2)"),
     mutant("a hint is taken by a store", RING,
            "if (head_.compare_exchange(head, head + count)) return count;",
            "head_.store(head + count, kRelease); return count;", "ring_two_consumers(false, 2)"),

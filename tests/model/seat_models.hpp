@@ -109,8 +109,9 @@ inline void take_seat(SeatState& s, uint32_t me, uint32_t rank) {
 
 inline void name_seat(SeatState& s) {
   name_doorbell(s);
-  name_words(&s.seat, 4, "waiting");
-  name_words(reinterpret_cast<std::byte*>(&s.seat) + 4, 4 * shm::Seat::kRanks, "member", 4);
+  name_words(&s.seat, 8, "loan");
+  name_words(reinterpret_cast<std::byte*>(&s.seat) + 8, 4, "waiting");
+  name_words(reinterpret_cast<std::byte*>(&s.seat) + 12, 4 * shm::Seat::kRanks, "member", 4);
   name_words(s.busy, sizeof s.busy, "busy", 4);
   name_words(&s.event, 4, "event");
   name_words(s.fence, sizeof s.fence, "fence", 4);
