@@ -95,6 +95,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
 
   make_lanes(services_.slots.take(workers));
   fill_board();
+  write_seat_cpus();
   keep_session(packet.serial);
   welcome(member, packet.serial);
   kept_->set_welcomed();

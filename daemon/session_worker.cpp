@@ -22,7 +22,7 @@ constexpr uint32_t kServiceWaitsMax = 50;
 constexpr int64_t kExitTimeout = 1'000'000'000;  // from closing the connection to being dead
 constexpr int64_t kBackoffMax = 1'000'000'000;
 constexpr uint64_t kRecordsAbout = uint64_t{1} << 20;  // of a worker, at its start
-static_assert(shm::Seat::kRanks == wire::kRanksMax);
+static_assert(shm::Seat::kRanks == wire::kRanksMax && shm::kCpuWords == kCpuWords);
 constexpr int64_t kNoRoomDelay = 50'000'000;           // for others to hear that memory is wanted
 
 int64_t backoff_after(uint32_t failures) {
@@ -36,6 +36,17 @@ std::string describe_end(int signal, int exit_status) {
 }
 
 }  // namespace
+
+// Where the slots are, for members that want several. Once, before anybody reads it.
+void Session::write_seat_cpus() {
+  for (uint32_t seat = 0; seat < worker_count(); ++seat) {
+    const Slot& slot = services_.slots[lanes_[seat].slot];
+    shm::SeatCpus& shown = board_->seat_cpus[seat];
+    shown.node = slot.node;
+    shown.cpu_count = slot.cpu_count;
+    std::ranges::copy(slot.cpus, shown.cpus);
+  }
+}
 
 // One for each of the slots, and their stand-ins.
 void Session::make_lanes(std::span<const uint32_t> slots) {
