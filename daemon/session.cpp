@@ -95,7 +95,6 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
 
   make_lanes(services_.slots.take(workers));
   fill_board();
-  write_seat_cpus();
   keep_session(packet.serial);
   welcome(member, packet.serial);
   kept_->set_welcomed();
@@ -107,10 +106,12 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
 void Session::fill_board() {
   for (uint32_t lane = 0; lane < worker_count(); ++lane) {
     const Slot& slot = services_.slots[lanes_[lane].slot];
-    board_->places[lane].slot.store(slot.number, shm::kRelaxed);
-    board_->places[lane].node.store(static_cast<uint32_t>(slot.node), shm::kRelaxed);
+    shm::SeatPlace& place = board_->places[lane];
+    place.slot = slot.number;
+    place.node = slot.node;
+    place.cpu_count = slot.cpu_count;
+    std::ranges::copy(slot.cpus, place.cpus);
   }
-  board_->seat_count.store(worker_count(), shm::kRelease);
   services_.resources.open(identity_.number, *board_);
 }
 

@@ -336,7 +336,6 @@ class Session {
   void handle_start_failed(Member& worker, int error, const std::string& text);
   void handle_stopped(Member& worker, bool stopped);
   void make_lanes(std::span<const uint32_t> slots);
-  void write_seat_cpus();
   [[nodiscard]] uint32_t seat_of(uint32_t lane) const { return lane % worker_count(); }
   void handle_stand_in(Member& worker, const wire::StandIn& wish);
   void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended, int no_room = 0);

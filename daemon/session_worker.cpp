@@ -37,17 +37,6 @@ std::string describe_end(int signal, int exit_status) {
 
 }  // namespace
 
-// Where the slots are, for members that want several. Once, before anybody reads it.
-void Session::write_seat_cpus() {
-  for (uint32_t seat = 0; seat < worker_count(); ++seat) {
-    const Slot& slot = services_.slots[lanes_[seat].slot];
-    shm::SeatCpus& shown = board_->seat_cpus[seat];
-    shown.node = slot.node;
-    shown.cpu_count = slot.cpu_count;
-    std::ranges::copy(slot.cpus, shown.cpus);
-  }
-}
-
 // One for each of the slots, and their stand-ins.
 void Session::make_lanes(std::span<const uint32_t> slots) {
   lanes_.resize(slots.size() * shm::Seat::kRanks);

@@ -263,15 +263,19 @@ enum tarn_where {
   TARN_ON_NODE = 2  /* in a slot on the NUMA node of that number */
 };
 
-/* What a task needs of the host; all zero: a slot, any. Tasks with the same needs and the same priority wait in a queue of their own,
- * and hold up no others; a session has 127 such queues, for as many combinations (TARN_E_LIMIT beyond). Since 0.1. */
+/* What a task needs of the host. All 0: one slot, whichever.
+ * Tasks that ask for the same place, the same resources and are equally urgent wait in a queue of their own, and hold up no others; a
+ * session has 127 such queues, for as many combinations (TARN_E_LIMIT beyond). Since 0.1. */
 typedef struct tarn_needs {
   size_t size;           /* sizeof(tarn_needs) */
+  uint64_t memory;       /* bytes that a run may take for itself, at most: what it and its threads get from malloc and new beyond what
+                            its worker had. malloc then fails in the task, new throws std::bad_alloc. Objects, results and files mapped
+                            for reading do not count, nor does the stack of the task's own thread; 0: no limit */
+  uint32_t cores;        /* that it runs on at the same time, all of one NUMA node; 0: those of its slot */
   uint32_t where;        /* enum tarn_where */
   int32_t where_number;  /* of the slot or node */
   uint32_t is_strict;    /* 1: it runs there and nowhere else, and waits as long as it takes; 0: elsewhere while all workers there
                             are busy and another is not */
-  uint32_t reserved2;    /* zero */
   const char *resources; /* "NAME=COUNT,NAME=COUNT" (COUNT is 1 if left out): what a run has to itself of what the host's tarnd.toml
                             counts in [resources], or tarn_options.resources for a private daemon. It begins when all of it
                             is free. Counted, not enforced: what a name means is up to the program. NULL or "": nothing */
@@ -313,9 +317,14 @@ enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
  * Objects that have left memory come back when a worker begins the task. While they find no room the
  * task tries again for up to 30 s (docs/limits.md), holding none of them meanwhile, but its worker; then
  * it fails with TARN_E_STORE_FULL or TARN_E_QUOTA, told in the same way.
+ * A task that needs more cores than its slot has borrows the slots of other workers of its session, on one NUMA node. It waits until
+ * enough of them have finished what they run, which counts for its time-out and can be cancelled; those that have wait with it, and
+ * take nothing else, so that it gets its turn. While it runs, it and all threads of its process may use the cores of all these
+ * slots, and OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS are `cores`, as is what those libraries, if they are loaded,
+ * take for it. A task that it waits for may use the same cores.
  * Errors: TARN_E_NO_TASK, TARN_E_ARGUMENT, TARN_E_NO_OBJECT, TARN_E_NO_FUTURE, TARN_E_TOO_LARGE,
- * TARN_E_LIMIT (too many in flight), TARN_E_UNSATISFIABLE (tarn_needs), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK.
- * Since 0.1. */
+ * TARN_E_LIMIT (too many in flight), TARN_E_UNSATISFIABLE (tarn_needs: no slot of this session is there, there are not so many, or
+ * not so many cores on any NUMA node), TARN_E_DAEMON_GONE, TARN_E_STORE_FULL, TARN_E_NOT_IN_TASK. Since 0.1. */
 TARN_API int tarn_submit(tarn_client *client, tarn_task task, const tarn_arg *args, size_t count,
                          const tarn_submit_options *options, tarn_future *future);
 

@@ -168,6 +168,8 @@ struct task_options {
   tarn::window window = {};  // of a task that yields
   place at = {};              // where it runs
   std::string resources = {}; // "NAME=COUNT,NAME=COUNT": what it has to itself of what the host counts
+  std::uint32_t cores = 0;   // at the same time, of one NUMA node; 0: those of its slot
+  std::uint64_t memory = 0;  // bytes that a run may take for itself beside objects; 0: no limit
 };
 
 // An object that this process holds, as the C interface names and describes it.
@@ -226,7 +228,7 @@ class client {
       requires detail::arguments_for<std::tuple<Ps...>, As...> {
     const detail::task_entry& entry =
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
-    tarn_needs needs{};
+    tarn_needs needs;
     tarn_submit_options how = to_c(options, needs);
     return {opened(),
             detail::submit(handle(), entry, how, detail::send<Ps>(std::forward<As>(arguments))...)};
@@ -246,7 +248,7 @@ class client {
         detail::task_table::instance().find(reinterpret_cast<detail::any_function>(task));
     task_options without = options;
     without.window = {};
-    tarn_needs needs{};
+    tarn_needs needs;
     tarn_submit_options how = to_c(without, needs);
     return {opened(), detail::submit_stream(handle(), entry, how, options.window,
                                             detail::send<Ps>(std::forward<As>(arguments))...)};
@@ -279,7 +281,7 @@ class client {
     sent.reserve(count);
     args.reserve(count);
     for (const auto& value : values) args.push_back(sent.emplace_back(detail::send<P>(value)).arg());
-    tarn_needs needs{};
+    tarn_needs needs;
     tarn_submit_options how = to_c(options, needs);
     how.signature = entry.signature;
     std::vector<tarn_future> handles(count);
@@ -330,7 +332,7 @@ class client {
           TARN_E_ARGUMENT,
           "map: a timeout is for one run, and elements have none of their own; use a deadline");
     }
-    tarn_needs needs{};
+    tarn_needs needs;
     tarn_submit_options how = to_c(options, needs);
     how.signature = entry.signature;
     detail::map_collection<result> results;
@@ -613,7 +615,7 @@ class client {
 
   explicit client(session& opened) : session_(&opened) {}
 
-  // What this returns is good as long as `options` and `needs` are.
+  // Refers to `options` and `needs`, which it sets.
   static tarn_submit_options to_c(const task_options& options, tarn_needs& needs) {
     if (options.window.items != 0 || options.window.bytes != 0) {
       detail::raise(TARN_E_ARGUMENT, "task_options: window is for tasks that yield");
@@ -626,12 +628,14 @@ class client {
     how.priority = options.priority;
     how.retry_on_error = options.on_error.get();
     how.labels = detail::c_text(options.labels, "the labels");
-    if (options.at.where == TARN_ANYWHERE && options.resources.empty()) return how;
+    needs = {};
     needs.size = sizeof needs;
+    needs.memory = options.memory;
+    needs.cores = options.cores;
     needs.where = options.at.where;
     needs.where_number = options.at.number;
     needs.is_strict = options.at.is_strict ? 1 : 0;
-    needs.resources = detail::c_text(options.resources, "the resources");
+    needs.resources = options.resources.empty() ? nullptr : detail::c_text(options.resources, "the resources");
     how.needs = &needs;
     return how;
   }

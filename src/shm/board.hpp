@@ -44,16 +44,12 @@ struct alignas(64) WorkerLine {
 };
 
 // Where a slot of the session is.
-struct SeatCpus {
+struct SeatPlace {
   uint64_t cpus[kCpuWords];  // a bit each
   uint32_t cpu_count;        // 0: the session has no such slot
   int32_t node;
-};
-
-// Where a seat of the session is. Written by tarnd before anybody maps this.
-struct SeatPlace {
-  Word<uint32_t> slot;  // its number on the host
-  Word<uint32_t> node;
+  uint32_t slot;             // its number on the host
+  uint32_t reserved;
 };
 
 struct Board {
@@ -105,11 +101,9 @@ struct Board {
   Doorbell doorbell;
   WorkerLine workers[kMembersMax];
   Seat seats[kMembersMax];
-  Word<uint32_t> seat_count;
-  SeatPlace places[kMembersMax];  // of the first so many seats
   alignas(64) ClassTable classes;
   alignas(64) Resources resources;
-  SeatCpus seat_cpus[kMembersMax];  // written by tarnd before there is a member
+  SeatPlace places[kMembersMax];  // of the seats; written by tarnd before there is a member
 
   // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
   alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];

@@ -40,14 +40,15 @@ struct TaskLimits {
   uint16_t code_count;      // int32_t each: the errors after which it runs again; 0: all
   uint32_t labels_size;     // KEY=VALUE, separated by commas
   uint32_t stream;          // where in the submitter's arena its ring is, + 1; 0: it is no stream
-  uint32_t reserved;
+  uint32_t cores;           // that it runs on at the same time; 0: those of its slot
+  uint64_t memory;          // private memory that a run may take, in bytes
 
   [[nodiscard]] bool is_set() const {
-    return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0 || stream != 0;
+    return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0 || stream != 0 || cores != 0 || memory != 0;
   }
   [[nodiscard]] uint64_t size() const { return sizeof *this + code_count * sizeof(int32_t) + labels_size; }
 };
-static_assert(sizeof(TaskLimits) == 56);
+static_assert(sizeof(TaskLimits) == 64);
 
 inline constexpr size_t kRetryCodesMax = 16;   // docs/limits.md
 inline constexpr size_t kTaskLabelsMax = 255;  // bytes of all labels of a task

@@ -161,7 +161,7 @@ size_t Executor::find_in_lanes(Ids ids) {
 
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  return stopping_.load(shm::kAcquire) != 0 || hints_left() || class_tasks_left() || graph_nodes_left();
+  return stopping_.load(shm::kAcquire) != 0 || is_slot_wanted() || hints_left() || class_tasks_left() || graph_nodes_left();
 }
 
 bool Executor::hints_left() const {
@@ -284,7 +284,7 @@ int Executor::tell_awake() {
 int Executor::serve() {
   thread_ = pthread_self();
   while (stopping_.load(shm::kRelaxed) == 0) {
-    if (rank_ != 0 && !seat_->is_on_duty(rank_)) {
+    if (is_off_duty()) {
       if (int r = rest(); r < 0) return r;
       continue;
     }
@@ -408,7 +408,17 @@ int Executor::run_claimed(tarn_call& call, TaskRecord& record, const std::byte* 
     return fail_call(call, TARN_E_TYPE, nullptr,
                      "argument or result types of the caller (%08x) are not those of the task (%08x)", signature,
                      fold_signature(call.definition->signature));
-  int code = begin_limits(call, record, payload, owner);
+  if (record.arg_format == kBlock) [[unlikely]]
+    return run_with_block(call, record, payload, owner);
+  int code = get_arguments(call, record, payload, owner);
+  return code == 0 ? run_definition(call) : code;
+}
+
+// Where there is a block there may be limits.
+int Executor::run_with_block(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
+  TaskLimits limits{};
+  int code = begin_limits(call, record, payload, owner, limits);
+  if (code == 0 && (limits.cores != 0 || limits.memory != 0)) return run_with_needs(call, record, payload, owner, limits);
   if (code == 0) code = get_arguments(call, record, payload, owner);
   return code == 0 ? run_definition(call) : code;
 }
@@ -557,10 +567,15 @@ void Executor::before_sleep() {
   hand_back();
   hand_back_nodes();
   ring();
+  set_loans_idle(true);
   lend_slot();
+  wake_collector();
 }
 
-void Executor::after_sleep() { take_slot_back(); }
+void Executor::after_sleep() {
+  take_slot_back();
+  set_loans_idle(false);
+}
 
 int Executor::check_room() const {
   if (!is_in_task() || os::stack_left() >= kStackKept) return 0;
@@ -578,15 +593,11 @@ int Executor::resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out) {
 }
 
 // From here on the run is late once its time is over; one whose deadline has passed already does not begin.
-int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner) {
-  if (record.arg_format != kBlock) [[likely]]
-    return 0;
+int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner, TaskLimits& limits) {
   BlockRef ref;
   memcpy(&ref, payload, sizeof ref);
-  if (ref.limits == 0) [[likely]]
-    return 0;
+  if (ref.limits == 0) return 0;
   const std::byte* block;
-  TaskLimits limits;
   if (int r = store_.resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0)
     return fail_call(call, r, nullptr, "arguments: %s", last_error());
   if (!block_limits(block, ref, limits)) return fail_call(call, TARN_E_PROTOCOL, nullptr, "the limits lie outside their block");
@@ -865,6 +876,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   uint32_t spinner = dead;
   (void)view_.board->spinner.compare_exchange(spinner, 0);
   view_.board->doorbell.withdraw(dead);
+  recover_loans(dead);
   wake_another();
   return 0;
 }

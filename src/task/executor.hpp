@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "os/affinity.hpp"
 #include "store/store.hpp"
 #include "task/call.hpp"
 #include "task/output_marks.hpp"
@@ -14,6 +15,8 @@
 #include "task/submitter.hpp"
 
 namespace tarn::task {
+
+struct TaskLimits;
 
 class Executor final : public Helper {
  public:
@@ -100,6 +103,45 @@ class Executor final : public Helper {
   void take_slot_back();
   void send_off(uint32_t member);
   [[nodiscard]] int rest();
+  // executor_loan.cpp
+  struct Borrowed {  // slots of others that a run has
+    Borrowed* outer;  // of a run that waits for this one
+    int64_t since_ns;
+    int64_t rang_ns;      // when those who are to lend were woken last
+    uint64_t collection;  // 0: none so far
+    uint64_t seats[shm::kMembersMax / 64];
+  };
+  [[nodiscard]] bool is_off_duty() {
+    if (view_.board->collector.is_on()) [[unlikely]]
+      offer_between_runs();
+    return (rank_ != 0 || is_perhaps_lent_) && is_away();
+  }
+  [[nodiscard]] bool is_away();
+  [[nodiscard]] bool is_slot_wanted() const;
+  [[nodiscard]] bool is_serving(uint32_t member) const;
+  void offer_slot();
+  void offer_between_runs();
+  void withdraw_stale_offer();
+  void wake_on_duty(uint32_t seat);
+  void wake_collector();
+  [[nodiscard]] int borrow_slots(tarn_call& call, uint32_t cores, Borrowed& out);
+  void return_slots(Borrowed& out);
+  void set_loans_idle(bool is_idle);
+  [[nodiscard]] bool collect(Borrowed& out, int32_t node, uint32_t missing);
+  [[nodiscard]] bool begin_collection(Borrowed& out, int32_t node);
+  void end_collection(uint64_t collection);
+  void withdraw_offers(uint64_t collection);
+  [[nodiscard]] bool is_free(uint32_t seat, uint64_t collection) const;
+  [[nodiscard]] bool take_slot(uint32_t seat, uint64_t collection);
+  [[nodiscard]] bool has_slot(uint32_t seat) const;
+  [[nodiscard]] uint32_t first_to_collect() const;
+  void wake_next_to_collect();
+  void recover_loans(uint32_t dead);
+  // executor_needs.cpp
+  [[nodiscard]] int run_with_needs(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner, const TaskLimits& limits);
+  [[nodiscard]] int run_on_cores(tarn_call& call, const TaskLimits& limits, const Borrowed& borrowed);
+  [[nodiscard]] int run_in_memory(tarn_call& call, const TaskLimits& limits);
+  void add_cpus(const Borrowed& borrowed, os::Cpus& cpus) const;
   void sleep(uint32_t ticket, int64_t until_ns);
   [[gnu::cold]] void trace_end(const tarn_call& call, int code);
   [[gnu::cold]] void trace_begin(trace::Kind kind, uint64_t run, uint32_t task, uint32_t attempt, uint32_t detail = 0);
@@ -119,7 +161,8 @@ class Executor final : public Helper {
   void ring();
   void orphan_tasks_of(uint32_t dead);
   [[nodiscard]] int resolve(tarn_call& call, const ObjectRef& ref, tarn_bytes& out);
-  [[nodiscard]] int begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
+  [[nodiscard]] int run_with_block(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner);
+  [[nodiscard]] int begin_limits(tarn_call& call, TaskRecord& record, const std::byte* payload, uint32_t owner, TaskLimits& limits);
   [[nodiscard]] int get_arguments(tarn_call& call, const TaskRecord& record, const std::byte* payload, uint32_t owner);
   static uint64_t run_of(const tarn_call& call);
   void mark_output_of(const tarn_call& call);
@@ -158,6 +201,9 @@ class Executor final : public Helper {
   uint32_t rank_ = 0;
   int64_t lent_ns_ = 0;           // when the slot was lent
   int64_t asked_ns_ = 0;          // for a stand-in, the last time
+  uint32_t seat_number_ = 0;
+  bool is_perhaps_lent_ = false;  // the slot, to a run elsewhere
+  Borrowed* borrowed_ = nullptr;  // what the innermost run that wanted several cores has of others
   uint32_t next_ring_ = 0;        // where the next look for hints begins
   uint32_t last_class_ = 0;       // and for tasks of classes: behind that one
   bool classes_first_ = false;    // in turn with all others of their level

@@ -20,7 +20,9 @@ constexpr int64_t kAskAgainNs = 1'000'000'000;  // tarnd may have been killed be
 void Executor::set_seat(uint32_t seat, uint32_t rank) {
   if (seat >= shm::kMembersMax || rank >= shm::Seat::kRanks) return;
   seat_ = &view_.board->seats[seat];
+  seat_number_ = seat;
   rank_ = rank;
+  is_perhaps_lent_ = true;  // by one that died
   if (rank != 0) line_.busy.store(1, shm::kRelaxed);  // until it is its turn
   send_off(seat_->occupy(rank, view_.self));
 }
@@ -35,6 +37,7 @@ void Executor::lend_slot() {
 void Executor::take_slot_back() {
   if (seat_ == nullptr) return;
   send_off(seat_->take_back(rank_));
+  if (seat_->loan().is_lent()) is_perhaps_lent_ = true;  // this run goes on; it is the last one
   int64_t now = os::now_ns();
   if (now - lent_ns_ < kLastingNs || view_.link == nullptr || (asked_ns_ != 0 && now - asked_ns_ < kAskAgainNs)) return;
   uint32_t vacancy = seat_->vacancy(rank_);
@@ -50,7 +53,7 @@ void Executor::send_off(uint32_t member) {
   if (member != 0) view_.board->doorbell.withdraw(member);
 }
 
-// Off duty: until the slot is lent again.
+// Off duty: until the slot is lent to this one again, or given back by a run elsewhere.
 int Executor::rest() {
   if (int r; look_at_members(r)) return r;
   if (submitter_ != nullptr) submitter_->tidy();
@@ -59,6 +62,7 @@ int Executor::rest() {
   shm::full_fence();
   // Published by somebody who counted on this one.
   if (hints_left() || graph_nodes_left()) wake_another();
+  if (is_perhaps_lent_) withdraw_stale_offer();
   bool is_asked = seat_->is_on_duty(rank_) || stopping_.load(shm::kAcquire) != 0 ||
                   view_.board->membership.load(shm::kAcquire) != membership_seen_;
   if (!is_asked) os::futex_wait(line_.futex.futex_address(), ticket, os::kForever);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "task/cores.hpp"
 
 namespace tarn::task {
 namespace {
@@ -37,13 +38,14 @@ class Inventory {
 
 int check_place(const shm::Board& board, const tarn_needs& needs) {
   bool is_slot = needs.where == TARN_ON_SLOT;
-  uint32_t seats = board.seat_count.load(shm::kAcquire);
   Inventory places;
-  for (uint32_t i = 0; i < seats && i < shm::kMembersMax; ++i) {
-    uint32_t slot = board.places[i].slot.load(shm::kRelaxed);
-    auto node = static_cast<int32_t>(board.places[i].node.load(shm::kRelaxed));
-    if (is_slot ? slot == static_cast<uint32_t>(needs.where_number) : node == needs.where_number) return 0;
-    places.add("%u on node %d", slot, node);
+  for (const shm::SeatPlace& each : slots_of(board)) {
+    places.add("%u on node %d", each.slot, each.node);
+    if (is_slot ? each.slot != static_cast<uint32_t>(needs.where_number) : each.node != needs.where_number) continue;
+    uint32_t cpus = cpus_on_node(board, each.node);
+    if (needs.cores <= 1 || cpus >= needs.cores) return 0;
+    return fail(TARN_E_UNSATISFIABLE, "%u cores were asked for on %s %d, and nowhere else; the slots of this session have %u on node %d",
+                needs.cores, is_slot ? "slot" : "node", needs.where_number, cpus, each.node);
   }
   return fail(TARN_E_UNSATISFIABLE, "%s %d was asked for, and nothing else; the slots of this session are %s", is_slot ? "slot" : "node",
               needs.where_number, places.text());
@@ -95,10 +97,10 @@ int ResourceList::next(Entry& out) {
   return 1;
 }
 
-int find_class(shm::Board& board, const tarn_needs& needs, uint32_t level, uint32_t& number) {
+int check_needs(shm::Board& board, const tarn_needs& needs, uint32_t level, uint32_t& number) {
   number = 0;
   if (needs.size < sizeof needs) return fail(TARN_E_ARGUMENT, "tarn_needs: size is %zu, set it to sizeof(tarn_needs)", needs.size);
-  uint64_t reserved = needs.reserved2;
+  uint64_t reserved = 0;
   for (uint64_t value : needs.reserved) reserved |= value;
   if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_needs: reserved must be zero");
   if (needs.where > TARN_ON_NODE) return fail(TARN_E_ARGUMENT, "tarn_needs: where is %u; there are 0 to 2, see enum tarn_where", needs.where);
@@ -109,6 +111,7 @@ int find_class(shm::Board& board, const tarn_needs& needs, uint32_t level, uint3
                          .place = static_cast<shm::Place>(needs.where),
                          .is_strict = static_cast<uint8_t>(needs.is_strict),
                          .number = needs.where_number};
+  if (int r = check_cores(board, needs.cores); r < 0) return r;
   if (needs.is_strict != 0) {
     if (int r = check_place(board, needs); r < 0) return r;
   }

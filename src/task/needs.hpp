@@ -26,8 +26,8 @@ class ResourceList {
   const char* at_;
 };
 
-// The number of the class of tasks of this priority with these needs; 0 if they are those of any task. TARN_E_ARGUMENT,
-// TARN_E_UNSATISFIABLE with what was asked and what there is, TARN_E_LIMIT.
-[[nodiscard]] int find_class(shm::Board& board, const tarn_needs& needs, uint32_t level, uint32_t& number);
+// Whether a task can ever have what it needs: else TARN_E_UNSATISFIABLE, with what was asked and what there is. Sets the number of the
+// class of tasks of this priority that ask for the same place and resources; 0 if that is none. TARN_E_ARGUMENT, TARN_E_LIMIT.
+[[nodiscard]] int check_needs(shm::Board& board, const tarn_needs& needs, uint32_t level, uint32_t& number);
 
 }  // namespace tarn::task

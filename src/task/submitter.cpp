@@ -388,7 +388,9 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
     auto level = static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN);
     uint32_t number = 0;
     if (options->needs != nullptr) {
-      if (int r = find_class(*view_.board, *options->needs, level, number); r < 0) return r;
+      if (int r = check_needs(*view_.board, *options->needs, level, number); r < 0) return r;
+      out.limits.cores = options->needs->cores;
+      out.limits.memory = options->needs->memory;
     }
     out.kind = pack_kind(level, number, options->signature);
   }

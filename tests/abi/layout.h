@@ -86,12 +86,15 @@ AT(tarn_graph_info, bytes, 32);
 AT(tarn_graph_info, runs, 40);
 AT(tarn_graph_info, reserved, 48);
 
-SIZE(tarn_needs, 64);
-AT(tarn_needs, where, 8);
-AT(tarn_needs, where_number, 12);
-AT(tarn_needs, is_strict, 16);
-AT(tarn_needs, resources, 24);
-AT(tarn_needs, reserved, 32);
+SIZE(tarn_needs, 72);
+AT(tarn_needs, size, 0);
+AT(tarn_needs, memory, 8);
+AT(tarn_needs, cores, 16);
+AT(tarn_needs, where, 20);
+AT(tarn_needs, where_number, 24);
+AT(tarn_needs, is_strict, 28);
+AT(tarn_needs, resources, 32);
+AT(tarn_needs, reserved, 40);
 
 SIZE(tarn_submit_options, 80);
 AT(tarn_submit_options, size, 0);

@@ -36,9 +36,9 @@ TEST(ResourceList, AnythingElse) {
 struct Session {
   std::unique_ptr<shm::Board> board{new shm::Board{}};
   Session() {
-    board->seat_count.store(2, shm::kRelaxed);
-    board->places[1].slot.store(5, shm::kRelaxed);
-    board->places[1].node.store(1, shm::kRelaxed);
+    board->places[0].cpu_count = board->places[1].cpu_count = 1;
+    board->places[1].slot = 5;
+    board->places[1].node = 1;
     std::string("db").copy(board->resources.kind(3).name, 3);
     board->resources.kind(3).total.store(4, shm::kRelaxed);
   }
@@ -49,11 +49,11 @@ struct Session {
     needs.where_number = number;
     needs.is_strict = strict;
     needs.resources = resources;
-    return find_class(*board, needs, level, out);
+    return check_needs(*board, needs, level, out);
   }
 };
 
-TEST(FindClass, ThoseWhoAskForTheSameAreInOne) {
+TEST(CheckNeeds, ThoseWhoAskForTheSameAreInOne) {
   Session session;
   std::vector<uint32_t> numbers(6);
   ASSERT_EQ(0, session.find(TARN_ANYWHERE, 0, 0, "", 4, numbers[0]));
@@ -70,9 +70,20 @@ TEST(FindClass, ThoseWhoAskForTheSameAreInOne) {
   EXPECT_EQ(session.board->classes[1].needs.number, 5);
 }
 
-TEST(FindClass, WhatThereIsNot) {
+TEST(CheckNeeds, WhatThereIsNot) {
   Session session;
   uint32_t number = 0;
+  tarn_needs needs{};
+  needs.size = sizeof needs;
+  needs.cores = 2;
+  EXPECT_EQ(TARN_E_UNSATISFIABLE, check_needs(*session.board, needs, 4, number));
+  session.board->places[0].cpu_count = 2;
+  EXPECT_EQ(0, check_needs(*session.board, needs, 4, number)) << "on node 0";
+  needs.where = TARN_ON_SLOT;
+  needs.where_number = 5;
+  EXPECT_EQ(0, check_needs(*session.board, needs, 4, number)) << "if not there, then elsewhere";
+  needs.is_strict = 1;
+  EXPECT_EQ(TARN_E_UNSATISFIABLE, check_needs(*session.board, needs, 4, number));
   EXPECT_EQ(TARN_E_UNSATISFIABLE, session.find(TARN_ON_SLOT, 1, 1, nullptr, 4, number));
   EXPECT_EQ(TARN_E_UNSATISFIABLE, session.find(TARN_ON_NODE, 2, 1, nullptr, 4, number));
   EXPECT_EQ(TARN_E_UNSATISFIABLE, session.find(TARN_ANYWHERE, 0, 0, "db=5", 4, number));
