@@ -613,6 +613,7 @@ int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte*
   int64_t end = os::kForever;
   if (limits.timeout_ns > 0) end = os::deadline_after(limits.timeout_ns);
   if (limits.deadline_ns != 0) end = std::min(end, limits.deadline_ns);
+  if (end == os::kForever) return 0;
   if (int r = run_watch::begin(call.watched, record, static_cast<uint16_t>(view_.self), end); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
   return 0;
 }
