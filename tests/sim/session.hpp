@@ -39,6 +39,7 @@ class Session {
   // What the client waits for from now on; nullptr: nothing.
   void client_awaits(const tarn_future* future) { awaited_ = future; }
   [[nodiscard]] World& world() { return world_; }
+  [[nodiscard]] uint32_t slots() const { return slots_; }
   [[nodiscard]] size_t member_count() const { return members_.size(); }
 
   // Has the client read what tarnd has said.

@@ -29,6 +29,7 @@ struct Order {
   uint64_t value;
   uint32_t micros;   // that it sleeps
   uint32_t depth;    // of the tree below it
+  uint32_t cores;    // that it needs at the same time, as does the first task below it; 0: those of its slot
 };
 
 uint64_t answer(uint64_t value) { return value * 0x9e3779b97f4a7c15 + 1; }
@@ -90,6 +91,10 @@ tarn_future submit(task::Submitter& submitter, const char* task, const Order& or
   tarn_submit_options options{};
   options.size = sizeof options;
   options.retries = 100;
+  tarn_needs needs{};
+  needs.size = sizeof needs;
+  needs.cores = order.cores;
+  options.needs = &needs;
   tarn_future future{};
   history->submitted(order.id, after);
   r = submitter.submit(task::task_number(task), args.data(), args.size(), &options, future);
@@ -107,10 +112,10 @@ int tree(tarn_call* call) {
     uint64_t ids[2];
     for (uint32_t i = 0; i < 2; ++i) {
       ids[i] = ++next_id;
-      futures[i] = submit(submitter, "sim.tree", {ids[i], order.value + 1 + i, order.micros, order.depth - 1}, {}, r);
+      futures[i] = submit(submitter, "sim.tree", {ids[i], order.value + 1 + i, order.micros, order.depth - 1, i == 0 ? order.cores : 0}, {}, r);
       if (r < 0) return r;
     }
-    (void)submit(submitter, "sim.echo", {++next_id, order.value, 0, 0}, {tarn_arg_future(futures[1])}, r, {ids[1]});
+    (void)submit(submitter, "sim.echo", {++next_id, order.value, 0, 0, 0}, {tarn_arg_future(futures[1])}, r, {ids[1]});
     if (r < 0) return r;
     for (uint32_t i = 0; i < 2; ++i) {
       tarn_bytes bytes{};
@@ -159,7 +164,8 @@ class Client {
   };
 
   Order make_order() {
-    return {++next_id, world_.random(1000), world_.chance(8) ? static_cast<uint32_t>(world_.random(40'000)) : 0, 0};
+    return {++next_id, world_.random(1000), world_.chance(8) ? static_cast<uint32_t>(world_.random(40'000)) : 0, 0,
+            world_.chance(8) ? 1 + static_cast<uint32_t>(world_.random(session->slots())) : 0};
   }
   void add(const char* task, const Order& order, uint64_t expected, const std::vector<tarn_arg>& more = {}, const std::vector<uint64_t>& after = {},
            int code = 0) {
