@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
@@ -80,13 +81,17 @@ void Load::nudge() {
 
 // ---- Submitting ------------------------------------------------------------------------------
 
-bool Load::submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item) {
+bool Load::submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item, uint32_t cores) {
   more.insert(more.begin(), tarn_arg_value(&order, sizeof order));
   tarn_submit_options options{};
   options.size = sizeof options;
   options.retries = kRetries;
   tarn_retry retry{sizeof retry, kRetriesOnError, 1, &kAgainCode, 1'000'000, 4'000'000, 2, {}};
   if (task == kAgain) options.retry_on_error = &retry;
+  tarn_needs needs{};
+  needs.size = sizeof needs;
+  needs.cores = cores;
+  options.needs = &needs;
   item.id = order.id;
   item.size = order.size;
   item.calls = 0;
@@ -101,7 +106,7 @@ void Load::submit_one() {
   Order order{next_id_++, 0, roll(3)};
   std::vector<tarn_arg> none;
   uint32_t all = mix_.values + mix_.results + mix_.objects + mix_.dependencies + mix_.errors +
-                 mix_.retries + mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.streams + mix_.crashes;
+                 mix_.retries + mix_.sleeps + mix_.cancels + mix_.trees + mix_.graphs + mix_.streams + mix_.wide + mix_.crashes;
   uint32_t choice = roll(all);
   auto is = [&choice](uint32_t weight) {
     if (choice < weight) return true;
@@ -133,6 +138,12 @@ void Load::submit_one() {
   } else if (is(mix_.streams)) {
     stream_.order.id == 0 ? begin_stream() : read_stream(roll(60));
     return;
+  } else if (is(mix_.wide)) {
+    tarn_client_info info{};
+    info.size = sizeof info;
+    (void)tarn_client_get_info(client_, &info);
+    order.size = roll(500);
+    submit(kSleep, order, none, {{}, 0, Kind::kNumber, answer(order.id), 0, 0}, std::min(info.workers, 2u));
   } else if (is(mix_.trees)) {
     order.detail = 1 + roll(kDepthMax);
     submit(kTree, order, none, {{}, 0, Kind::kNumber, tree_answer(order.id, order.detail), 0, 0});

@@ -40,6 +40,7 @@ struct Mix {  // what to submit, as weights
   uint32_t trees = 1;
   uint32_t graphs = 1;
   uint32_t streams = 1;
+  uint32_t wide = 1;  // on two cores, if there are workers enough
   size_t large_size_max = 200'000;
 };
 
@@ -103,7 +104,7 @@ class Load {
   bool ok(int code, const char* what);
 
   void submit_one();
-  bool submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item);
+  bool submit(const char* task, Order order, std::vector<tarn_arg>& more, Item item, uint32_t cores = 0);
   void submit_digest_of_objects();
   void submit_digest_of_futures();
   void submit_cancelled();
