@@ -3,17 +3,20 @@
 // Both matrices are made in place in shared memory. A call gets its rows of A as a slice and B
 // whole, neither of them copied. The product of the rows is a BLAS's, if there is one:
 // OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS say in every worker how many cores its
-// slot has, so that the BLAS does not begin a thread for each core of the host in each of them. To
-// have it use more, give the slots more cores (slots.cores_per_slot of tarnd.toml).
+// slot has, so that the BLAS does not begin a thread for each core of the host in each of them.
+// Then one call multiplies them as a whole, on all cores of a NUMA node that the session has: it
+// finds that number there.
 
 #include <tarn/tarn.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,6 +43,26 @@ std::string threads_of_blas() {
   return threads != nullptr ? threads : "?";
 }
 TARN_TASK(threads_of_blas);
+
+// The largest relative error in the elements that begin with number `at`.
+double error_of(Values elements, std::size_t at) {
+  double error = 0;
+  for (const double element : elements) {
+    const double row = static_cast<double>(at / kSize + 1);
+    const double column = static_cast<double>(at++ % kSize + 1);
+    error = std::max(error, std::abs(element * column / (row * kSize) - 1));
+  }
+  return error;
+}
+
+// How many slots lie on the node that has most of them.
+std::uint32_t slots_on_a_node(const tarn::client& tarn) {
+  std::map<int, std::uint32_t> slots;
+  for (const tarn::slot& slot : tarn.slots()) ++slots[slot.node];
+  std::uint32_t most = 1;
+  for (const auto& [node, count] : slots) most = std::max(most, count);
+  return most;
+}
 
 // A matrix whose element in row i and column j is value(i, j).
 template <class Value>
@@ -70,16 +93,19 @@ int main(int argc, char** argv) try {
   double error = 0;
   std::size_t at = 0;
   for (const std::vector<double>& part : parts) {
-    for (const double element : part) {
-      const double row = static_cast<double>(at / kSize + 1);
-      const double column = static_cast<double>(at++ % kSize + 1);
-      error = std::max(error, std::abs(element * column / (row * kSize) - 1));
-    }
+    error = std::max(error, error_of(part, at));
+    at += part.size();
   }
   std::printf("The product has %zu elements; the largest relative error is %.0e.\n", at, error);
   std::printf("It was made by %s, with %s threads a worker.\n", matrix_product::kMethod,
               tarn.submit(threads_of_blas).get().c_str());
-  return at == kSize * kSize && error < 1e-12 ? 0 : 1;
+
+  const tarn::task_options several{.cores = slots_on_a_node(tarn)};
+  const std::vector<double> whole = tarn.submit(several, multiply_rows, a, b).get();
+  error = std::max(error, error_of(whole, 0));
+  std::printf("As a whole it was made with %s threads.\n",
+              tarn.submit(several, threads_of_blas).get().c_str());
+  return at == kSize * kSize && whole.size() == at && error < 1e-12 ? 0 : 1;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "matrix_product: %s\n", e.what());
   return 1;
