@@ -219,6 +219,20 @@ TEST_F(ClientTest, cancels_what_waits_what_runs_and_what_does_not_listen) {
   EXPECT_THROW(static_cast<void>(this_task::is_cancelled()), error);
 }
 
+// There are two workers.
+TEST_F(ClientTest, has_tasks_on_several_cores) {
+  EXPECT_EQ(tarn.submit({.cores = 1}, add, 1, 2).get(), 3);
+  std::vector<future<int>> sums;
+  for (int i = 0; i < 20; ++i) sums.push_back(tarn.submit({.cores = 1u + i % 2}, add, i, 1));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(sums[i].get(), i + 1);
+  try {
+    static_cast<void>(tarn.submit({.cores = 1000}, add, 1, 2));
+    FAIL();
+  } catch (const error& refusal) {
+    EXPECT_EQ(refusal.code(), TARN_E_UNSATISFIABLE);
+  }
+}
+
 TEST_F(ClientTest, passes_on_the_first_failure_of_all) {
   std::vector<future<int>> results;
   results.push_back(tarn.submit(add, 1, 1));

@@ -149,6 +149,18 @@ TEST_F(TaskTest, that_throws_fails_with_type_and_text) {
   EXPECT_EQ(tarn.submit(add, 1, 1).get(), 2);  // the worker has survived all that
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which allocate by themselves
+TEST_F(TaskTest, may_take_only_so_much_memory) {
+  const auto memory = failure_of<task_error>(
+      tarn.submit({.memory = 16 << 20}, take_memory, std::uint64_t{64} << 20));
+  EXPECT_EQ(memory.code(), TARN_E_TASK_FAILED);
+  EXPECT_EQ(memory.type(), "std::bad_alloc");
+  EXPECT_NE(memory.message().find("16 MiB (needs.memory)"), std::string::npos) << memory.message();
+  EXPECT_NO_THROW(tarn.submit(take_memory, std::uint64_t{64} << 20).get());
+  EXPECT_NO_THROW(tarn.submit({.memory = 128 << 20}, take_memory, std::uint64_t{64} << 20).get());
+}
+#endif
+
 TEST_F(TaskTest, is_run_again_after_an_exception) {
   const auto often = failure_of<task_error>(
       tarn.submit({.on_error = retry(2).first(1ms).longest(5ms), .labels = "kind=test"}, throw_number, 3));
