@@ -278,6 +278,9 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
     if (int e = hold(index, Held::Kind::kDeadline, static_cast<uint64_t>(limits.deadline_ns), 0, 0); e < 0) return e;
     private_[index].has_deadline = 1;
   }
+  if (limits.memory != 0) {
+    if (int e = hold(index, Held::Kind::kMemory, limits.memory, 0, 0); e < 0) return e;
+  }
   r.arg_format = limits.is_set() ? uint8_t{kBlock} : encode_inline(args, count, &object, r.payload);
   return r.arg_format == kBlock ? fill_block(index, args, count, submission) : 0;
 }
@@ -530,7 +533,8 @@ void Submitter::give_back(const Held& held) {
     }
     case Held::Kind::kOutput: return free(reinterpret_cast<char*>(static_cast<uintptr_t>(held.a)));
     case Held::Kind::kTask:  // chained by release_held
-    case Held::Kind::kDeadline: return;
+    case Held::Kind::kDeadline:
+    case Held::Kind::kMemory: return;
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "base/gate.hpp"
@@ -169,10 +170,10 @@ class Submitter {
   };
 
   struct Held {
-    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline, kOutput };
+    enum class Kind : uint32_t { kObject, kTask, kBlock, kGroup, kDeadline, kOutput, kMemory };
     uint32_t next;
     Kind kind;
-    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time; output: char*, allocated
+    uint64_t a;  // object: id | generation << 32; task: index; block: slab; group: word index; deadline: os::now_ns time; output: char*, allocated; memory: bytes that a run may take
     uint64_t b;  // block: offset; group: words
     uint64_t c;  // block: size
   };
@@ -280,6 +281,7 @@ class Submitter {
   void ring();
   [[nodiscard]] int adopt_result(uint32_t index);
   [[nodiscard]] int task_error(uint32_t index);
+  void say_memory_bound(uint32_t index, std::span<char> text) const;
   [[nodiscard]] const ErrorText* error_text(uint32_t index);
   [[nodiscard]] const char* last_output(uint32_t index, const TaskErrorPayload& error);
 

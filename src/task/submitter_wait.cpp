@@ -392,6 +392,14 @@ const char* Submitter::last_output(uint32_t index, const TaskErrorPayload& error
   return "";
 }
 
+// What may be why a task crashed: malloc has failed, and it did not look. "" if it had no bound.
+void Submitter::say_memory_bound(uint32_t index, std::span<char> text) const {
+  text[0] = '\0';
+  for (uint32_t at = private_[index].held; at != 0; at = held_[at].next)
+    if (held_[at].kind == Held::Kind::kMemory)
+      snprintf(text.data(), text.size(), "; a run of it may take %.6g MiB (needs.memory)", static_cast<double>(held_[at].a) / (1 << 20));
+}
+
 // The error of a task that failed, as this thread's error.
 int Submitter::task_error(uint32_t index) {
   if (int r = check_end(); r < 0) return r;  // which may be why it failed
@@ -417,9 +425,11 @@ int Submitter::task_error(uint32_t index) {
   if (*message == '\0' && code == TARN_E_DEADLINE) return fail(code, "task '%s' was not done in the time that it had", task);
   if (*message == '\0' && code == TARN_E_CANCELLED) return fail(code, "task '%s' was cancelled", task);
   LastLine last(last_output(index, payload));
+  char bound[64];
+  say_memory_bound(index, bound);
   if (payload.signal != 0)
-    return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d%s", task, payload.signal,
-                strsignal(payload.signal), record(index).attempts, record(index).attempts_max, last.text);
+    return fail(code, "task '%s': its worker was killed by signal %d (%s) in attempt %d of %d%s%s", task, payload.signal,
+                strsignal(payload.signal), record(index).attempts, record(index).attempts_max, bound, last.text);
   if (payload.code == TARN_E_WORKER_CRASHED)
     return fail(code, "task '%s': its worker exited with status %d in attempt %d of %d%s", task, payload.exit_status,
                 record(index).attempts, record(index).attempts_max, last.text);

@@ -488,6 +488,7 @@ TEST_F(Memory, WhoDoesNotLookCrashes) {
   once.retries = -1;
   tarn_future future = submit_for("take_blindly", bytes, needs_of(0, 32 * kMiB), once);
   EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client_, future, kLong, nullptr));
+  EXPECT_NE(std::string::npos, std::string(tarn_last_error()).find("32 MiB (needs.memory)")) << tarn_last_error();
   tarn_task_error error{};
   error.size = sizeof error;
   EXPECT_EQ(0, tarn_future_error(client_, future, &error));
