@@ -62,7 +62,7 @@ bool Executor::is_slot_wanted() const {
 void Executor::offer_slot() {
   uint64_t collection = view_.board->collector.now();
   is_perhaps_lent_ = true;
-  if (seat_->loan().offer(collection)) shm::wake_worker(*view_.board, shm::Collector::member_of(collection));
+  if (seat_->loan().offer(collection)) wake_collector();
 }
 
 // This worker has no hint in hand. What follows is rest(), until the slot is given back.
@@ -93,7 +93,7 @@ void Executor::wake_collector() {
   if (!view_.board->collector.is_on()) [[likely]]
     return;
   uint32_t member = shm::Collector::member_of(view_.board->collector.now());
-  if (member != 0 && member < shm::kMembersMax) shm::wake_worker(*view_.board, member);
+  if (is_serving(member)) shm::wake_worker(*view_.board, member);
 }
 
 // ---- Borrowing -------------------------------------------------------------------------------
