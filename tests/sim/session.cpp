@@ -32,7 +32,7 @@ Session::Session(World& world, uint32_t slots, std::function<void(task::Submitte
   must(os::Mapping::map(board_fd_, sizeof(shm::Board), os::Access::kReadWrite, board_map_));
   board_ = reinterpret_cast<shm::Board*>(board_map_.data());
   board_->spin_budget_ns.store(world.chance(2) ? 20'000 : 0, shm::kRelaxed);
-  for (uint32_t slot = 0; slot < slots; ++slot) board_->seat_cpus[slot].cpu_count = 1;  // none of the CPUs that there are
+  for (uint32_t slot = 0; slot < slots; ++slot) board_->places[slot].cpu_count = 1;  // none of the CPUs that there are
   world_.on_death = [this](int process) {
     if (Member* member = member_of_process(process); member != nullptr) do_soon([this, member] { handle_death(*member); });
   };
