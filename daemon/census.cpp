@@ -59,6 +59,7 @@ bool read_task(const std::byte* bytes, TaskRow& out) {
   out.attempts = value_at<uint8_t>(bytes, offsetof(task::TaskRecord, attempts));
   out.priority = static_cast<int32_t>(task::level_of(value_at<uint32_t>(bytes, offsetof(task::TaskRecord, kind)))) -
                  static_cast<int32_t>(shm::kUsualLevel);
+  out.number_of_class = task::class_of(value_at<uint32_t>(bytes, offsetof(task::TaskRecord, kind)));
   out.failed = (state.flags & task::kFailed) != 0;
   out.cancelled = (state.flags & task::kCancelled) != 0;
   out.missing = 0;
@@ -103,7 +104,7 @@ void count_tasks(const Session& session, uint32_t rows_max, CensusBudget& budget
     out.looked_at += count;
     for_each_record(member->segment_file, offsetof(shm::MemberSegment, task_records), count,
                     [&, owner = index](uint32_t record, const std::byte* bytes) {
-                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, 0, false, false, -1, {}};
+                      TaskRow row{session.number(), owner, record, 0, 0, 0, 0, 0, 0, 0, 0, false, false, -1, {}};
                       if (!read_task(bytes, row)) return;
                       if (uint32_t edge = first_edge(bytes); edge != task::kNoEdge && rows_max != 0 && out.tails.size() < kTailsMax)
                         out.tails.push_back({row.session, owner, record, row.task, edge});

@@ -35,6 +35,7 @@ struct TaskRow {
   uint32_t claimant;  // member that runs or ran it, 0: none
   uint32_t attempts;
   int32_t priority;   // as in tarn_submit_options
+  uint32_t number_of_class;  // of those that ask for the same place and resources; 0: for none
   uint32_t missing;   // of a waiting one: how many it waits for, 31 at most; with more arguments 1 for all of them
   bool failed;
   bool cancelled;     // or out of time

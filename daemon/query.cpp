@@ -200,7 +200,9 @@ Json tasks(const Tarnd& daemon, const Asker& asker) {
     row["number"] = task_number(each.task);
     row["state"] = kTaskPhases[each.phase];
     row["priority"] = each.priority;
-    row["why"] = text_or_null(why_it_waits(each, workers[each.session]));
+    std::string needs = needs_of(*daemon.sessions().at(each.session), each);
+    row["needs"] = text_or_null(needs);
+    row["why"] = text_or_null(why_it_waits(each, workers[each.session], needs));
     row["waits_for"] = each.missing;
     row["waits_on"] = names_of(*daemon.sessions().at(each.session), waits_on[each.session][static_cast<size_t>(&each - census.rows.data())]);
     row["failed"] = each.failed;

@@ -255,6 +255,8 @@ class Session {
   [[nodiscard]] uint32_t rank_of(const Member& worker) const { return worker.lane / worker_count(); }
   [[nodiscard]] const Budget& budget() const { return *budget_; }
   [[nodiscard]] const SharedFd& board_file() const { return board_file_; }
+  // Its members write it, also while somebody reads.
+  [[nodiscard]] const shm::Board& board() const { return *board_; }
   [[nodiscard]] bool is_ending() const { return ending_; }
   [[nodiscard]] uint32_t host_epoch() const { return services_.host_epoch; }
 

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
+#include "log.hpp"
 #include "shm/board.hpp"
 #include "task/task_protocol.hpp"
 
@@ -72,13 +74,32 @@ std::vector<std::vector<TaskOnWhich>> find_dependencies(const Session& session, 
   return found;
 }
 
-std::string why_it_waits(const TaskRow& row, const WorkerCount& workers) {
+std::string needs_of(const Session& session, const TaskRow& row) {
+  if (row.number_of_class == 0) return "";
+  const shm::Board& board = session.board();
+  const shm::SchedulingClass& its = board.classes[row.number_of_class];
+  shm::ClassNeeds needs;
+  memcpy(&needs, &its.needs, sizeof needs);
+  std::string text;
+  if (needs.place == shm::Place::kSlot || needs.place == shm::Place::kNode)
+    text = (needs.is_strict != 0 ? "only " : "") + std::string(needs.place == shm::Place::kSlot ? "slot " : "node ") + std::to_string(needs.number);
+  for (uint32_t i = 0; i < shm::kResourcesMax; ++i) {
+    if (needs.counts[i] == 0) continue;
+    char name[shm::kResourceNameMax + 1] = {};
+    memcpy(name, board.resources.kind(i).name, shm::kResourceNameMax);
+    text += (text.empty() ? "" : ", ") + printable(name) + "=" + std::to_string(needs.counts[i]);
+  }
+  return text;
+}
+
+std::string why_it_waits(const TaskRow& row, const WorkerCount& workers, const std::string& needs) {
   auto phase = static_cast<task::Phase>(row.phase);
   if (phase == task::Phase::kWaiting && row.retry_in_ns >= 0) return "it failed, and runs again after a while";
   if (phase == task::Phase::kWaiting && row.missing == 1) return "another task is not done";
   if (phase == task::Phase::kWaiting) return row.missing == 0 ? "it is being submitted" : std::to_string(row.missing) + " other tasks are not done";
   if (phase != task::Phase::kReady) return "";
   if (workers.serving == 0) return "no worker serves";
+  if (!needs.empty()) return "it asks for " + needs + ", and that is in use";
   if (workers.busy >= workers.serving) return workers.serving == 1 ? "the worker is busy" : "all " + std::to_string(workers.serving) + " workers are busy";
   return "a worker is about to take it";
 }

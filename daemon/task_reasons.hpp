@@ -32,7 +32,10 @@ struct WorkerCount {
 // answer, says how far to look.
 [[nodiscard]] std::vector<std::vector<TaskOnWhich>> find_dependencies(const Session& session, const TaskCensus& census, uint32_t& edges_left);
 
-// In a few words; "": it does not wait.
-[[nodiscard]] std::string why_it_waits(const TaskRow& row, const WorkerCount& workers);
+// What the task asks for (tarn_needs), such as "only slot 3, licence=1"; "": nothing.
+[[nodiscard]] std::string needs_of(const Session& session, const TaskRow& row);
+
+// In a few words; "": it does not wait. `needs`: what it asks for.
+[[nodiscard]] std::string why_it_waits(const TaskRow& row, const WorkerCount& workers, const std::string& needs);
 
 }  // namespace tarn::daemon

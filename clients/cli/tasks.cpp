@@ -23,7 +23,7 @@ int run(const Options& options) {
                        {"retry_in_ns", "RETRY_IN", Kind::kNanoseconds},
                        {"why", "WHY", Kind::kText},
                        {"labels", "LABELS", Kind::kText}},
-                      {"number", "generation"}},
+                      {"number", "generation", "needs"}},
                      options);
 }
 
@@ -38,7 +38,7 @@ constinit const Verb kTasksVerb = {
     "forgotten when its future is "
     "released. FROM is the member of the session that submitted it (1 is the client, others are workers, whose tasks submitted it), "
     "TASK its name, WAITS_FOR how many of those that it depends on are not done (1 for all of them, if it depends on more than "
-    "31), ON which of these, up to eight, as FROM.RECORD and the name, WHY what else keeps one that waits or is ready from running, CANCELLED also whether its time was over, RETRY_IN how long one that failed waits before it runs again, LABELS what it was "
+    "31), ON which of these, up to eight, as FROM.RECORD and the name, WHY what else keeps one that waits or is ready from running, such as the slot or the resources that it asks for, CANCELLED also whether its time was over, RETRY_IN how long one that failed waits before it runs again, LABELS what it was "
     "called when it was submitted, until it is done: --filter labels=KEY=VALUE. "
     "The picture is taken while things go on and is not exact. With --json, `counts` has the sums.",
     nullptr,

@@ -28,12 +28,13 @@ static int check(int code)
 int main(int argc, char **argv)
 {
   tarn_client *client;
-  tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, 0, 0, NULL, {0}};
+  tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, 0, 0, "licence=1", {0}};
   tarn_future first, second;
   tarn_object_options labelled = {sizeof labelled, TARN_TYPE_STRING, 0, "evil\033[2J\xc2\x9blabel", "meta", 4, {0}};
   tarn_object_options tagged = {sizeof tagged, TARN_TYPE_USER + 1, 0, "part", NULL, 0, {0}};
   tarn_object_options spread = {sizeof spread, 0, TARN_PLACE_INTERLEAVE, NULL, NULL, 0, {0}};
-  tarn_submit_options urgent = {sizeof urgent, 0, 0, 0, 0, 2, 0, NULL, "part=2,kind=evil\033[2J", NULL, {0}};
+  tarn_needs needs = {sizeof needs, 0, 0, TARN_ON_SLOT, 0, 0, "licence", {0}};
+  tarn_submit_options urgent = {sizeof urgent, 0, 0, 0, 0, 2, 0, NULL, "part=2,kind=evil\033[2J", &needs, {0}};
   tarn_object object;
   tarn_arg argument;
   char *data = calloc(1, 1 << 20);

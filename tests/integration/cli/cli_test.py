@@ -92,6 +92,9 @@ def tasks_show_who_runs_what(client: Client) -> None:
     assert running["priority"] == 0 and waiting["priority"] == 2 and running["waits_for"] == 0 and waiting["waits_for"] == 1
     assert not running["cancelled"] and not waiting["cancelled"]
     assert waiting["state"] == "waiting" and waiting["worker"] is None
+    assert running["needs"] is None and waiting["needs"] == "slot 0, licence=1", waiting
+    assert "resources licence 0 of 1 in use" in tarn("--address", client.address, "status").stdout
+    assert ask(client, "status")["resources"] == [{"name": "licence", "total": 1, "used": 0}]
     assert running["why"] is None and running["waits_on"] == []
     assert waiting["why"] == "another task is not done" and waiting["waits_on"] == [f"1.{running['record']} sleep_for_long"], waiting
     assert f"1.{running['record']} sleep_for_long" in tarn("--address", client.address, "tasks").stdout
