@@ -26,6 +26,7 @@ constexpr uint64_t kDescriptorsOfWorker = 4;    // both ends of two pipes: the o
 constexpr uint64_t kDescriptorsOfProcess = 4;   // the log twice, the socket and its pidfd; for a start what it begins with
 constexpr uint32_t kFailuresMax = 5;            // of tarn-output in a row, before the output is thrown away
 constexpr int64_t kRestartDelay = 20'000'000;
+constexpr int64_t kNamesDelay = 1'000'000'000;  // of a client that has no tasks, or is slow to say what they are called
 constexpr int64_t kEndTimeout = 2'000'000'000;  // from the end of the session to its own; it gives up by itself before that
 constexpr size_t kDiscardSize = 64 * 1024;
 
@@ -119,10 +120,27 @@ void SessionOutput::on_readable(Worker& worker, int stream) {
   (void)!read(worker.pipes[stream]->get(), ignored, sizeof ignored);
 }
 
+void SessionOutput::set_names(std::span<const std::byte> names) {
+  names_.assign(names.begin(), names.end());
+  if (!std::exchange(waits_for_names_, false)) return;
+  restart_.reset();
+  start();
+}
+
 void SessionOutput::start() {
   if (ticket_ != 0 || restart_.armed() || gave_up_) return;
   for (auto& [member, worker] : workers_)
     for (auto& watch : worker.watches) watch.reset();
+  // Workers begin before their client has said what its tasks are called: one that prints at once must not be quicker than that.
+  if (names_.empty() && !std::exchange(has_waited_, true)) {
+    waits_for_names_ = true;
+    restart_ = session_.services_.loop.call_at(os::now_ns() + kNamesDelay, [this] {
+      waits_for_names_ = false;
+      restart_.reset();
+      start();
+    });
+    return;
+  }
   if (try_start() < 0) after_end(std::string("could not be started: ") + last_error());
 }
 
@@ -274,6 +292,8 @@ bool SessionOutput::is_finished() {
   if (ticket_ == 0) {
     if (workers_.empty() || gave_up_ || !services.spawn.connected()) return true;
     restart_.reset();
+    waits_for_names_ = false;
+    has_waited_ = true;
     start();
   }
   if (ticket_ == 0) return true;

@@ -45,7 +45,7 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   void disown();                         // the session cannot be taken over after all
 
   // Names of tasks, NUL-terminated, as the client told them.
-  void set_names(std::span<const std::byte> names) { names_.assign(names.begin(), names.end()); }
+  void set_names(std::span<const std::byte> names);
 
   // No worker runs any more: true once everything that they printed is where it belongs, or nobody takes it. Else the session is
   // asked again (finish_if_over).
@@ -96,6 +96,8 @@ class SessionOutput final : public Connection::Owner, public SpawnedProcess {
   std::unique_ptr<Connection> connection_;
   uint32_t failures_ = 0;
   bool gave_up_ = false;
+  bool waits_for_names_ = false;  // and does not start before,
+  bool has_waited_ = false;       // but once
   bool is_former_ = false;  // it was started by the tarnd before this one
   Loop::Timer restart_;
   Loop::Timer last_moment_;  // at the end of the session

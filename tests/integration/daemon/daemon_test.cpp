@@ -26,6 +26,7 @@
 #include "os/socket.hpp"
 #include "store/object_record.hpp"
 #include "support/huge_pages.hpp"
+#include "task/registry.hpp"
 #include "tarn/tarn.h"
 
 namespace tarn::testing {
@@ -684,6 +685,38 @@ TEST(Daemon, KeepsNoDroppedSlabForAWorkerThatDoesNotRead) {
     client.send(Type::kSlabDrop, 0, wire::SlabId{info.member, info.slab});
   }
   EXPECT_TRUE(eventually([&] { return descriptors() <= before; })) << descriptors() << " instead of " << before;
+  client.close();
+}
+
+// A worker may print before its client has said what the tasks are called.
+TEST(Daemon, LinesBearTheNameOfATaskThatIsToldLater) {
+  TemporaryPath path;
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  Fd reader{ends[0]};
+  Fd writer{ends[1]};
+  FakeClient client;
+  FakeClient::Options options = with({"says"});
+  options.workers = 1;
+  options.standard_output = writer.get();
+  options.environment.push_back("TARN_TEST_SAY=" + path.file("say"));
+  client.open(options);
+  shm::WorkerLine& line = client.board().workers[client.workers()[0].member];
+  line.run.store(uint64_t{1} << 32 | shm::make_id(shm::kClientMember, 7), shm::kRelease);
+  line.run_task.store(task::task_number("named_late"), shm::kRelease);
+  std::ofstream(path.file("say")) << "now";
+  usleep(200'000);
+  wire::Buffer<64> buffer;
+  wire::Builder message(buffer.bytes, Type::kTaskNames, 0);
+  constexpr char kNames[] = "named_late";
+  message.body<wire::TaskNames>().names_size = sizeof kNames;
+  ASSERT_TRUE(message.append(kNames, sizeof kNames));
+  client.send(message);
+  char text[256] = "";
+  ssize_t size = read(reader.get(), text, sizeof text - 1);
+  EXPECT_GT(size, 0);
+  EXPECT_EQ(std::string_view(text).find("(named_late pid="), 0u) << text;
+  EXPECT_NE(std::string_view(text).find(") something"), std::string_view::npos) << text;
   client.close();
 }
 

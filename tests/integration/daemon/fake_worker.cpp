@@ -12,6 +12,7 @@
 //     deaf          reads nothing any more once it is ready
 //     busy          uses its core while the file named by $TARN_TEST_BUSY is there, and says AWAKE when it begins to
 //     threads       with eight threads
+//     says          prints a line once the file named by $TARN_TEST_SAY is there
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -177,6 +178,11 @@ struct Worker {
     send(ready);
     while (is("deaf")) pause();
     while (is("busy")) work_while_told();
+    if (is("says")) {
+      while (access(getenv("TARN_TEST_SAY"), F_OK) != 0) usleep(1000);
+      puts("something");
+      fflush(stdout);
+    }
     for (;;) {
       os::Received more;
       handle(receive(more));
