@@ -51,6 +51,7 @@ enum class Type : uint16_t {
   kTraceAsk = 19,   // tools: the board of a session, and its members shall write events for a while
   kResourceWish = 20,  // worker: its session wants more of the host's resources than is lent to it (shm/resources.hpp)
   kAwake = 24,      // worker: woken up while its session was not watched (Board::unwatched)
+  kMade = 25,       // worker: an object that was dropped is made again, and shall be copied to its place; or it could not
   // tarnd to member.
   kWelcome = 32,      // descriptors: board, own member segment
   kRefused = 33,      // instead of kWelcome; the connection ends
@@ -67,7 +68,7 @@ enum class Type : uint16_t {
   kReply = 44,          // tail: a piece of JSON text
   kWake = 45,     // to the client: somebody died or was stopped who may have been about to wake it
   kReclaim = 46,  // somebody needs memory: drop the slabs in which nothing is alive
-  kRestored = 47,  // the answer to kRestore; or kSlabRefused
+  kRestored = 47,  // the answer to kRestore and kMade; or kSlabRefused,
   kEvent = 48,     // to a client that asked for it
   kSlabComing = 49,  // before kSlabGranted of a large one: as that, but nothing may be touched beyond what kSlabWarm tells
   kSlabWarm = 50,    // how much of it has its pages
@@ -76,6 +77,7 @@ enum class Type : uint16_t {
   kCurrent = 52,  // and that was all: what was not among it is gone
   kLog = 53,      // the answer to kLogAsk; descriptors: the log, for reading, if there is one
   kTrace = 54,    // the answer to kTraceAsk; descriptors: the board's file, for reading
+  kMake = 55,     // or this: the object was dropped
   // tarnd to the spawn service and back.
   kSpawn =
       64,  // descriptors: executable, working directory, stdout, stderr, control socket; tail: argv and environment
@@ -189,6 +191,24 @@ struct Extent {       // kRestore, kCopyDrop: where an object lies that may be a
   uint32_t member;    // owner
   uint32_t slab;
   uint64_t offset;    // in bytes
+};
+
+struct Made {
+  Extent place;       // of the object
+  uint32_t slab;      // of the sender, where its bytes are now
+  int32_t code;       // 0; or TARN_E_*: it was not made, and the rest is zero
+  uint64_t offset;    // in that slab
+  uint64_t size;
+};
+
+enum class MakeHow : uint32_t {
+  kYou = 1,    // the receiver makes it: a worker itself, a client has a worker do it
+  kOther = 2,  // somebody has been at it for a while: ask again
+};
+
+struct Make {
+  uint32_t how;       // MakeHow
+  uint32_t reserved;
 };
 
 struct Subscribe {

@@ -123,12 +123,19 @@ void check_slab_id(Candidate& c) {
   c.descriptors(0);
 }
 
-void check_extent(Candidate& c) {
-  const auto& m = c.packet.as<Extent>();
+void check_extent(Candidate& c, const Extent& m) {
   c.check(m.member > 0 && m.member <= kMemberIndexMax, "member");
   c.check(m.slab <= kSlabNumberMax, "slab");
   c.check(m.offset < kSizeMax, "offset");
   c.descriptors(0);
+}
+
+void check_made(Candidate& c) {
+  const auto& m = c.packet.as<Made>();
+  check_extent(c, m.place);
+  c.check(m.code <= 0 && (m.code == 0 || (m.slab == 0 && m.offset == 0 && m.size == 0)), "code");
+  c.check(m.slab <= kSlabNumberMax, "slab");
+  c.check(m.offset < kSizeMax && m.size <= kSizeMax, "offset, size");
 }
 
 void check_event(Candidate& c) {
@@ -274,7 +281,17 @@ void check_body(Candidate& c) {
       return c.descriptors(0);
     case Type::kRestore:
     case Type::kCopyDrop:
-      return check_extent(c);
+      return check_extent(c, p.as<Extent>());
+    case Type::kMade:
+      return check_made(c);
+    case Type::kMake: {
+      const auto& m = p.as<Make>();
+      c.check(m.how == static_cast<uint32_t>(MakeHow::kYou) ||
+                  m.how == static_cast<uint32_t>(MakeHow::kOther),
+              "how");
+      c.check(m.reserved == 0, "reserved");
+      return c.descriptors(0);
+    }
     case Type::kEvent:
       return check_event(c);
     case Type::kSubscribe: {
@@ -421,6 +438,7 @@ constexpr Shape kShapes[] = {
     {Type::kLogAsk, From::kMember, sizeof(LogAsk), false, "LOG_ASK"},
     {Type::kTraceAsk, From::kMember, sizeof(TraceAsk), false, "TRACE_ASK"},
     {Type::kAwake, From::kMember, 0, false, "AWAKE"},
+    {Type::kMade, From::kMember, sizeof(Made), false, "MADE"},
     {Type::kWelcome, From::kDaemon, sizeof(Welcome), false, "WELCOME"},
     {Type::kRefused, From::kDaemon, sizeof(Refused), false, "REFUSED"},
     {Type::kMemberAdded, From::kDaemon, sizeof(MemberInfo), false, "MEMBER_ADDED"},
@@ -444,6 +462,7 @@ constexpr Shape kShapes[] = {
     {Type::kCurrent, From::kDaemon, 0, false, "CURRENT"},
     {Type::kLog, From::kDaemon, sizeof(Log), false, "LOG"},
     {Type::kTrace, From::kDaemon, sizeof(Trace), false, "TRACE"},
+    {Type::kMake, From::kDaemon, sizeof(Make), false, "MAKE"},
     {Type::kSpawn, From::kDaemonToSpawn, sizeof(Spawn), true, "SPAWN"},
     {Type::kKill, From::kDaemonToSpawn, sizeof(Kill), false, "KILL"},
     {Type::kWeigh, From::kDaemonToSpawn, sizeof(Weigh), false, "WEIGH"},

@@ -132,7 +132,12 @@ std::vector<Sample> all_samples() {
              std::string("count\0lines\0", 12)),
       sample(Type::kRestore, From::kMember, 0, Extent{1, 2, 4096}),
       sample(Type::kCopyDrop, From::kMember, 0, Extent{255, kSlabNumberMax, 0}),
-      sample(Type::kSubscribe, From::kMember, 0, Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
+      sample(Type::kMade, From::kMember, 0, Made{{1, 2, 4096}, 3, 0, 64, 100'000}),
+      sample(Type::kMade, From::kMember, 0, Made{{1, 2, 4096}, 0, TARN_E_LOST, 0, 0}),
+      sample(Type::kMake, From::kDaemon, 0, Make{1, 0}),
+      sample(Type::kMake, From::kDaemon, 0, Make{2, 0}),
+      sample(Type::kSubscribe, From::kMember, 0,
+             Subscribe{TARN_EVENT_SPILLED | TARN_EVENT_FREED, 0}),
       sample(Type::kEndRun, From::kMember, 0, EndRun{2, 7, 1, 1}),
       sample(Type::kStandIn, From::kMember, 0, StandIn{kRanksMax - 1, 0}),
       sample(Type::kResourceWish, From::kMember, 0, ResourceWish{{1, 0, 2}}),
@@ -142,7 +147,8 @@ std::vector<Sample> all_samples() {
       sample(Type::kTrace, From::kDaemon, 1, Trace{4096, 1, 16, 3, 0}),
       sample(Type::kLog, From::kDaemon, 1, Log{4096, 1, 0}),
       sample(Type::kLog, From::kDaemon, 0, Log{0, 1, 0}),
-      sample(Type::kOutputBegin, From::kDaemonToOutput, 2, OutputBegin{4096, 8192, 1, 4}, std::string("abc\0", 4)),
+      sample(Type::kOutputBegin, From::kDaemonToOutput, 2, OutputBegin{4096, 8192, 1, 4},
+             std::string("abc\0", 4)),
       sample(Type::kOutputBegin, From::kDaemonToOutput, 1, OutputBegin{4096, 0, 4, 0}),
       sample(Type::kOutputWorker, From::kDaemonToOutput, 2, OutputWorker{2, 0, 0, 7}),
       sample(Type::kOutputEnd, From::kDaemonToOutput, 0, OutputWorker{2, 0, 0, 7}),
@@ -330,6 +336,24 @@ TEST(Validate, RefusesEachWrongFieldOfTheOthers) {
   extent("member", [](Extent& e) { e.member = 0; });
   extent("slab", [](Extent& e) { e.slab = kSlabNumberMax + 1; });
   extent("offset", [](Extent& e) { e.offset = kSizeMax; });
+
+  auto made = [](const char* field, const std::function<void(Made&)>& change) {
+    expect_wrong(Type::kMade, From::kMember, 0, Made{{1, 2, 4096}, 3, 0, 64, 100'000}, "", field,
+                 change);
+  };
+  made("member", [](Made& m) { m.place.member = 0; });
+  made("slab", [](Made& m) { m.place.slab = kSlabNumberMax + 1; });
+  made("slab", [](Made& m) { m.slab = kSlabNumberMax + 1; });
+  made("offset", [](Made& m) { m.offset = kSizeMax; });
+  made("size", [](Made& m) { m.size = kSizeMax + 1; });
+  made("code", [](Made& m) { m.code = 1; });
+  made("code", [](Made& m) { m.code = TARN_E_LOST; });  // and bytes all the same
+  expect_wrong<Make>(Type::kMake, From::kDaemon, 0, Make{1, 0}, "", "how",
+                     [](Make& m) { m.how = 0; });
+  expect_wrong<Make>(Type::kMake, From::kDaemon, 0, Make{1, 0}, "", "how",
+                     [](Make& m) { m.how = 3; });
+  expect_wrong<Make>(Type::kMake, From::kDaemon, 0, Make{1, 0}, "", "reserved",
+                     [](Make& m) { m.reserved = 1; });
 
   expect_wrong<Subscribe>(Type::kSubscribe, From::kMember, 0, Subscribe{0, 0}, "", "mask",
                           [](Subscribe& s) { s.mask = TARN_EVENT_SEALED; });
