@@ -75,7 +75,7 @@ struct KeptSlab {
   uint32_t reserved;
 };
 
-// An object that is on the disk, and not in memory: whether it is there yet, or still, its record says (store/pins.hpp).
+// An object that is on the disk, or dropped, and not in memory: whether that is so yet, or still, its record says (store/pins.hpp).
 struct KeptMoved {
   uint32_t owner;
   uint32_t slab;
@@ -84,11 +84,11 @@ struct KeptMoved {
   uint32_t index;
   uint32_t generation;
   uint64_t payload;
-  uint64_t file;         // Spill::Place
+  uint64_t file;         // Spill::Place, of one that was not dropped
   uint64_t file_offset;
   uint64_t digest;
   uint32_t is_abandoned;
-  uint32_t reserved;
+  uint32_t is_dropped;
 };
 
 class KeptSession {

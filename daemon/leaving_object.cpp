@@ -7,9 +7,13 @@
 namespace tarn::daemon {
 bool can_leave(const store::ObjectImage& record) {
   auto state = store::ObjectState::unpack(record.state);
-  return state.readable() && (record.holders & store::kDead) == 0 && record.holders != 0 && record.pins == 0 &&
-         record.size > store::kStaysMax && record.size <= store::kObjectSizeMax &&
+  return state.readable() && (record.holders & store::kDead) == 0 && record.holders != 0 &&
+         (record.pins & ~store::kRepeatable) == 0 && record.size > store::kStaysMax && record.size <= store::kObjectSizeMax &&
          !store::ObjectPlace::unpack(record.place).is_file;
+}
+
+bool can_be_made_again(const store::ObjectImage& record) {
+  return (record.pins & store::kRepeatable) != 0 && record.meta_size == 0;
 }
 
 bool find_pages(const store::ObjectImage& record, const Slab& slab, Pages& out) {

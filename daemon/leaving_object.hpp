@@ -1,6 +1,6 @@
 // Leaving objects: which objects can leave memory, and the pages that go with one.
 //
-// Both are checks of a record that a tenant wrote and tarnd has copied, against what tarnd itself knows of the slab. They
+// All are checks of a record that a tenant wrote and tarnd has copied, against what tarnd itself knows of the slab. They
 // touch nothing else, so that tests/fuzz/record can show them anything.
 #pragma once
 
@@ -13,6 +13,9 @@ namespace tarn::daemon {
 
 // Whether it is an object that lives, that is large enough, and whose bytes nobody needs, by its own words.
 [[nodiscard]] bool can_leave(const store::ObjectImage& record);
+
+// Whether it need not be written to a disk for that: a task can make it again. What it says about itself could not be.
+[[nodiscard]] bool can_be_made_again(const store::ObjectImage& record);
 
 // Pages of a slab, all of them whole.
 struct Pages {

@@ -33,7 +33,6 @@ constexpr uint32_t kKeptPerLook = 4096;
 constexpr int64_t kLookAtKeptNs = 1'000'000'000;
 constexpr uint32_t kAheadMax = 64;            // objects that are brought back before they are asked for
 constexpr uint32_t kLooksAhead = 256;         // for the next one that is away
-constexpr size_t kAskersMax = 1024;          // docs/limits.md
 constexpr int64_t kPauseNs = 50'000'000;     // after a disk said no; those who wait do so for longer
 constexpr int64_t kTellNs = 1'000'000'000;   // and those who were refused are told of it
 constexpr int64_t kCheckPauseNs = 100'000'000;
@@ -62,6 +61,7 @@ Spill::Range range_of(MovedObject& object) {
 
 MovedObject::~MovedObject() {
   mover.strike_out(*this);
+  mover.end_making(*this);
   enter(Phase::kNone);
 }
 
@@ -69,10 +69,7 @@ void MovedObject::enter(Phase next) {
   auto count = [this](Phase of, int64_t by) {
     uint64_t bytes = by > 0 ? size : -size;
     if (of == Phase::kSaving || of == Phase::kLeaving) mover.bytes_leaving_ += bytes;
-    if (of == Phase::kAway || of == Phase::kWaiting || of == Phase::kReturning) {
-      mover.bytes_away_ += bytes;
-      mover.objects_away_ += static_cast<uint64_t>(by);
-    }
+    if (!is_dropped && (of == Phase::kAway || of == Phase::kWaiting || of == Phase::kReturning)) mover.bytes_on_disk_ += bytes;
   };
   count(phase, -1);
   if (phase == Phase::kKept) {
@@ -93,7 +90,7 @@ void MovedObject::enter(Phase next) {
 
 // ---- Which ones ------------------------------------------------------------------------------
 
-uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
+uint32_t Mover::look_at_records_of(const Member& member, uint32_t most, bool can_write) {
   if (member.segment_file == nullptr || !member.segment.valid()) return 0;
   auto* segment = reinterpret_cast<const shm::MemberSegment*>(member.segment.data());
   uint32_t used = std::min({segment->objects_used.load(shm::kAcquire), member.backed.objects, shm::kObjectRecordsMax});
@@ -105,9 +102,9 @@ uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
     ssize_t size = pread(member.segment_file->get(), images, count * sizeof(ObjectImage), at);
     if (size != static_cast<ssize_t>(count * sizeof(ObjectImage))) break;
     for (uint32_t i = 0; i < count; ++i)
-      if (can_leave(images[i]))
+      if (can_leave(images[i]) && (can_write || can_be_made_again(images[i])))
         candidates_.push_back({member.index(), look_record_ + i, store::ObjectState::unpack(images[i].state).generation,
-                               images[i].used_at, images[i].size});
+                               images[i].used_at, images[i].size, can_be_made_again(images[i])});
     look_record_ += count;
     looked += count;
   }
@@ -115,7 +112,7 @@ uint32_t Mover::look_at_records_of(const Member& member, uint32_t most) {
 }
 
 // On from where the last look ended, and at most once around.
-void Mover::look_at_records() {
+void Mover::look_at_records(bool can_write) {
   candidates_.clear();
   auto& members = session_.members();
   uint32_t left = kRecordsPerLook;
@@ -128,7 +125,7 @@ void Mover::look_at_records() {
     look_member_ = at->first;
     if (turn == 0) first_record = look_record_;
     bool is_first_again = turn == members.size();
-    left -= look_at_records_of(*at->second, is_first_again ? std::min(left, first_record) : left);
+    left -= look_at_records_of(*at->second, is_first_again ? std::min(left, first_record) : left, can_write);
     if (left > 0 && !is_first_again) {
       ++look_member_;
       look_record_ = 0;
@@ -144,7 +141,10 @@ void Mover::pause(Spill::For of, const std::string& why) {
   why_pause_ = why;
 }
 
-bool Mover::is_pausing(Spill::For of) const { return os::now_ns() < pause_until_ns_[static_cast<size_t>(of)]; }
+// Whether a disk takes objects now, as far as known: others are only dropped meanwhile.
+bool Mover::can_write(Spill::For why) const {
+  return os::now_ns() >= pause_until_ns_[static_cast<size_t>(why)] && services_.spill.why_off() == nullptr;
+}
 
 std::string Mover::why_not() const {
   if (const char* why = services_.spill.why_off()) return why;
@@ -154,16 +154,16 @@ std::string Mover::why_not() const {
 Mover::Refusal Mover::last_refusal() const { return {why_pause_, std::ranges::max(pause_until_ns_) - kPauseNs}; }
 
 uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
-  if (session_.is_ending() || is_pausing(why)) return 0;
+  if (session_.is_ending()) return 0;
   (void)check_pages();
   uint64_t begun = 0;
   uint32_t may_begin = kBegunMax;
   uint32_t tries = kTriesMax;
-  for (bool looked = false; begun < bytes && !is_pausing(why) && may_begin > 0 && tries > 0; --tries) {
+  for (bool looked = false; begun < bytes && may_begin > 0 && tries > 0; --tries) {
     if (candidates_.empty()) {
       if (looked || os::now_ns() < look_again_ns_) break;
       looked = true;
-      look_at_records();
+      look_at_records(can_write(why));
       // Where nothing can leave it is not looked for all the time: others wait as well.
       look_pause_ns_ = candidates_.empty() && bytes_leaving_ == 0 ? std::clamp(2 * look_pause_ns_, kLookPauseNs, kLookPauseMaxNs) : 0;
       look_again_ns_ = os::now_ns() + look_pause_ns_;
@@ -171,6 +171,7 @@ uint64_t Mover::move_out(uint64_t bytes, Spill::For why) {
     }
     Candidate next = candidates_.back();
     candidates_.pop_back();
+    if (!next.is_repeatable && !can_write(why)) continue;
     if (uint64_t size = begin(next, why); size != 0) {
       begun += size;
       --may_begin;
@@ -256,6 +257,7 @@ uint64_t Mover::begin(const Candidate& candidate, Spill::For why) {
   if (image.meta_size != 0)
     object->label = read_label(*slab->second.reader, slab->second.size, {place.offset, image.size, image.meta_size});
   object->copy = take_kept(slab->second, *object);
+  object->is_dropped = can_be_made_again(image);
   if (find_moved(slab->second, pages) != slab->second.moved.end()) {
     // An honest owner does not put an object where one is that has left.
     (void)let_go(owner, candidate.index);
@@ -263,7 +265,7 @@ uint64_t Mover::begin(const Candidate& candidate, Spill::For why) {
   }
   MovedObject& moved = *object;
   slab->second.moved.emplace(place.offset, std::move(object));
-  if (moved.copy != nullptr) return leave(moved) ? pages.size : 0;
+  if (moved.copy != nullptr || moved.is_dropped) return leave(moved) ? pages.size : 0;
   int r = services_.spill.save(
       session_.identity().uid, moved.alive, range_of(moved), services_.disk, why,
       [this, &moved](int code, const std::string& text) { finish_saving(moved, code, text); }, moved.copy);
@@ -288,11 +290,11 @@ void Mover::finish_saving(MovedObject& object, int code, const std::string& text
   (void)leave(object);
 }
 
-// There is a whole copy. If nobody has pinned the object, its pages go.
+// There is a whole copy, or none is needed. If nobody has pinned the object, its pages go.
 bool Mover::leave(MovedObject& object) {
   ObjectRecord* live = record(object.owner, object.index);
   note(object);
-  if (live == nullptr || !live->pins.leave()) {
+  if (live == nullptr || !live->pins.leave(object.is_dropped)) {
     (void)let_go(object.owner, object.index);
     forget(object);
     return false;
@@ -312,33 +314,43 @@ void Mover::finish_leaving(MovedObject& object, int code, const std::string& tex
   if (code == 0) {
     give_back(object);
   } else {
-    // It is on the disk and, perhaps, in memory: it stays charged for both.
+    // It is away and, perhaps, in memory: it stays charged for both.
     complain("does not leave memory", object, text);
   }
   object.enter(Phase::kAway);
   if (!check_timer_.armed()) check_later();
   tell(object, true);
   if (let_go(object.owner, object.index)) return abandon(object);
-  if (!object.askers.empty()) ask_for_room(object);
+  if (!object.askers.empty()) bring_back(object);
 }
 
 // ---- Back ------------------------------------------------------------------------------------
 
+MovedObject* Mover::find(const wire::Extent& place) {
+  auto owner = session_.members().find(place.member);
+  if (owner == session_.members().end()) return nullptr;
+  auto slab = owner->second->slabs.find(place.slab);
+  if (slab == owner->second->slabs.end()) return nullptr;
+  auto found = slab->second.moved.find(place.offset);
+  return found == slab->second.moved.end() ? nullptr : found->second.get();
+}
+
 void Mover::handle_restore(Member& from, const wire::Extent& place, uint32_t serial) {
-  MovedObject* object = nullptr;
-  if (auto owner = session_.members().find(place.member); owner != session_.members().end())
-    if (auto slab = owner->second->slabs.find(place.slab); slab != owner->second->slabs.end())
-      if (auto found = slab->second.moved.find(place.offset); found != slab->second.moved.end())
-        object = found->second.get();
+  MovedObject* object = find(place);
   // Who has pinned it and asks while it is still being copied has made sure that it stays.
   if (object == nullptr || object->phase == Phase::kSaving || object->phase == Phase::kKept) return send_restored(from, serial);
   if (object->phase == Phase::kAbandoned) return session_.refuse_slab(from, serial, TARN_E_NO_OBJECT, kFreed);
   if (object->askers.size() >= kAskersMax)
     return session_.refuse_slab(from, serial, TARN_E_LIMIT, "too many requests for one object at once");
+  if (object->maker.lock() == from.self) object->maker.reset();  // it has heard from nobody that it was to
   object->askers.push_back({from.self, serial});
-  if (object->phase != Phase::kAway) return;
-  ask_for_room(*object);
-  read_ahead(*object);
+  if (object->phase == Phase::kAway) bring_back(*object);
+}
+
+void Mover::bring_back(MovedObject& object) {
+  if (object.is_dropped && !object.made) return have_made(object);
+  ask_for_room(object);
+  if (!object.is_dropped) read_ahead(object);
 }
 
 // The next one that is away, in the order in which they lie, which as a rule is that in which they were made.
@@ -350,7 +362,7 @@ MovedObject* Mover::next_away(const MovedObject& of) {
     if (next == slab->second.moved.end()) {
       if (++slab == slabs.end()) return nullptr;
       next = slab->second.moved.begin();
-    } else if (next->second->phase == Phase::kAway) {
+    } else if (next->second->phase == Phase::kAway && !next->second->is_dropped) {
       return next->second.get();
     } else {
       ++next;
@@ -388,6 +400,7 @@ void Mover::ask_for_room(MovedObject& object) {
                           os::kForever, [this, &object] { return try_to_return(object); },
                           [this, &object](int code) {
                             object.enter(Phase::kAway);
+                            end_making(object);
                             std::string text = session_.memory_refusal(code, object.size);
                             session_.events().after_refusal(code, object.size);
                             answer(object, code, text);
@@ -402,16 +415,22 @@ int Mover::try_to_return(MovedObject& object) {
   if (!take(object.owner, object.index, object.generation)) {
     if (!was_charged) give_back(object);
     object.enter(Phase::kAway);
+    end_making(object);
     answer(object, TARN_E_NO_OBJECT, kFreed);
     return 0;
   }
   object.enter(Phase::kReturning);
-  services_.spill.load(session_.identity().uid, object.alive, object.copy, range_of(object),
-                       [this, &object](int code, const std::string& text) { finish_returning(object, code, text); });
+  auto done = [this, &object](int code, const std::string& text) { finish_returning(object, code, text); };
+  if (object.is_dropped) {
+    services_.spill.copy(session_.identity().uid, object.alive, *object.made, range_of(object), std::move(done));
+  } else {
+    services_.spill.load(session_.identity().uid, object.alive, object.copy, range_of(object), std::move(done));
+  }
   return 0;
 }
 
 void Mover::finish_returning(MovedObject& object, int code, const std::string& text) {
+  end_making(object);
   if (code < 0) {
     complain("does not come back", object, text);
     answer(object, code, text);
@@ -422,7 +441,7 @@ void Mover::finish_returning(MovedObject& object, int code, const std::string& t
   strike_out(object);
   answer(object, 0, "");
   tell(object, false);
-  if (let_go(object.owner, object.index)) return forget(object);
+  if (let_go(object.owner, object.index) || object.is_dropped) return forget(object);
   moved_ns_ = os::now_ns();
   object.enter(Phase::kKept);
   if (!kept_timer_.armed())
@@ -440,6 +459,7 @@ void Mover::handle_copy_drop(Member& from, const wire::Extent& place) {
 
 // It was freed while it was away.
 void Mover::abandon(MovedObject& object) {
+  end_making(object);
   object.enter(Phase::kAbandoned);
   session_.kept().abandon_moved(object.line);
   object.copy.reset();

@@ -4,6 +4,9 @@
 //   -> kReturning -> in memory again, with the copy kept for the next time: kKept. Freed while away: kAbandoned, its place is
 //   nobody's until the slab goes.
 //
+// One that a task can make again (kRepeatable) skips kSaving: there is no copy of it, and while it is kAway nothing but its record
+// tells how it is made. Who wants it is told to make it (mover_make.cpp), and is kWaiting for room once it is made.
+//
 // tarnd holds the object (kDaemonHolder) in kSaving, kLeaving and kReturning, so its record stays its own meanwhile. In kKept
 // nobody tells tarnd when it is freed: its generation does, whenever tarnd looks. The words are store/pins.hpp and store/holders.hpp. Which objects there are, and where, is read from the records of the
 // session's members: hostile bytes, copied once, checked against tarnd's own table of slabs, and then used. What a member
@@ -14,6 +17,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,6 +70,10 @@ struct MovedObject {
   bool is_told_away = false;  // the client has been told, as far as it wants to be
   Phase phase = Phase::kNone;
   std::shared_ptr<Spill::Copy> copy;
+  bool is_dropped = false;            // instead of a copy: it can be made again,
+  std::weak_ptr<Member*> maker;       // was told to be, by that worker,
+  std::optional<Spill::Range> made;   // and was: there are its bytes, until it is back
+  uint32_t makers_dead = 0;           // how many have died in it
   uint32_t line = UINT32_MAX;  // of the book (kept_session.hpp)
   std::weak_ptr<Spill::Copy> kept;  // kKept: the copy, as long as the disk has room for it
   size_t kept_at = 0;               // and the place in mover.kept_
@@ -99,6 +108,10 @@ class Mover {
 
   // RESTORE: answered when the object is in memory, or cannot be.
   void handle_restore(Member& from, const wire::Extent& place, uint32_t serial);
+  // MADE: an object that was dropped lies in a slab of `from`; or is not to be had from that one.
+  void handle_made(Member& from, const wire::Made& what, uint32_t serial);
+  // A member has died, which may have been making something.
+  void look_at_makers();
   // COPY_DROP: an object of `from` was freed while it was away.
   void handle_copy_drop(Member& from, const wire::Extent& place);
 
@@ -113,12 +126,12 @@ class Mover {
   // Who pays for what is there.
   [[nodiscard]] const Budget& disk() const { return services_.disk; }
   [[nodiscard]] uint64_t bytes_leaving() const { return bytes_leaving_; }
-  [[nodiscard]] uint64_t bytes_away() const { return bytes_away_; }
-  [[nodiscard]] uint64_t objects_away() const { return objects_away_; }
+  [[nodiscard]] uint64_t bytes_on_disk() const { return bytes_on_disk_; }
 
  private:
   friend MovedObject;
 
+  static constexpr size_t kAskersMax = 1024;  // docs/limits.md
   static constexpr uint64_t kNoteSize = 640;  // what tarnd itself remembers of one: 100 000 took 57 MB
 
   // What a look at the records found.
@@ -128,6 +141,7 @@ class Mover {
     uint32_t generation;
     uint32_t used_at;
     uint64_t size;
+    bool is_repeatable;
   };
 
   [[nodiscard]] int take_over(uint32_t line, const KeptMoved& kept);
@@ -136,19 +150,24 @@ class Mover {
   void strike_out(MovedObject& object);
   void complain(const char* what, const MovedObject& object, const std::string& why);
   void pause(Spill::For of, const std::string& why);
-  [[nodiscard]] bool is_pausing(Spill::For of) const;
+  [[nodiscard]] bool can_write(Spill::For why) const;
   void look_at_kept();
   [[nodiscard]] bool is_current(MovedObject& object);
   [[nodiscard]] std::shared_ptr<Spill::Copy> take_kept(Slab& slab, const MovedObject& of);
-  void look_at_records();
-  uint32_t look_at_records_of(const Member& member, uint32_t most);
+  void look_at_records(bool can_write);
+  uint32_t look_at_records_of(const Member& member, uint32_t most, bool can_write);
   [[nodiscard]] store::ObjectRecord* record(Member& owner, uint32_t index);
   [[nodiscard]] uint64_t begin(const Candidate& candidate, Spill::For why);
   void finish_saving(MovedObject& object, int code, const std::string& text);
   bool leave(MovedObject& object);
   void take_pages(MovedObject& object);
   void finish_leaving(MovedObject& object, int code, const std::string& text);
+  void bring_back(MovedObject& object);
   void ask_for_room(MovedObject& object);
+  [[nodiscard]] MovedObject* find(const wire::Extent& place);
+  void have_made(MovedObject& object);
+  void end_making(MovedObject& object);
+  void ask_again_later();
   [[nodiscard]] static MovedObject* next_away(const MovedObject& of);
   void read_ahead(MovedObject& object);
   [[nodiscard]] int try_to_return(MovedObject& object);
@@ -196,8 +215,9 @@ class Mover {
   Loop::Timer kept_timer_;
   int64_t moved_ns_ = 0;  // when an object last left or came back
   uint64_t bytes_leaving_ = 0;
-  uint64_t bytes_away_ = 0;
-  uint64_t objects_away_ = 0;
+  uint64_t bytes_on_disk_ = 0;
+  std::set<MovedObject*> making_;  // what a worker makes again
+  Loop::Timer making_timer_;
 };
 
 }  // namespace tarn::daemon

@@ -1,6 +1,6 @@
 // Mover: what it notes for the next tarnd, and takes over from the one before.
 //
-// The line of an object is written when there is a whole copy, before its record says that it is away, and erased when the
+// The line of an object is written when there is a whole copy, or it is to be dropped, before its record says that it is away, and erased when the
 // record says that it is back. So an object that is away has a line; one with a line that is not away was about to leave, or has
 // just come back.
 #include "base/error.hpp"
@@ -16,9 +16,9 @@ using Phase = MovedObject::Phase;
 using store::ObjectRecord;
 
 void Mover::note(MovedObject& object) {
-  Spill::Place place = Spill::place_of(*object.copy);
+  Spill::Place place = object.is_dropped ? Spill::Place{} : Spill::place_of(*object.copy);
   object.line = session_.kept().put_moved({object.owner.index(), object.slab, object.offset, object.size, object.index,
-                                           object.generation, object.payload, place.file, place.offset, place.digest, 0, 0});
+                                           object.generation, object.payload, place.file, place.offset, place.digest, 0, object.is_dropped});
 }
 
 void Mover::strike_out(MovedObject& object) { session_.kept().erase_moved(std::exchange(object.line, KeptSession::kNoLine)); }
@@ -49,6 +49,7 @@ int Mover::take_over(uint32_t line, const KeptMoved& kept) {
   object.generation = kept.generation;
   object.payload = kept.payload;
   object.line = line;
+  object.is_dropped = kept.is_dropped != 0;
   // It has no pages, or none that count.
   object.is_charged = false;
   object.is_noted = true;
@@ -68,9 +69,8 @@ int Mover::take_over(uint32_t line, const KeptMoved& kept) {
     forget(object);
     return 0;
   }
-  if (int r = services_.spill.take_over(session_.identity().uid, {kept.file, kept.file_offset, kept.size, kept.digest},
-                                        services_.disk, object.copy);
-      r < 0)
+  Spill::Place place{kept.file, kept.file_offset, kept.size, kept.digest};
+  if (int r = object.is_dropped ? 0 : services_.spill.take_over(session_.identity().uid, place, services_.disk, object.copy); r < 0)
     return r;
   if ((live->life.bits.load(shm::kAcquire) & store::kDaemonHolder) == 0) {
     object.enter(Phase::kAway);

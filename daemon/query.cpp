@@ -117,7 +117,7 @@ Json sessions(const Tarnd& daemon, const Asker& asker) {
     row["workers"] = session.worker_count();
     row["memory_used"] = session.budget().used();
     row["memory_limit"] = session.budget().limit_of_all();
-    row["disk_used"] = session.mover().bytes_away();
+    row["disk_used"] = session.mover().bytes_on_disk();
     row["tasks"] = counts_of(census);
     rows.add(std::move(row));
   });

@@ -290,6 +290,8 @@ void Session::handle(Member& from, const wire::Packet& packet, os::Received& rec
       return handle_file_share(from, packet.as<wire::SlabInfo>(), packet.serial, std::move(received.descriptors[0]));
     case wire::Type::kRestore:
       return mover_.handle_restore(from, packet.as<wire::Extent>(), packet.serial);
+    case wire::Type::kMade:
+      return mover_.handle_made(from, packet.as<wire::Made>(), packet.serial);
     case wire::Type::kCopyDrop:
       return mover_.handle_copy_drop(from, packet.as<wire::Extent>());
     case wire::Type::kSubscribe:

@@ -249,6 +249,7 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
     services_.loop.bury(std::move(worker.connection));
   }
   if (ending_) return finish_if_over();
+  mover_.look_at_makers();
   owner_.on_awake(*this);  // it may have been about to say so
   ++lanes_[lane].deaths;
 

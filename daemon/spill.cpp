@@ -359,6 +359,18 @@ void Spill::read_back(uid_t user, std::weak_ptr<const void> wanted, std::shared_
   submit(std::move(job));
 }
 
+void Spill::copy(uid_t user, std::weak_ptr<const void> wanted, Range from, Range to, Done done) {
+  auto job = std::make_shared<Job>();
+  job->kind = Kind::kCopy;
+  job->user = user;
+  job->wanted = std::move(wanted);
+  job->range = std::move(to);
+  job->range.size = from.size;
+  job->from = std::move(from);
+  job->done = std::move(done);
+  submit(std::move(job));
+}
+
 void Spill::discard(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done) {
   auto job = std::make_shared<Job>();
   job->kind = Kind::kDiscard;
@@ -435,7 +447,8 @@ std::shared_ptr<Spill::Job> Spill::take_piece(uint64_t& at, uint64_t& size) {
   // What nobody wants any more ends with no further piece, unless it is what nobody waits for anyhow.
   bool is_over = job->kind != Kind::kErase && (job->code < 0 || job->wanted.expired());
   at = job->next;
-  uint64_t piece = job->kind == Kind::kSave || job->kind == Kind::kLoad ? kPiece : kDiscardPiece;
+  bool is_copied = job->kind == Kind::kSave || job->kind == Kind::kLoad || job->kind == Kind::kCopy;
+  uint64_t piece = is_copied ? kPiece : kDiscardPiece;
   size = is_over ? 0 : std::min(piece, job->range.size - at);
   job->next += size;
   ++job->running;
@@ -533,15 +546,24 @@ int Spill::load_piece(Job& job, uint64_t at, std::span<std::byte> bytes) {
   return r;
 }
 
+int Spill::copy_piece(Job& job, uint64_t at, std::span<std::byte> bytes) {
+  return transfer_all(
+      [&](uint64_t i) {
+        return pread(job.from.file->get(), bytes.data() + i, bytes.size() - i, static_cast<off_t>(job.from.begin + at + i));
+      },
+      bytes.size(), TARN_E_SYSTEM, "read an object that was made again");
+}
+
 int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
   if (job.kind == Kind::kErase) return punch(job.file->fd.get(), job.file_offset + at, size);
   int slab = job.range.file->get();
   auto slab_at = static_cast<off_t>(job.range.begin + at);
   if (job.kind == Kind::kDiscard) return punch(slab, static_cast<uint64_t>(slab_at), size);
-  bool is_load = job.kind == Kind::kLoad;
+  bool is_load = job.kind == Kind::kLoad || job.kind == Kind::kCopy;
+  auto load = [&](std::span<std::byte> to) { return job.kind == Kind::kLoad ? load_piece(job, at, to) : copy_piece(job, at, to); };
   if (job.kind == Kind::kMake) return make_pages(job.range, at, size);
   if (InPlace found(job.range, at, size, is_load ? os::Access::kReadWrite : os::Access::kRead); found.valid())
-    return is_load ? load_piece(job, at, found.bytes()) : save_piece(job, at, found.bytes());
+    return is_load ? load(found.bytes()) : save_piece(job, at, found.bytes());
   if (buffer.data == nullptr) return fail(TARN_E_NO_MEMORY, "no memory to copy an object");
   std::span bytes(buffer.data, size);
   auto place = [slab_at](uint64_t i) { return slab_at + static_cast<off_t>(i); };
@@ -550,7 +572,7 @@ int Spill::do_piece(Job& job, uint64_t at, uint64_t size, Buffer& buffer) {
                          "read an object");
     return r < 0 ? r : save_piece(job, at, bytes);
   }
-  if (int r = load_piece(job, at, bytes); r < 0) return r;
+  if (int r = load(bytes); r < 0) return r;
   return transfer_all([&](uint64_t i) { return pwrite(slab, bytes.data() + i, size - i, place(i)); }, size, TARN_E_NO_MEMORY,
                       "bring an object back to memory");
 }

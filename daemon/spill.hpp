@@ -8,6 +8,8 @@
 // What came back to memory may keep its copy (keep): it can then leave again without being written. Such copies go, the oldest
 // first, while the disk's room is getting short for others.
 //
+// What comes back without a copy, because it was made again, is copied here as well, from one slab to another.
+//
 // Users have turns, a piece each; reading back, writing, giving up pages, making them and giving up room of the disk have turns as well, so none
 // waits for all of another: what a user frees at once is much. A
 // Copy and its jobs are made, delivered and dropped on the loop thread.
@@ -101,6 +103,8 @@ class Spill {
                          std::shared_ptr<Copy>& out);
   // Puts the bytes back into `range`. TARN_E_LOST if they are not what was saved, or cannot be read.
   void load(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done);
+  // Copies `from`, which another object does not need, to the beginning of `to`. TARN_E_NO_MEMORY, TARN_E_SYSTEM.
+  void copy(uid_t user, std::weak_ptr<const void> wanted, Range from, Range to, Done done);
   // Takes the pages of `range` away.
   void discard(uid_t user, std::weak_ptr<const void> wanted, Range range, Done done);
 
@@ -126,12 +130,13 @@ class Spill {
   [[nodiscard]] bool idle();
 
  private:
-  enum class Kind : uint8_t { kLoad, kSave, kDiscard, kErase, kMake };
+  enum class Kind : uint8_t { kLoad, kSave, kDiscard, kErase, kMake, kCopy };
   struct Job {
     Kind kind;
     uid_t user;
     std::weak_ptr<const void> wanted;
     Range range;
+    Range from;  // kCopy
     std::shared_ptr<Copy> copy;
     std::shared_ptr<File> file;  // of the copy; or whose end this is
     uint64_t file_offset = 0;
@@ -169,6 +174,7 @@ class Spill {
   void read_back(uid_t user, std::weak_ptr<const void> wanted, std::shared_ptr<Copy> copy, Range range, Done done);
   static int save_piece(Job& job, uint64_t at, std::span<const std::byte> bytes);
   static int load_piece(Job& job, uint64_t at, std::span<std::byte> bytes);
+  static int copy_piece(Job& job, uint64_t at, std::span<std::byte> bytes);
   void deliver();
 
   Loop& loop_;
@@ -189,7 +195,7 @@ class Spill {
 
   std::mutex mutex_;  // guards the rest
   std::condition_variable wake_;
-  static constexpr uint32_t kLines = 5;
+  static constexpr uint32_t kLines = 6;
   Line lines_[kLines];  // one of each kind
   uint32_t next_line_ = 0;
   uint32_t under_way_ = 0;

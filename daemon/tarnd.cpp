@@ -475,22 +475,23 @@ void Tarnd::on_memory_wanted(const Budget& full, uint64_t missing) { want_memory
 void Tarnd::want_memory(const Budget& full, uint64_t missing, bool is_return) {
   for_each_payer(full, [](Session& session) { session.reclaim(); });
   short_until_ns_ = os::now_ns() + kShortNs;
-  if (spill_.why_off() == nullptr) return move_to_disk(full, missing, is_return);
-  if (!std::exchange(said_why_off_, true)) log(Level::kInfo, "objects cannot leave memory: %s", spill_.why_off());
+  if (spill_.why_off() != nullptr && !std::exchange(said_why_off_, true))
+    log(Level::kInfo, "objects cannot leave memory, unless a task can make them again: %s", spill_.why_off());
+  move_out(full, missing, is_return);
 }
 
 // While memory is short, the room for the next requests is made before they come: the disk works while they fill what they
 // got. Memory that is full and read stays as it is.
 void Tarnd::on_memory_taken(const Budget& budget) {
-  if (os::now_ns() >= short_until_ns_ || spill_.why_off() != nullptr) return;
+  if (os::now_ns() >= short_until_ns_) return;
   for (const Budget* b = &budget; b != nullptr; b = b->parent()) {
     uint64_t room = b->limit() - std::min(b->used(), b->limit());
-    if (room < spare_room(*b)) return move_to_disk(*b, 0, false);
+    if (room < spare_room(*b)) return move_out(*b, 0, false);
   }
 }
 
 // Who has most begins. More than is missing, so that the next request finds room.
-void Tarnd::move_to_disk(const Budget& full, uint64_t missing, bool is_return) {
+void Tarnd::move_out(const Budget& full, uint64_t missing, bool is_return) {
   uint64_t room = full.limit() - std::min(full.used(), full.limit());
   uint64_t wanted = missing + spare_room(full) - std::min(room, spare_room(full));
   std::vector<Session*> payers;

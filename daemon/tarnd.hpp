@@ -145,7 +145,7 @@ class Tarnd final : public Session::Owner {
   template <class Fn>
   void for_each_payer(const Budget& budget, Fn fn) const;
   void want_memory(const Budget& full, uint64_t missing, bool is_return);
-  void move_to_disk(const Budget& full, uint64_t missing, bool is_return);
+  void move_out(const Budget& full, uint64_t missing, bool is_return);
   [[nodiscard]] bool is_memory_coming(const Budget& full);
   [[nodiscard]] int check_tenant(uid_t uid, Tenant*& tenant);
   void refuse(Visitor& visitor, uint32_t serial, int code, const std::string& text);

@@ -716,18 +716,34 @@ int Session::ask_for_log() {
   return size == 0 ? 0 : os::Mapping::map(received.descriptors[0], size, os::Access::kRead, log_);
 }
 
-int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {
+template <class Body>
+int Session::ask_for_object(wire::Type type, const Body& body) {
   Gate::Pass pass(gate_);
   wire::Packet packet;
   os::Received received;
   int r = ask([&](uint32_t serial) {
-    int told = tell(wire::Type::kRestore, wire::Extent{shm::id_member(ref.id), slab, offset}, serial);
+    int told = tell(type, body, serial);
     return told < 0 ? told : await_answer(serial, packet, received);
   });
   if (r < 0) return r;
-  return packet.type == wire::Type::kRestored
-             ? 0
-             : fail(TARN_E_PROTOCOL, "tarnd answered a request for an object with %s", wire::type_name(packet.type));
+  if (packet.type == wire::Type::kRestored) return 0;
+  if (packet.type != wire::Type::kMake)
+    return fail(TARN_E_PROTOCOL, "tarnd answered a request for an object with %s", wire::type_name(packet.type));
+  bool is_ours = packet.as<wire::Make>().how == static_cast<uint32_t>(wire::MakeHow::kYou);
+  return is_ours ? store::SlabSource::kMakeAgain : store::SlabSource::kAskAgain;
+}
+
+int Session::restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) {
+  return ask_for_object(wire::Type::kRestore, wire::Extent{shm::id_member(ref.id), slab, offset});
+}
+
+// Whatever tarnd has to say but an error: the object is asked for again.
+int Session::bring(const wire::Made& what) { return std::min(ask_for_object(wire::Type::kMade, what), 0); }
+
+void Session::give_up(const wire::Made& what) {
+  ErrorGuard guard;
+  (void)tell(wire::Type::kMade, what);
+  (void)guard.end(0);
 }
 
 }  // namespace tarn::client

@@ -80,6 +80,8 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int grow_objects(uint32_t objects) override;
   void drop_slab(uint32_t member, uint32_t slab) override;
   [[nodiscard]] int restore(const shm::ObjectRef& ref, uint32_t slab, uint64_t offset) override;
+  [[nodiscard]] int bring(const wire::Made& what) override;
+  void give_up(const wire::Made& what) override;
   void drop_copy(uint32_t slab, uint64_t offset) override;
 
   [[nodiscard]] task::SessionView& view() { return view_; }
@@ -133,6 +135,8 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] int gone();
   [[nodiscard]] int ask_for_log();
 
+  template <class Body>
+  [[nodiscard]] int ask_for_object(wire::Type type, const Body& body);
   template <class Body>
   [[nodiscard]] int tell(wire::Type type, const Body& body, uint32_t serial = 0);
 

@@ -41,11 +41,11 @@ struct alignas(64) ObjectRecord {
   Pins pins;               // of an object that can leave memory (kStaysMax)
   Word<uint32_t> used_at;  // seconds of the monotonic clock when it was made or last unpinned: a hint
   uint32_t meta_size;      // bytes of the meta block behind the payload (store/object_meta.hpp); 0: there is none
-  uint64_t more_holders;   // zero: for sessions with more holders than one word has bits
+  uint64_t recipe;         // kRepeatable: ObjectPlace, in slabs of the member in `link`, of what it was made from (task/recipe.hpp)
   uint64_t place;          // ObjectPlace
   uint64_t size;           // bytes of the payload
   uint32_t type;           // its tag, 0: none
-  Word<uint32_t> link;     // kOffered: record id of the task it was made for; dead: the next returned one
+  Word<uint32_t> link;     // a result: record id of the task it was made for; dead: the next returned one
 };
 
 // A record as its bytes were at one moment: for whoever copies records that others may be writing.
@@ -55,7 +55,7 @@ struct ObjectImage {
   uint64_t pins;
   uint32_t used_at;
   uint32_t meta_size;
-  uint64_t more_holders;
+  uint64_t recipe;
   uint64_t place;
   uint64_t size;
   uint32_t type;
@@ -71,7 +71,7 @@ static_assert(offsetof(ObjectImage, link) == offsetof(ObjectRecord, link));
 static_assert(sizeof(ObjectRecord) == shm::kRecordSize && alignof(ObjectRecord) == 64);
 static_assert(offsetof(ObjectRecord, life) == 0 && offsetof(ObjectRecord, pins) == 16);
 static_assert(offsetof(ObjectRecord, used_at) == 24 && offsetof(ObjectRecord, meta_size) == 28);
-static_assert(offsetof(ObjectRecord, more_holders) == 32);
+static_assert(offsetof(ObjectRecord, recipe) == 32);
 static_assert(offsetof(ObjectRecord, place) == 40 && offsetof(ObjectRecord, size) == 48);
 static_assert(offsetof(ObjectRecord, type) == 56 && offsetof(ObjectRecord, link) == 60);
 #endif

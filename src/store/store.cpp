@@ -276,7 +276,7 @@ int Store::map_file(Fd file, uint64_t size, ObjectRef& out) {
 
 // ---- Results ---------------------------------------------------------------------------------
 
-int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data) {
+int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data, uint64_t recipe) {
   Gate::Pass pass(gate_);
   if (holder_bit(shm::id_member(made_for)) == 0) return cannot_hold(shm::id_member(made_for));
   uint32_t index;
@@ -287,6 +287,10 @@ int Store::make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& 
   data = entry.data;
   ObjectRecord& record = table_.own_record(index);
   record.link.store(made_for, kRelaxed);
+  if (recipe != 0 && (entry.flags & ObjectTable::kCanLeave) != 0) [[unlikely]] {
+    record.recipe = recipe;
+    record.pins.reset(kRepeatable);
+  }
   record.life.open(out.generation, holder_bit(shm::id_member(made_for)));
   return 0;
 }
@@ -614,14 +618,6 @@ int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out) {
   return r;
 }
 
-// A pinned object that is not in memory. Waits for tarnd.
-int Store::bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data) {
-  ObjectPlace place = ObjectPlace::unpack(record.place);
-  if (int r = source_.restore({ref.id, ref.generation, 0, record.size}, place.slab, place.offset); r < 0) return r;
-  os::prefault(data, os::round_up(record.size, os::kPageSize), os::Access::kRead);
-  return 0;
-}
-
 int Store::resolve(const ObjectRef& ref, tarn_bytes& out, Resolved& how) {
   how = Resolved::kStays;
   uint32_t member = shm::id_member(ref.id);
@@ -659,8 +655,12 @@ int Store::resolve(const ObjectRef& ref, tarn_bytes& out, Resolved& how) {
   if (is_held) ++entry->kept;  // a task may hold and release the object, too: the pin is the run's for as long as this
   if (entry->pins == 0 && !record->pins.pin(self_)) {
     drop_free_slabs(0);
-    // A worker has one thread, so nobody waits at the gate.
-    if (int r = bring_back(ref, *record, data); r < 0) {
+    int r;
+    {
+      Gate::Leave leave(gate_);  // if it has to be made again, by this process, that reads other objects
+      r = bring_back(ref, *record, data);
+    }
+    if (r < 0) {
       drop_pin(*record);
       if (is_held && --entry->kept == 0 && entry->refs == 0) let_go(ref);
       return r;

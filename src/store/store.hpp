@@ -51,13 +51,32 @@ class SlabSource {
   [[nodiscard]] virtual int grow_objects(uint32_t objects) = 0;
   // Nothing in that slab or file is alive: nobody needs it any more.
   virtual void drop_slab(uint32_t member, uint32_t slab) = 0;
-  // Brings an object back into memory that this process has pinned, and waits for it.
+  // Brings an object back into memory that this process has pinned, and waits for it. One that was dropped has to be made
+  // again: by this process, or another one is at it and it is asked for once more.
+  static constexpr int kMakeAgain = 1;
+  static constexpr int kAskAgain = 2;
   [[nodiscard]] virtual int restore(const ObjectRef& ref, uint32_t slab, uint64_t offset) = 0;
+  // What this process has made again, `bytes` of its own slabs, is copied to the object's place; `what` says both.
+  [[nodiscard]] virtual int bring(const wire::Made& what) = 0;
+  // It has not: others may try.
+  virtual void give_up(const wire::Made& what) = 0;
   // An object of this process that is not in memory was freed: nobody needs its copy any more.
   virtual void drop_copy(uint32_t slab, uint64_t offset) = 0;
 
  protected:
   ~SlabSource() = default;
+};
+
+// Who makes objects again that were dropped. Called without the gate of the store, which has pinned the object.
+class Maker {
+ public:
+  // 0 when the object is there.
+  [[nodiscard]] virtual int make_again(const ObjectRef& ref, const ObjectRecord& record) = 0;
+  // What ends the wait for another process that makes one: a negative code, or 0.
+  [[nodiscard]] virtual int code_of_wait() const = 0;
+
+ protected:
+  ~Maker() = default;
 };
 
 // Who is told what happens to objects that this process makes. Called behind the gate of the store, which it does not use.
@@ -88,6 +107,9 @@ class Store {
   [[nodiscard]] uint32_t session() const { return session_; }
   // How much memory in empty slabs is kept for later; before the first object.
   void set_keep_free(uint64_t bytes) { keep_free_ = bytes; }
+
+  // Before the first object that may have been dropped.
+  void set_maker(Maker& maker) { maker_ = &maker; }
 
   // Who is told from now on, and of what.
   void set_listener(ObjectListener* listener, bool of_seals, bool of_frees);
@@ -144,14 +166,24 @@ class Store {
   // ---- Results, made by a worker for whoever submitted the task.
 
   // An unsealed object that the submitter will hold; the worker does not (if it is not the submitter itself). `made_for` is
-  // the record id of the task whose result it will be, for recovery. TARN_E_LIMIT: the submitter cannot hold objects.
-  [[nodiscard]] int make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data);
+  // the record id of the task whose result it will be, for recovery. TARN_E_LIMIT: the submitter cannot hold objects. With a
+  // `recipe` it may be dropped and made again, if it is large enough to leave memory.
+  [[nodiscard]] int make_result(uint64_t size, uint32_t made_for, ObjectRef& out, void*& data, uint64_t recipe = 0);
   // Seals it. The caller now makes the submitter find it, in the task record.
   [[nodiscard]] int publish_result(const ObjectRef& ref);
   // Drops it unsealed.
   void discard_result(const ObjectRef& ref);
   // Submitter: what make_result set aside for this process is now kept, for its future.
   [[nodiscard]] int adopt(const ObjectRef& ref);
+
+  // ---- Results that are made again (store_again.cpp).
+
+  // Submitter: what it was made from is about to go. False if it was dropped, or others make it: not yet.
+  [[nodiscard]] bool end_repeats(const ObjectRef& ref);
+  // Whoever has made it again: the bytes are in `block`, which stays the caller's. Waits until the object is there. A negative
+  // `code` says instead that it was not made.
+  [[nodiscard]] int bring(const ObjectRef& ref, const ObjectRecord& record, const Block& block, uint64_t size);
+  void give_up(const ObjectRef& ref, const ObjectRecord& record, int code);
 
   // ---- Reading in a task, and arguments.
 
@@ -239,6 +271,7 @@ class Store {
 
   // Constant after init.
   SlabSource& source_;
+  Maker* maker_ = nullptr;
   uint32_t session_ = 0;
   uint32_t self_ = 0;
   uint64_t keep_free_ = uint64_t{1} << 30;

@@ -18,14 +18,19 @@ struct PinState {
   uint32_t answered[4];
   uint32_t to_do;        // tarnd shall look
   uint32_t through;      // members that have read all they wanted, or died
+  uint32_t repeatable;   // it is made again rather than copied: then each does all once only, or there are too many schedules
+  uint32_t dropped;      // tarnd has no copy: it has to be made again,
+  uint32_t ingredients;  // of what is there
 };
 
 inline void read_pinned(PinState& s, uint32_t self) {
   if (!s.pins.pin(self)) {
     step();
+    bool makes = s.dropped != 0;
     s.asked[self] = 1;
     s.to_do = 1;
     await(&s.answered[self]);
+    check(!makes || s.ingredients != 0, "an object is made again of what is gone");
     step();
     s.answered[self] = 0;
   }
@@ -43,6 +48,7 @@ inline void move_out_and_in(PinState& s) {
     for (uint32_t member = 2; member <= 3; ++member) {
       if (s.asked[member] == 0) continue;
       if (s.pins.is_away()) {
+        check(s.dropped == 0 || s.ingredients != 0, "an object was dropped, and what it was made of is gone");
         s.present = 1;
         s.pins.come_back();
       }
@@ -51,8 +57,10 @@ inline void move_out_and_in(PinState& s) {
       s.answered[member] = 1;
     }
   };
-  for (int i = 0; i < 2; ++i) {
-    if (!s.pins.is_away() && s.pins.leave()) {
+  for (int i = s.repeatable != 0 ? 1 : 0; i < 2; ++i) {
+    bool drops = s.repeatable != 0 && s.pins.is_repeatable();
+    if (!s.pins.is_away() && s.pins.leave(drops)) {
+      s.dropped = drops ? 1 : 0;
       step();
       check(s.reading[2] == 0 && s.reading[3] == 0, "the pages of an object are taken that somebody reads");
       s.present = 0;
@@ -68,25 +76,33 @@ inline void move_out_and_in(PinState& s) {
   }
 }
 
-inline Report pins_out_and_in(bool crash) {
-  Model<PinState> model({.name = crash ? "pins, a reader may die" : "pins", .crashes_max = crash ? 1u : 0u});
-  model.setup([](PinState& s) {
+// With `repeatable` tarnd keeps no copy, and member 1, for which it was made, lets go of what it was made of when it can.
+inline Report pins_out_and_in(bool crash, bool repeatable = false) {
+  std::string name = repeatable ? "pins, made again" : "pins";
+  Model<PinState> model({.name = crash ? name + ", a reader may die" : name, .crashes_max = crash ? 1u : 0u});
+  model.setup([repeatable](PinState& s) {
     name_words(&s.pins.word, 8, "pins");
-    s.pins.reset();
+    s.pins.reset(repeatable ? store::kRepeatable : 0);
     s.present = 1;
+    s.repeatable = repeatable ? 1 : 0;
+    s.ingredients = 1;
   });
   for (uint32_t member = 2; member <= 3; ++member) {
     bool may_die = crash && member == 2;
     model.process(may_die ? "mortal2" : "reader" + std::to_string(member), may_die ? Kill::kAllowed : Kill::kNever,
-                  [member, may_die](PinState& s) {
+                  [member, once = may_die || repeatable](PinState& s) {
                     read_pinned(s, member);
-                    if (!may_die) read_pinned(s, member);
+                    if (!once) read_pinned(s, member);
                     step();
                     s.through |= 1u << member;
                     s.to_do = 1;
                   });
   }
   model.process("tarnd", Kill::kNever, move_out_and_in);
+  if (repeatable)
+    model.process("owner", Kill::kNever, [](PinState& s) {
+      if (s.pins.end_repeats(1)) s.ingredients = 0;
+    });
   if (crash)
     model.replacement("sweeper", Kill::kNever, 0, [](PinState& s) {
       s.reading[2] = 0;
@@ -98,7 +114,7 @@ inline Report pins_out_and_in(bool crash) {
     });
   model.finally([](const PinState& s) -> const char* {
     if (s.through != 0b1100) return "a reader waits for ever";
-    return (s.pins.word.load(shm::kRelaxed) & ~store::kAway) == 0 ? nullptr : "a pin is left";
+    return (s.pins.word.load(shm::kRelaxed) & ~(store::kAway | store::kRepeatable)) == 0 ? nullptr : "a pin is left";
   });
   return model.run();
 }

@@ -28,6 +28,10 @@ TEST(Pins, NobodyReadsWhatIsAway) {
   EXPECT_HOLDS(pins_out_and_in(false));
   EXPECT_HOLDS(pins_out_and_in(true));
 }
+TEST(Pins, WhatWasDroppedCanBeMadeAgain) {
+  EXPECT_HOLDS(pins_out_and_in(false, true));
+  EXPECT_HOLDS(pins_out_and_in(true, true));
+}
 
 }  // namespace
 }  // namespace tarn::model

@@ -68,6 +68,8 @@ class InProcessHost {
     int grow_objects(uint32_t) override { return 0; }
     void drop_slab(uint32_t member, uint32_t slab) override;
     int restore(const shm::ObjectRef&, uint32_t, uint64_t) override { return 0; }  // nothing is ever away
+    int bring(const wire::Made&) override { return 0; }
+    void give_up(const wire::Made&) override {}
     void drop_copy(uint32_t, uint64_t) override {}
 
     InProcessHost* host = nullptr;

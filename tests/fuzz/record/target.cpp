@@ -49,7 +49,7 @@ class Scene {
     host_.client().slabs.clear();
     host_.set_tasks_used(0);
     for (uint64_t at : written_) memset(host_.slab_bytes() + at, 0, kBlockMax);
-    require(host_.session().mover().bytes_away() == 0 && host_.session().mover().bytes_leaving() == 0, "nothing is counted twice");
+    require(host_.session().mover().bytes_on_disk() == 0 && host_.session().mover().bytes_leaving() == 0, "nothing is counted twice");
   }
 
   void play() {

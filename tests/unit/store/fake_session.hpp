@@ -66,16 +66,28 @@ class FakeSession {
         if (process != nullptr && process.get() != this) process->store.on_slab_dropped(member, slab);
     }
 
-    // Puts the bytes back that take_away took.
+    // Puts the bytes back that take_away took; what it has dropped is to be made again.
     int restore(const ObjectRef& ref, uint32_t slab, uint64_t offset) override {
       ++session.restores;
       if (session.restore_error != 0) return fail(session.restore_error, "no room for the object");
+      if (!session.copies.contains({shm::id_member(ref.id), slab, offset})) return session.record(ref).pins.is_away() ? kMakeAgain : 0;
       auto& slot = session.slabs[{shm::id_member(ref.id), slab}];
       std::string& copy = session.copies.at({shm::id_member(ref.id), slab, offset});
       EXPECT_EQ(pwrite(slot.writer.get(), copy.data(), copy.size(), static_cast<off_t>(offset)), static_cast<ssize_t>(copy.size()));
       session.record(ref).pins.come_back();
       return 0;
     }
+    int bring(const wire::Made& made) override {
+      std::string bytes(made.size, '\0');
+      EXPECT_EQ(pread(session.slabs.at({self, made.slab}).fd.get(), bytes.data(), made.size, static_cast<off_t>(made.offset)),
+                static_cast<ssize_t>(made.size));
+      EXPECT_EQ(pwrite(session.slabs.at({made.place.member, made.place.slab}).writer.get(), bytes.data(), made.size,
+                       static_cast<off_t>(made.place.offset)),
+                static_cast<ssize_t>(made.size));
+      session.record(session.dropped).pins.come_back();
+      return 0;
+    }
+    void give_up(const wire::Made& made) override { session.given_up = made.code; }
     void drop_copy(uint32_t slab, uint64_t offset) override { EXPECT_EQ(session.copies.erase({self, slab, offset}), 1u); }
 
     FakeSession& session;
@@ -131,15 +143,19 @@ class FakeSession {
     return ObjectTable::records(*segment)[shm::id_index(ref.id)];
   }
 
-  // What tarnd does with an object when memory is short. False if somebody has pinned it.
-  bool take_away(const ObjectRef& ref) {
+  // What tarnd does with an object when memory is short. False if somebody has pinned it. With `drops` it keeps no copy.
+  bool take_away(const ObjectRef& ref, bool drops = false) {
     ObjectRecord& object = record(ref);
     ObjectPlace place = ObjectPlace::unpack(object.place);
     Slab& slab = slabs.at({shm::id_member(ref.id), place.slab});
     std::string copy(object.size, '\0');
     EXPECT_EQ(pread(slab.writer.get(), copy.data(), copy.size(), static_cast<off_t>(place.offset)), static_cast<ssize_t>(copy.size()));
-    if (!object.pins.leave()) return false;
-    copies[{shm::id_member(ref.id), place.slab, place.offset}] = std::move(copy);
+    if (!object.pins.leave(drops)) return false;
+    if (drops) {
+      dropped = ref;
+    } else {
+      copies[{shm::id_member(ref.id), place.slab, place.offset}] = std::move(copy);
+    }
     EXPECT_EQ(fallocate(slab.writer.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(place.offset),
                         static_cast<off_t>(os::round_up(object.size, os::kPageSize))), 0);
     return true;
@@ -151,6 +167,8 @@ class FakeSession {
   size_t slabs_max = SIZE_MAX;
   uint32_t restores = 0;
   int restore_error = 0;
+  ObjectRef dropped{};  // last
+  int given_up = 0;
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, std::string> copies;
   std::vector<Fd> segments;
   std::map<std::pair<uint32_t, uint32_t>, Slab> slabs;
