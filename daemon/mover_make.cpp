@@ -17,9 +17,9 @@ namespace {
 
 using Phase = MovedObject::Phase;
 
-constexpr int64_t kAskAgainNs =
-    5'000'000'000;  // who waits for another's making looks whether he is to go on
-constexpr uint32_t kMakersDeadMax = 4;  // docs/limits.md
+// Who waits for another's making looks whether he is to go on.
+constexpr int64_t kAskAgainNs = 1'000'000'000;
+constexpr uint32_t kMakersDeadMax = 16;  // docs/limits.md
 
 void send_make(Member& to, uint32_t serial, wire::MakeHow how) {
   if (to.connection == nullptr) return;

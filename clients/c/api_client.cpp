@@ -107,6 +107,7 @@ void prepare_process() {
   static const bool once = [] {
     if (os::membarrier_register()) shm::fences_are_symmetric = false;
     os::count_forks();
+    client::Fetcher::define_task();
     return true;
   }();
   (void)once;
@@ -149,6 +150,7 @@ int set_up(tarn_client& client) {
       if (r == 0 && welcome.output_is_read != 0) r = executor.mark_output();
       executor.set_seat(welcome.seat, welcome.rank);
       client->session.set_executor(&executor);
+      client->store.set_maker(executor);
       // Orders that came with the welcome are carried out before the first task.
       if (r == 0) r = client->session.poll();
       if (r == 0) r = client->session.say_ready();
@@ -243,6 +245,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
     return r;
   made->events.set_event_fd(made->session.event_fd());
   if (int r = set_up(*made); r < 0) return r;
+  made->store.set_maker(made->fetcher);
   if (int r = tell_task_names(made->session); r < 0) return r;
   if ((complete.flags & TARN_INIT_NO_WORKERS) != 0)
     made->submitter.set_broken(TARN_E_UNSATISFIABLE,

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "events.hpp"
+#include "fetcher.hpp"
 #include "session.hpp"
 #include "store/store.hpp"
 #include "task/graphs.hpp"
@@ -13,7 +14,8 @@
 #include "tarn/tarn.h"
 
 struct tarn_client {
-  tarn_client() : store(session), submitter(session.view(), store), graphs(session.view(), store, submitter) {}
+  tarn_client()
+      : store(session), submitter(session.view(), store), graphs(session.view(), store, submitter), fetcher(submitter) {}
 
   bool is_worker = false;  // the one that tasks have, of their worker,
   pthread_t thread{};      // and the thread that runs them
@@ -24,6 +26,7 @@ struct tarn_client {
   tarn::store::Store store;
   tarn::task::Submitter submitter;
   tarn::task::Graphs graphs;
+  tarn::client::Fetcher fetcher;
 };
 
 namespace tarn::client {

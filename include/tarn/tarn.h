@@ -71,7 +71,7 @@ enum tarn_error {
   TARN_E_LIMIT = -27,             /* Too many of something at once | docs/limits.md names the bound; finish or release some first. */
   TARN_E_DEPENDENCY = -28,        /* A task this one depends on failed | tarn_future_error() has the first cause. */
   TARN_E_PROTOCOL = -29,          /* The other side sent something malformed | A bug or a hostile peer: report it with the text of tarn_last_error(). */
-  TARN_E_LOST = -30,              /* The copy of an object on disk cannot be read or is damaged | Make the object again; look for errors of the disk under `memory.spill_directory`. */
+  TARN_E_LOST = -30,              /* The copy of an object on disk cannot be read or is damaged, or its task could not make it again | Make the object again; look for errors of the disk under `memory.spill_directory`. A task whose result can differ is not TARN_TASK_REPEATABLE. */
   TARN_E_DEADLINE = -31,          /* The task took longer than its time-out, or its deadline passed | Give it more time, or look why it is slow or waits: `tarn tasks`. */
   TARN_E_STUCK_GRAPH = -32,       /* A graph cannot proceed | tarn_last_error() names the nodes that wait for one another; take one of their edges away. */
   TARN_E_END = -33,               /* The stream has ended: there are no more items | Nothing to do; release its future. */
@@ -289,7 +289,7 @@ typedef struct tarn_submit_options {
   int64_t timeout_ns;   /* for each run of the task, with its waiting for arguments; 0: none */
   int64_t deadline_ns;  /* from the submission until the task is done, with its waiting for others and for a worker; 0: none */
   int32_t priority;     /* TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent; 0: the usual */
-  uint32_t reserved2;   /* zero */
+  uint32_t flags;       /* enum tarn_task_flags */
   const tarn_retry *retry_on_error; /* NULL: a task that reports an error is not run again */
   const char *labels;   /* for people and tools (`tarn tasks --filter labels=KEY=VALUE`): "KEY=VALUE,KEY=VALUE", at most 255 bytes;
                            NULL or "": none */
@@ -299,6 +299,17 @@ typedef struct tarn_submit_options {
 } tarn_submit_options;
 
 enum { TARN_PRIORITY_MIN = -4, TARN_PRIORITY_MAX = 3 };
+
+enum tarn_task_flags {
+  /* The same arguments give the same bytes, and running it again does no harm. So its result need not be written to a disk when
+   * memory is short: it is dropped, and when somebody reads it the task runs again, in the worker that reads. For that the
+   * task's arguments are kept until the future is released; from then on its result is as any other. Read what the
+   * task is to read through its arguments only: what it finds in other ways may be different the next time. A result of another size, or an error, is
+   * TARN_E_LOST for who reads it. timeout_ns and deadline_ns do not hold for such a run, but those of the task that reads do.
+   * Results of up to 32 KiB never leave memory. Not for streams, nor
+   * for tasks with needs, as it runs where the result is read: TARN_E_ARGUMENT. In a task it is ignored. */
+  TARN_TASK_REPEATABLE = 1
+};
 
 /* Submits one run of `task` with `count` arguments (at most 65 535) and sets `*future`, to be released
  * with tarn_future_release. `options` may be NULL. Does not block. Tasks are started in about the order
@@ -347,7 +358,8 @@ TARN_API int tarn_wait(tarn_client *client, const tarn_future *futures, size_t c
 /* Waits for `future` and sets `*bytes` to its result, in place: valid until the future is released. A
  * result of more than 32 KiB is pinned from here until then, and cannot leave memory; there is no unpin
  * for a future. To keep it without that, make an object of it instead (tarn_future_object) and release
- * the future. `timeout_ns` is for the task: a result that has left memory is then read from the disk, which
+ * the future. `timeout_ns` is for the task, and once more for its running again if the result was dropped
+ * (TARN_TASK_REPEATABLE): a result that has left memory is read from the disk, which
  * may take longer and wait for room as tarn_get does. A task whose arguments find no room in memory
  * takes up to 30 s to fail (see tarn_submit).
  * Errors: TARN_E_TIMED_OUT (of this call, never of the task); from the task TARN_E_WORKER_CRASHED, TARN_E_CANCELLED,
@@ -561,8 +573,8 @@ TARN_API int tarn_object_slice(tarn_client *client, tarn_object object, uint64_t
                                tarn_object *slice);
 
 /* Sets `*bytes` to the object's bytes, in place and read-only: valid while the caller keeps a reference
- * and has not unpinned it. The object stays in memory until then. Blocks only if it has left memory and
- * comes back from disk. WARNING: a pointer that is used for longer reads what lies there by then, without
+ * and has not unpinned it. The object stays in memory until then. Blocks only if it has left memory: it
+ * comes back from disk, or the task runs again that made it (TARN_TASK_REPEATABLE), when a worker is free. WARNING: a pointer that is used for longer reads what lies there by then, without
  * a signal or an error: see tarn_object_unpin.
  * Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED; for an object that has to come
  * back, also TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it), TARN_E_LOST, TARN_E_DAEMON_GONE. Since 0.1. */
@@ -604,8 +616,10 @@ typedef struct tarn_object_details {
   uint32_t type;       /* its tag, 0: none */
   uint32_t meta_bytes; /* what its label and metadata take; 0: it has neither */
   uint32_t pins;       /* pointers to it that this process has not given back; 65535: that many or more */
-  uint32_t is_on_disk; /* its bytes are not in memory now */
-  uint64_t reserved[2];
+  uint32_t is_on_disk; /* its bytes are not in memory now, but on a disk */
+  uint32_t is_dropped; /* its bytes are nowhere now: who reads it has the task run again that made it (TARN_TASK_REPEATABLE) */
+  uint32_t reserved2;
+  uint64_t reserved[1];
 } tarn_object_details;
 
 /* Fills `*details`. Since 0.1. */
@@ -714,7 +728,8 @@ enum tarn_event_kind {
   TARN_EVENT_SEALED = 1,   /* an object was sealed by this process: by tarn_object_seal, or made sealed by any other call */
   TARN_EVENT_FREED = 2,    /* an object that this process had made was freed, whoever was the last to hold it, or was dropped
                               unsealed; it comes when this process learns of it. Not of results of tasks: workers make those. */
-  TARN_EVENT_SPILLED = 4,  /* the bytes of an object that this process holds have left memory for a disk */
+  TARN_EVENT_SPILLED = 4,  /* the bytes of an object that this process holds have left memory: for a disk, or dropped, for a task
+                              can make them again (tarn_object_info tells) */
   TARN_EVENT_RESTORED = 8, /* they are back */
   TARN_EVENT_PRESSURE = 16 /* memory is short: a request for memory of this session (of the client or its workers) waits for
                               room, or was refused with TARN_E_STORE_FULL or TARN_E_QUOTA; or (`is_over`) for 0.2 s none

@@ -165,6 +165,7 @@ struct task_options {
   std::int32_t priority = 0; // TARN_PRIORITY_MIN to TARN_PRIORITY_MAX, the most urgent
   retry on_error = {};       // whether it is run again after an error
   std::string labels = {};   // "KEY=VALUE,KEY=VALUE", for people and tools
+  bool repeatable = false;   // the same arguments give the same bytes: see TARN_TASK_REPEATABLE
   tarn::window window = {};  // of a task that yields
   place at = {};              // where it runs
   std::string resources = {}; // "NAME=COUNT,NAME=COUNT": what it has to itself of what the host counts
@@ -331,6 +332,10 @@ class client {
       detail::raise(
           TARN_E_ARGUMENT,
           "map: a timeout is for one run, and elements have none of their own; use a deadline");
+    }
+    if (options.repeatable) {
+      detail::raise(TARN_E_ARGUMENT,
+                    "map: how many elements a run takes is a matter of time, so none is repeatable");
     }
     tarn_needs needs;
     tarn_submit_options how = to_c(options, needs);
@@ -637,6 +642,7 @@ class client {
     needs.is_strict = options.at.is_strict ? 1 : 0;
     needs.resources = options.resources.empty() ? nullptr : detail::c_text(options.resources, "the resources");
     how.needs = &needs;
+    how.flags = options.repeatable ? std::uint32_t{TARN_TASK_REPEATABLE} : 0;
     return how;
   }
 

@@ -563,11 +563,11 @@ int Store::fill_entry(const ObjectRef& ref, const ObjectRecord& record, Entry& e
   return 0;
 }
 
-int Store::get(const ObjectRef& ref, tarn_bytes& out) { return get_as(ref, false, out); }
+int Store::get(const ObjectRef& ref, tarn_bytes& out) { return get_as(ref, false, out, -1); }
 
-int Store::get_kept(const ObjectRef& ref, tarn_bytes& out) { return get_as(ref, true, out); }
+int Store::get_kept(const ObjectRef& ref, tarn_bytes& out, int64_t timeout_ns) { return get_as(ref, true, out, timeout_ns); }
 
-int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out) {
+int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out, int64_t timeout_ns) {
   constexpr uint8_t kUsual = ObjectTable::kIsSealed;
   ObjectRecord* record = nullptr;
   std::byte* data;
@@ -604,7 +604,7 @@ int Store::get_as(const ObjectRef& ref, bool kept, tarn_bytes& out) {
     restoring_.fetch_add(1);
     drop_free_slabs(0);  // memory is short, or it would be there: what this process keeps is what it can have
   }
-  int r = bring_back(ref, *record, data);
+  int r = bring_back(ref, *record, data, timeout_ns);
   Gate::Pass pass(gate_);
   uint32_t others = restoring_.fetch_sub(1) - 1;
   Entry* entry = table_.known(ref);

@@ -70,10 +70,13 @@ class SlabSource {
 // Who makes objects again that were dropped. Called without the gate of the store, which has pinned the object.
 class Maker {
  public:
-  // 0 when the object is there.
-  [[nodiscard]] virtual int make_again(const ObjectRef& ref, const ObjectRecord& record) = 0;
+  // 0 when the object is there. `timeout_ns`, unless it is -1, is for who waits for others, and not for who makes it.
+  [[nodiscard]] virtual int make_again(const ObjectRef& ref, const ObjectRecord& record, int64_t timeout_ns) = 0;
   // What ends the wait for another process that makes one: a negative code, or 0.
   [[nodiscard]] virtual int code_of_wait() const = 0;
+  // Around such a wait, once it has lasted for a while.
+  virtual void before_wait() {}
+  virtual void after_wait() {}
 
  protected:
   ~Maker() = default;
@@ -132,8 +135,8 @@ class Store {
   // of SlabSource::restore.
   [[nodiscard]] int get(const ObjectRef& ref, tarn_bytes& out);
   [[nodiscard]] int unpin(const ObjectRef& ref);
-  // The same as `get` for an object that a future of this process keeps.
-  [[nodiscard]] int get_kept(const ObjectRef& ref, tarn_bytes& out);
+  // The same as `get` for an object that a future of this process keeps; with `timeout_ns` as of Maker::make_again.
+  [[nodiscard]] int get_kept(const ObjectRef& ref, tarn_bytes& out, int64_t timeout_ns = -1);
   // One reference more to an object that the program holds.
   [[nodiscard]] int ref(const ObjectRef& ref);
   // The first reference of this process, taken while somebody else is known to hold the object.
@@ -248,8 +251,8 @@ class Store {
   [[nodiscard]] int make(uint64_t size, uint32_t& index, const ObjectMeta* meta = nullptr,
                          Placement placement = Placement::kNear);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
-  [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out);
-  [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data);
+  [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out, int64_t timeout_ns);
+  [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data, int64_t timeout_ns = -1);
   void drop_pin(ObjectRecord& record);
   [[nodiscard]] int hold_first(const ObjectRef& ref, ObjectRecord& record, Entry*& entry);
   void let_go(const ObjectRef& ref);

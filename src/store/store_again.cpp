@@ -14,15 +14,19 @@ wire::Made made(const ObjectRef& ref, const ObjectRecord& record) {
 }  // namespace
 
 // A pinned object that is not in memory. Waits for tarnd, and for what tarnd has this process do.
-int Store::bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data) {
+int Store::bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data,
+                      int64_t timeout_ns) {
   ObjectPlace place = ObjectPlace::unpack(record.place);
-  for (;;) {
+  for (bool has_waited = false;;) {
+    if (has_waited) maker_->before_wait();
     int r = source_.restore({ref.id, ref.generation, 0, record.size}, place.slab, place.offset);
+    if (has_waited) maker_->after_wait();
     if (r == 0) break;
     if (r > 0 && maker_ == nullptr)
       r = fail(TARN_E_LOST, "the object was dropped, and this process cannot have it made again");
-    if (r == SlabSource::kMakeAgain) r = maker_->make_again(ref, record);
-    if (r == SlabSource::kAskAgain) r = maker_->code_of_wait();
+    has_waited = r == SlabSource::kAskAgain;
+    if (r == SlabSource::kMakeAgain) r = maker_->make_again(ref, record, timeout_ns);
+    if (has_waited) r = maker_->code_of_wait();
     if (r < 0) return r;
   }
   os::prefault(data, os::round_up(record.size, os::kPageSize), os::Access::kRead);

@@ -34,7 +34,9 @@ void Store::describe(uint32_t id, const Entry& entry, tarn_object_details& out) 
   out.holders = (holders & kDead) != 0 ? 0 : static_cast<uint32_t>(std::popcount(holders & ~kDaemonHolder));
   bool can_leave = record != nullptr && (entry.flags & ObjectTable::kCanLeave) != 0;
   out.pins = entry.pins;
-  out.is_on_disk = can_leave && record->pins.is_away() ? 1 : 0;
+  bool is_away = can_leave && record->pins.is_away();
+  out.is_dropped = is_away && record->pins.is_repeatable() ? 1 : 0;
+  out.is_on_disk = is_away && out.is_dropped == 0 ? 1 : 0;
   out.type = record == nullptr ? 0 : record->type;
   out.meta_bytes = record == nullptr ? 0 : record->meta_size;
 }

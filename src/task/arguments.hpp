@@ -3,7 +3,7 @@
 // A few small values or one object go into the record itself. Anything else goes into a block: memory
 // of the submitter's slabs that only it can write, which is freed when the task is done.
 //
-//   block: BlockEntry[count], then the values, each aligned to 8, then perhaps a TaskLimits
+//   block: BlockEntry[count], then the values, each aligned to 8, then perhaps a TaskLimits, then perhaps a Recipe
 //
 // The reader is of the same tenant, but checks sizes all the same: a bug must not become a wild read.
 #pragma once
@@ -42,13 +42,16 @@ struct TaskLimits {
   uint32_t stream;          // where in the submitter's arena its ring is, + 1; 0: it is no stream
   uint32_t cores;           // that it runs on at the same time; 0: those of its slot
   uint64_t memory;          // private memory that a run may take, in bytes
+  uint32_t recipe;          // where in the block its Recipe is; 0: it is not repeatable
+  uint32_t reserved;
 
   [[nodiscard]] bool is_set() const {
-    return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0 || stream != 0 || cores != 0 || memory != 0;
+    return timeout_ns != 0 || deadline_ns != 0 || error_runs_max != 0 || labels_size != 0 || stream != 0 || cores != 0 || memory != 0 ||
+           recipe != 0;
   }
   [[nodiscard]] uint64_t size() const { return sizeof *this + code_count * sizeof(int32_t) + labels_size; }
 };
-static_assert(sizeof(TaskLimits) == 64);
+static_assert(sizeof(TaskLimits) == 72);
 
 inline constexpr size_t kRetryCodesMax = 16;   // docs/limits.md
 inline constexpr size_t kTaskLabelsMax = 255;  // bytes of all labels of a task

@@ -67,10 +67,24 @@ int code_of_end(const tarn_call& call) {
   return run_watch::is_any_late() ? TARN_E_DEADLINE : 0;
 }
 
+static int buffer_again(tarn_call& call, size_t size, void*& data) {
+  MadeAgain& again = *call.again;
+  if (again.size != 0) call.store->free_block(again.block, again.size);
+  again.size = 0;
+  if (size <= store::kStaysMax) return fail(TARN_E_LOST, "it made %zu bytes this time, which would never have left memory", size);
+  ErrorGuard guard;  // the store may be refused memory and find some
+  if (int r = guard.end(call.store->alloc_block(size, again.block)); r < 0) return r;
+  again.size = size;
+  data = again.block.data;
+  return 0;
+}
+
 int result_buffer(tarn_call& call, size_t size, void*& data) {
   if (call.forks != os::fork_count)
     return fail(TARN_E_FORKED,
                 "this is a process that the task forked; only the worker gives the result");
+  if (call.again != nullptr) [[unlikely]]
+    return buffer_again(call, size, data);
   if (call.result_object.generation != 0) {
     call.store->discard_result(call.result_object);
     call.result_object.generation = 0;
@@ -82,7 +96,7 @@ int result_buffer(tarn_call& call, size_t size, void*& data) {
   }
   ObjectRef object;
   ErrorGuard guard;  // the store may be refused memory and find some
-  if (int r = guard.end(call.store->make_result(size, call.made_for, object, data)); r < 0) return r;
+  if (int r = guard.end(call.store->make_result(size, call.made_for, object, data, call.recipe)); r < 0) return r;
   call.result_object = object;
   return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "store/store.hpp"
 #include "tarn/tarn.h"
+#include "task/arguments.hpp"
 #include "task/graph_view.hpp"
 #include "task/registry.hpp"
 #include "task/run_watch.hpp"
@@ -18,6 +19,18 @@
 
 inline constexpr size_t kCallArgsInline = 8;
 inline constexpr size_t kCallMessageSizeMax = 4096;
+
+namespace tarn::task {
+
+// A run that makes an object again (executor_make.cpp): what it reads, and its result, which nobody but tarnd is to find.
+struct MadeAgain {
+  BlockRef arguments;
+  uint32_t owner;  // of the block
+  store::Block block;
+  uint64_t size = 0;  // of the result in `block`; 0: there is none
+};
+
+}  // namespace tarn::task
 
 struct tarn_call {
   tarn::task::SessionView* view;
@@ -51,6 +64,8 @@ struct tarn_call {
   tarn::task::run_watch::Watched watched;
   uint32_t attempt;
   uint32_t made_for;  // the record, as results name it
+  uint64_t recipe;    // of a result, if the task is repeatable
+  tarn::task::MadeAgain* again;  // nullptr: the run is what it was submitted for; else it is part of the run that waits for it
   unsigned
       forks;  // os::fork_count when it began: a child that the task forked has counted one more
 

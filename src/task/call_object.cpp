@@ -27,18 +27,23 @@ int argument_object(const tarn_call& call, size_t index, ObjectRef& out) {
     return fail(TARN_E_ARGUMENT, "there is no argument %zu; the call has %zu", index, call.arg_count);
   if (call.graph != nullptr) return graph_argument_object(*call.graph, *call.node, index, out);
   uint32_t owner = shm::id_member(call.made_for);
-  SegmentSpace space(*call.view, owner);
-  // The result is written over the arguments only when the task has returned.
-  const TaskRecord& record = space.record(shm::id_index(call.made_for));
-  std::byte payload[kPayloadSize];
-  memcpy(payload, record.payload, sizeof payload);
-  if (record.arg_format == kOneObject) {
-    memcpy(&out, payload, sizeof out);
-    return 0;
-  }
-  if (record.arg_format != kBlock) return 0;
   BlockRef ref;
-  memcpy(&ref, payload, sizeof ref);
+  if (call.again != nullptr) {
+    owner = call.again->owner;
+    ref = call.again->arguments;
+  } else {
+    SegmentSpace space(*call.view, owner);
+    // The result is written over the arguments only when the task has returned.
+    const TaskRecord& record = space.record(shm::id_index(call.made_for));
+    std::byte payload[kPayloadSize];
+    memcpy(payload, record.payload, sizeof payload);
+    if (record.arg_format == kOneObject) {
+      memcpy(&out, payload, sizeof out);
+      return 0;
+    }
+    if (record.arg_format != kBlock) return 0;
+    memcpy(&ref, payload, sizeof ref);
+  }
   const std::byte* block;
   if (int r = call.store->resolve_block(owner, ref.slab, ref.offset, ref.size, block); r < 0) return r;
   BlockEntry entry;

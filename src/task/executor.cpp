@@ -496,6 +496,8 @@ void Executor::begin_call(tarn_call& call, const TaskRecord& record, uint32_t ta
   call.stream.ring = nullptr;
   call.attempt = attempt;
   call.made_for = made_for;
+  call.recipe = 0;
+  call.again = nullptr;
   call.forks = os::fork_count;
   call.result_size = 0;
   call.result_object.generation = 0;
@@ -604,6 +606,7 @@ int Executor::begin_limits(tarn_call& call, TaskRecord& record, const std::byte*
   if (limits.stream != 0) {
     if (int r = begin_stream(call, owner, limits.stream - 1, *this, submitter_); r < 0) return fail_call(call, r, nullptr, "%s", last_error());
   }
+  if (limits.recipe != 0) call.recipe = store::ObjectPlace{ref.slab, false, ref.offset + limits.recipe}.pack();
   int64_t now = os::now_ns();
   if (limits.deadline_ns != 0 && now >= limits.deadline_ns) {
     (void)flag_run(record, State::unpack(record.state.load(kAcquire)).generation, static_cast<uint16_t>(view_.self), kCancelled | kLate);
@@ -628,9 +631,9 @@ int Executor::get_arguments(tarn_call& call, const TaskRecord& record, const std
     if (code != TARN_E_STORE_FULL && code != TARN_E_QUOTA) [[likely]]
       return code;
     // It has not begun: the task itself cannot look.
-    if (uint8_t flags = State::unpack(record.state.load(kAcquire)).flags; (flags & kCancelled) != 0) {
+    if (int end = task::code_of_end(call); end < 0) {
       forget_error(call);
-      return code_of_cancelled(flags);
+      return end;
     }
     int64_t now = os::now_ns();
     if (begin == 0) begin = now;

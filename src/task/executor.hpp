@@ -18,7 +18,7 @@ namespace tarn::task {
 
 struct TaskLimits;
 
-class Executor final : public Helper {
+class Executor final : public Helper, public store::Maker {
  public:
   Executor(SessionView& view, store::Store& store, uint32_t slot, int core, int node);
   ~Executor();
@@ -48,6 +48,12 @@ class Executor final : public Helper {
   void before_sleep() override;
   void after_sleep() override;
   [[nodiscard]] int check_room() const override;
+
+  // Maker (executor_make.cpp): in the thread that serves, within a run.
+  [[nodiscard]] int make_again(const ObjectRef& ref, const store::ObjectRecord& record, int64_t timeout_ns) override;
+  [[nodiscard]] int code_of_wait() const override;
+  void before_wait() override { before_sleep(); }
+  void after_wait() override { after_sleep(); }
 
   // Whether a run in this thread is of a task of that member.
   [[nodiscard]] bool runs_for(uint32_t member) const {
@@ -179,6 +185,10 @@ class Executor final : public Helper {
   uint32_t* enter(tarn_call& call);
   void leave(tarn_call& call, uint32_t* outer_children);
   [[nodiscard]] int run_definition(tarn_call& call);
+
+  // executor_make.cpp
+  [[nodiscard]] int find_recipe(const store::ObjectRecord& object, MadeAgain& again, const TaskRecord*& record);
+  [[nodiscard]] int run_again(MadeAgain& again, const TaskRecord& record, uint64_t size);
 
   // executor_graph.cpp
   [[nodiscard]] bool make_graphs();

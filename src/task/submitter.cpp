@@ -13,6 +13,7 @@
 #include "shm/prefetch.hpp"
 #include "task/back_off.hpp"
 #include "task/needs.hpp"
+#include "task/recipe.hpp"
 #include "task/registry.hpp"
 
 namespace tarn::task {
@@ -108,7 +109,7 @@ int Submitter::allocate(uint32_t& index) {
     view_.own().records_used.store(records_used_, kRelease);
   }
   Private& mine = private_[index];
-  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  mine = {mine.generation + 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
   if (mine.generation == 0) mine.generation = 1;
   return 0;
 }
@@ -190,12 +191,17 @@ int Submitter::allocate_group(uint32_t leaves, uint32_t& group) {
 // ---- Submission ------------------------------------------------------------------------------
 
 int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission) {
-  const TaskLimits& limits = submission.limits;
+  TaskLimits limits = submission.limits;
   uint64_t size = block_size(args, count);
   uint64_t limits_at = 0;
   if (limits.is_set()) {
     limits_at = std::max<uint64_t>(size, 8);  // not 0, which says that there are none
     size = limits_at + limits.size();
+  }
+  bool is_repeatable = limits.recipe != 0;
+  if (is_repeatable) {
+    limits.recipe = static_cast<uint32_t>(os::round_up(size, kRecipeAlignment));
+    size = limits.recipe + sizeof(Recipe);
   }
   store::Block block;
   ErrorGuard guard;  // the store may be refused memory and find some
@@ -232,6 +238,11 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, co
     if (limits.labels_size != 0) memcpy(to + limits.code_count * sizeof(int32_t), submission.labels, limits.labels_size);
   }
   BlockRef ref{block.slab, static_cast<uint32_t>(count), block.offset, size, limits_at};
+  if (is_repeatable) {
+    Recipe recipe{ref, submission.task, index, private_[index].generation, 0};
+    memcpy(block.data + limits.recipe, &recipe, sizeof recipe);
+    private_[index].repeatable = 1;
+  }
   memcpy(record(index).payload, &ref, sizeof ref);
   return 0;
 }
@@ -367,9 +378,13 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
     if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
     if (options->retries > kRetriesMax || options->retries < -1)
       return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options->retries, kRetriesMax);
-    uint64_t reserved = options->reserved2;
+    uint64_t reserved = 0;
     for (uint64_t value : options->reserved) reserved |= value;
     if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_submit_options: reserved must be zero");
+    if ((options->flags & ~uint32_t{TARN_TASK_REPEATABLE}) != 0)
+      return fail(TARN_E_ARGUMENT, "tarn_submit_options: flags is %#x; there is TARN_TASK_REPEATABLE (1)", options->flags);
+    // A worker may die, and what its tasks have submitted with it; who has that result would have no way to make it again.
+    if ((options->flags & TARN_TASK_REPEATABLE) != 0 && helper_ == nullptr) out.limits.recipe = 1;  // where, fill_block knows
     if (options->retries != 0) out.attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
     if (options->timeout_ns < 0 || options->deadline_ns < 0)
       return fail(TARN_E_ARGUMENT, "timeout_ns is %lld, deadline_ns %lld; nanoseconds are wanted, 0 for none",
@@ -394,6 +409,10 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
       if (int r = check_needs(*view_.board, *options->needs, level, number); r < 0) return r;
       out.limits.cores = options->needs->cores;
       out.limits.memory = options->needs->memory;
+      bool any = number != 0 || out.limits.cores != 0 || out.limits.memory != 0;
+      if (any && (options->flags & TARN_TASK_REPEATABLE) != 0)
+        return fail(TARN_E_ARGUMENT,
+                    "a task with needs cannot be TARN_TASK_REPEATABLE: it would run again where its result is read, with what is there");
     }
     out.kind = pack_kind(level, number, options->signature);
   }
@@ -519,6 +538,18 @@ void Submitter::release_arguments(uint32_t index) {
   private_[index].held = kept;
 }
 
+// Of a task that is repeatable, and whose result is such that it can leave memory. Its record is not looked at: that of a worker
+// that has just begun may not be known here.
+bool Submitter::keeps_arguments(uint32_t index) {
+  Private& mine = private_[index];
+  if (mine.repeatable == 0) [[likely]]
+    return false;
+  State state = state_of(index);
+  bool is_object = (state.flags & (kFailed | kObject)) == kObject;
+  if (!is_object || result_ref(index, state).size <= store::kStaysMax) mine.repeatable = 0;
+  return mine.repeatable != 0;
+}
+
 void Submitter::give_back(const Held& held) {
   switch (held.kind) {
     case Held::Kind::kObject:
@@ -606,6 +637,7 @@ bool Submitter::try_free(uint32_t index) {
     if (mine.dropped == 0) drop_result(index, state);
   }
   if (state.phase != Phase::kDone) return false;
+  if (mine.repeatable != 0 && !store_.end_repeats(result_ref(index, state))) return false;
   // A worker that is still telling the tasks we depended on about us may come by once more.
   for (uint32_t at = mine.held; at != 0; at = held_[at].next)
     if (held_[at].kind == Held::Kind::kTask && state_of(static_cast<uint32_t>(held_[at].a)).phase != Phase::kDone)

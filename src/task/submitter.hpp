@@ -167,6 +167,7 @@ class Submitter {
     uint8_t dropped;      // the reference to its result object is given up
     uint8_t has_deadline; // among what is held
     uint8_t told;         // the interest is in the list of those that are ready
+    uint8_t repeatable;   // what it was made from stays as long as its result may be dropped and made again
   };
 
   struct Held {
@@ -267,8 +268,9 @@ class Submitter {
     if (private_[index].seen) return;
     private_[index].seen = 1;
     --outstanding_;
-    if (private_[index].held != 0) release_arguments(index);
+    if (private_[index].held != 0 && !keeps_arguments(index)) release_arguments(index);
   }
+  [[nodiscard]] bool keeps_arguments(uint32_t index);
   void drop(uint32_t index);
   [[nodiscard]] bool try_free(uint32_t index);
   void release_arguments(uint32_t index);

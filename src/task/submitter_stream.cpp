@@ -91,6 +91,8 @@ int Submitter::submit_stream(tarn_task task, const tarn_arg* args, size_t count,
                              const tarn_stream_options* stream_options, tarn_future& out) {
   Submission submission;
   if (int r = check_submission(task, args, count, options, submission); r < 0) return r;
+  if (options != nullptr && (options->flags & TARN_TASK_REPEATABLE) != 0)
+    return fail(TARN_E_ARGUMENT, "a stream cannot be TARN_TASK_REPEATABLE: its items are read once, and written to the disk when memory is short");
   Gate::Pass pass(gate_);
   uint32_t at;
   if (int r = open_stream(stream_options, at); r < 0) return r;

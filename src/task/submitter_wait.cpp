@@ -450,7 +450,7 @@ int Submitter::result(tarn_future future, int64_t timeout_ns, tarn_bytes& out) {
     if ((state.flags & kFailed) != 0) return task_error(index);
     if (int r = adopt_result(index); r < 0) return r;
   }
-  return store_.get_kept(result_ref(index, state), out);  // which may have to wait for the bytes
+  return store_.get_kept(result_ref(index, state), out, timeout_ns);  // which may have to wait for the bytes
 }
 
 int Submitter::result_part(tarn_future future, uint32_t part, int64_t timeout_ns, tarn_bytes& out) {

@@ -103,7 +103,7 @@ AT(tarn_submit_options, retries, 12);
 AT(tarn_submit_options, timeout_ns, 16);
 AT(tarn_submit_options, deadline_ns, 24);
 AT(tarn_submit_options, priority, 32);
-AT(tarn_submit_options, reserved2, 36);
+AT(tarn_submit_options, flags, 36);
 AT(tarn_submit_options, retry_on_error, 40);
 AT(tarn_submit_options, labels, 48);
 AT(tarn_submit_options, needs, 56);
@@ -145,7 +145,8 @@ AT(tarn_object_details, type, 40);
 AT(tarn_object_details, meta_bytes, 44);
 AT(tarn_object_details, pins, 48);
 AT(tarn_object_details, is_on_disk, 52);
-AT(tarn_object_details, reserved, 56);
+AT(tarn_object_details, is_dropped, 56);
+AT(tarn_object_details, reserved, 64);
 
 SIZE(tarn_object_options, 64);
 AT(tarn_object_options, size, 0);

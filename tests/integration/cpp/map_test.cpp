@@ -349,6 +349,7 @@ TEST_P(MapTest, gives_up_at_its_deadline) {
 
 TEST_P(MapTest, refuses_wrong_use) {
   EXPECT_THROW(static_cast<void>(tarn.map({.timeout = 1s}, square, indices(1))), bad_argument);
+  EXPECT_THROW(static_cast<void>(tarn.map({.repeatable = true}, square, indices(1))), bad_argument);
   EXPECT_THROW(static_cast<void>(tarn.map({.retries = 1000}, square, indices(1))), bad_argument);
   const object text = tarn.put("12345");
   EXPECT_THROW(static_cast<void>(tarn.map(half, text)), type_error);

@@ -22,7 +22,7 @@ struct Words {
   uint64_t pins = 0;
   uint32_t used_at = 100;
   uint32_t meta_size = 0;
-  uint64_t more_holders = 0;
+  uint64_t recipe = 0;
   uint64_t place = store::ObjectPlace{3, false, 8192}.pack();
   uint64_t size = 1 << 20;
   uint32_t type = 5;

@@ -70,6 +70,7 @@ class FakeSession {
     int restore(const ObjectRef& ref, uint32_t slab, uint64_t offset) override {
       ++session.restores;
       if (session.restore_error != 0) return fail(session.restore_error, "no room for the object");
+      if (session.others_at_it != 0) return --session.others_at_it, kAskAgain;
       if (!session.copies.contains({shm::id_member(ref.id), slab, offset})) return session.record(ref).pins.is_away() ? kMakeAgain : 0;
       auto& slot = session.slabs[{shm::id_member(ref.id), slab}];
       std::string& copy = session.copies.at({shm::id_member(ref.id), slab, offset});
@@ -169,6 +170,7 @@ class FakeSession {
   int restore_error = 0;
   ObjectRef dropped{};  // last
   int given_up = 0;
+  int others_at_it = 0;  // so often who wants it is told to ask again
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, std::string> copies;
   std::vector<Fd> segments;
   std::map<std::pair<uint32_t, uint32_t>, Slab> slabs;

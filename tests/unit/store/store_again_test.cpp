@@ -42,12 +42,19 @@ struct TestMaker final : Maker {
     store.free_block(block, bytes.size());
     return r;
   }
-  int code_of_wait() const override { return 0; }
+  int code_of_wait() const override {
+    return wait_code == 0 ? 0 : fail(wait_code, "who waits is to end");
+  }
+  void before_wait() override { ++waits; }
+  void after_wait() override { --waits, ++waited; }
 
   Store& store;
   std::string bytes;
   int code = 0;
   int asked = 0;
+  int wait_code = 0;
+  int waits = 0;
+  int waited = 0;
 };
 
 TEST(StoreAgainTest, who_reads_it_has_it_made) {
@@ -107,6 +114,30 @@ TEST(StoreAgainTest, what_it_was_made_of_goes_when_nobody_needs_it) {
   EXPECT_FALSE(session.record(ref).pins.is_repeatable());
   client.unkeep(ref);
   EXPECT_TRUE(client.end_repeats(ref)) << "it is gone";
+}
+
+TEST(StoreAgainTest, who_waits_for_another_looks_whether_he_is_to_go_on) {
+  FakeSession session;
+  std::string text(kLarge, 'r');
+  ObjectRef ref = repeatable(session.store(kWorker), text);
+  TestMaker maker(session.store(kSecond), text);
+  session.store(kSecond).set_maker(maker);
+  ASSERT_TRUE(session.take_away(ref, true));
+  session.others_at_it = 3;
+  tarn_bytes bytes{};
+  Store::Resolved how;
+  ASSERT_EQ(session.store(kSecond).resolve(ref, bytes, how), 0) << last_error();
+  EXPECT_EQ(text_of(bytes), text);
+  EXPECT_EQ(maker.asked, 1);
+  EXPECT_EQ(maker.waits, 0);
+  EXPECT_EQ(maker.waited, 3);
+  session.store(kSecond).unpin_resolved(ref, how);
+  ASSERT_TRUE(session.take_away(ref, true));
+  session.others_at_it = 3;
+  maker.wait_code = TARN_E_CANCELLED;
+  EXPECT_EQ(session.store(kSecond).resolve(ref, bytes, how), TARN_E_CANCELLED);
+  EXPECT_EQ(maker.asked, 1);
+  EXPECT_FALSE(session.record(ref).pins.is_pinned());
 }
 
 TEST(StoreAgainTest, small_results_have_no_recipe) {
