@@ -157,6 +157,10 @@ void ObjectCensus::Sum::add(const ObjectRow& row) {
     on_disk += row.size;
     return;
   }
+  if (row.where == ObjectRow::Where::kDropped) {
+    dropped += row.size;
+    return;
+  }
   bytes += row.size;
   if (row.pins != 0) pinned += row.size;
   if (!row.can_leave && !row.is_file) small += row.size;

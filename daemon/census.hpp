@@ -94,6 +94,7 @@ struct ObjectCensus {
     uint64_t pinned = 0;   // of these
     uint64_t small = 0;    // of these: of objects that never leave, because they are small
     uint64_t on_disk = 0;  // bytes
+    uint64_t dropped = 0;
     void add(const ObjectRow& row);
   };
   std::map<uint32_t, Sum> by_slab;  // of one member; kNoSlab: in none. Filled by count_objects_of

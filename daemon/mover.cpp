@@ -540,7 +540,7 @@ void Mover::tell(MovedObject& object, bool is_away) {
   bool was_away = std::exchange(object.is_told_away, is_away);
   if (was_away != is_away)
     session_.trace().write(is_away ? trace::Kind::kSpilled : trace::Kind::kRestored,
-                           uint64_t{object.generation} << 32 | shm::make_id(object.owner.index(), object.index), object.payload);
+                           uint64_t{object.generation} << 32 | shm::make_id(object.owner.index(), object.index), object.payload, object.is_dropped ? 1 : 0);
   uint32_t kind = is_away ? TARN_EVENT_SPILLED : TARN_EVENT_RESTORED;
   if (!session_.events().wants(kind) || was_away == is_away) return;
   ObjectRecord* live = record(object.owner, object.index);

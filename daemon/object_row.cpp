@@ -17,6 +17,7 @@ std::string_view name_of(ObjectRow::Where where) {
     case ObjectRow::Where::kNone: break;
     case ObjectRow::Where::kMemory: return "memory";
     case ObjectRow::Where::kDisk: return "disk";
+    case ObjectRow::Where::kDropped: return "dropped";
     case ObjectRow::Where::kFile: return "file";
   }
   return "";
@@ -60,7 +61,7 @@ std::optional<uint32_t> unused_s(const ObjectRow& row, uint32_t now_s) {
   return row.used_at < now_s ? now_s - row.used_at : 0;
 }
 
-bool is_on_disk(const MovedObject& object) {
+bool is_away(const MovedObject& object) {
   using Phase = MovedObject::Phase;
   switch (object.phase) {
     case Phase::kNone:
@@ -93,18 +94,18 @@ void ObjectCheck::check(ObjectRow& row) {
   Room* at = row.in_slab ? &room(row.slab) : nullptr;
   if (at != nullptr && at->slab != nullptr && at->slab->is_file == row.is_file) {
     row.where = row.is_file ? ObjectRow::Where::kFile : ObjectRow::Where::kMemory;
-    uint64_t on_disk = 0;
+    uint64_t away = 0;
     if (auto moved = at->slab->moved.find(row.offset); moved != at->slab->moved.end() && moved->second->index == row.record) {
       using Phase = MovedObject::Phase;
       Phase phase = moved->second->phase;
       row.is_moving = phase == Phase::kSaving || phase == Phase::kLeaving || phase == Phase::kReturning;
-      if (is_on_disk(*moved->second)) {
-        row.where = ObjectRow::Where::kDisk;
-        on_disk = moved->second->size;
+      if (is_away(*moved->second)) {
+        row.where = moved->second->is_dropped ? ObjectRow::Where::kDropped : ObjectRow::Where::kDisk;
+        away = moved->second->size;
       }
     }
-    // What is on the disk is paid for there.
-    uint64_t& left = row.where == ObjectRow::Where::kDisk ? on_disk : at->left;
+    // What is on the disk is paid for there, and what was dropped nowhere.
+    uint64_t& left = away != 0 ? away : at->left;
     row.size = believed_size(claimed, row.offset, at->slab->size, left);
   }
   // Behind a payload that is not where the record says there is nothing to read either.

@@ -18,7 +18,7 @@
 namespace tarn::daemon {
 
 struct ObjectRow {
-  enum class Where : uint8_t { kNone, kMemory, kDisk, kFile };
+  enum class Where : uint8_t { kNone, kMemory, kDisk, kDropped, kFile };
 
   uint32_t session = 0;
   uint32_t owner = 0;    // member whose memory it lies in
@@ -72,7 +72,7 @@ class ObjectCheck {
   Room* last_ = nullptr;
 };
 
-// Whether the object's bytes are on the disk, or about to be, or on their way back.
-[[nodiscard]] bool is_on_disk(const MovedObject& object);
+// Whether the object's bytes are not in memory, or are about to leave it, or on their way back.
+[[nodiscard]] bool is_away(const MovedObject& object);
 
 }  // namespace tarn::daemon

@@ -20,6 +20,7 @@ struct MemoryShare {
   uint64_t small = 0;   // of these: of objects that never leave it
   uint64_t objects_on_disk = 0;
   uint64_t on_disk = 0;  // bytes
+  uint64_t dropped = 0;  // bytes of objects that tasks make again when somebody reads them
 };
 
 std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& budget, bool& complete) {
@@ -33,7 +34,11 @@ std::map<int32_t, MemoryShare> memory_of(const Member& member, CensusBudget& bud
     ++share.slabs;
     share.size += slab.size - slab.bytes_away;
     for (auto& [offset, object] : slab.moved) {
-      if (!is_on_disk(*object)) continue;
+      if (!is_away(*object)) continue;
+      if (object->is_dropped) {
+        share.dropped += object->size;
+        continue;
+      }
       ++share.objects_on_disk;
       share.on_disk += object->size;
     }
@@ -65,6 +70,7 @@ struct SessionShare {
   uint64_t bytes = 0;
   uint64_t pinned = 0;
   uint64_t small = 0;
+  uint64_t dropped = 0;
 };
 
 Json session_memory(const Session& session, const SessionShare& share) {
@@ -100,17 +106,20 @@ class SessionEntries {
   void add(const Session& session, const SessionShare& share) {
     pinned_ += share.pinned;
     small_ += share.small;
+    dropped_ += share.dropped;
     entries_.push_back(session_memory(session, share));
   }
   void finish(Json& answer) {
     answer["pinned"] = pinned_;
     answer["small"] = small_;
+    answer["dropped"] = dropped_;
     answer["sessions"] = std::move(entries_);
   }
 
  private:
   uint64_t pinned_ = 0;
   uint64_t small_ = 0;
+  uint64_t dropped_ = 0;
   Json entries_ = Json::array();
 };
 
@@ -128,6 +137,7 @@ void add_sum(Json& row, const ObjectCensus::Sum& sum) {
   row["pinned"] = sum.pinned;
   row["small"] = sum.small;
   row["on_disk"] = sum.on_disk;
+  row["dropped"] = sum.dropped;
 }
 
 // The objects of each session by what they say they are.
@@ -152,7 +162,7 @@ Json memory_by(const Tarnd& daemon, const Asker& asker, GroupBy by) {
     };
     for (auto& [name, sum] : groups.sums) add(name, true, sum);
     if (groups.unread.count != 0) add("", false, groups.unread);
-    sessions.add(session, {size_of_slabs(session), groups.all.bytes, groups.all.pinned, groups.all.small});
+    sessions.add(session, {size_of_slabs(session), groups.all.bytes, groups.all.pinned, groups.all.small, groups.all.dropped});
   });
   sessions.finish(answer);
   rows.finish(answer, "memory");
@@ -193,10 +203,12 @@ Json memory(const Tarnd& daemon, const Asker& asker) {
         row["small"] = share.small;
         row["objects_on_disk"] = share.objects_on_disk;
         row["on_disk"] = share.on_disk;
+        row["dropped"] = share.dropped;
         whole.size += share.size;
         whole.bytes += share.bytes;
         whole.pinned += share.pinned;
         whole.small += share.small;
+        whole.dropped += share.dropped;
         row["records"] = std::exchange(records, 0);
         row["waiting"] = std::exchange(waiting, 0);
         rows.add(std::move(row));

@@ -12,9 +12,9 @@ namespace {
 
 using Kind = Field::Kind;
 
-constexpr std::array<const char*, 10> kSums = {"slabs", "size",            "objects", "bytes",   "pinned",
-                                               "small", "objects_on_disk", "on_disk", "records", "waiting"};
-constexpr std::array<const char*, 5> kObjectSums = {"objects", "bytes", "pinned", "small", "on_disk"};
+constexpr std::array<const char*, 11> kSums = {"slabs",           "size",    "objects", "bytes",   "pinned", "small",
+                                               "objects_on_disk", "on_disk", "dropped", "records", "waiting"};
+constexpr std::array<const char*, 6> kObjectSums = {"objects", "bytes", "pinned", "small", "on_disk", "dropped"};
 constexpr const char* kLabelRead = "label_read";  // false in the row of labels that tarnd did not look at
 
 // One row for each value of `key`, with the sums.
@@ -105,7 +105,7 @@ constinit const Verb kMemoryVerb = {
     "Shows what each member of your sessions (1 is the client, workers follow) has on each NUMA node, or interleaved over all: its slabs and the "
     "memory they take, how many objects lie in them and what of the memory those use; the rest is kept warm for the next ones, "
     "or lies between them. PINNED is what objects use that somebody pins: they cannot leave memory. ON DISK is what has left "
-    "it: it takes none, and comes back when somebody gets it. RECORDS is what descriptions of tasks and objects take; WAITING, "
+    "it: it takes none, and comes back when somebody gets it. What was dropped, since a task can make it again, is in a line below. RECORDS is what descriptions of tasks and objects take; WAITING, "
     "in the first row of a session, what it has asked for and waits for. Below: what is used and what there is, of all users; "
     "and of each of your sessions that may have no more, what its memory is full of, and why nothing goes to disk, if so. Who keeps an object from being freed or from leaving memory is in `tarn objects`. "
     "With --by, sums for each session, client (by name), tenant (user) or node; with type or label, of what the objects in the "

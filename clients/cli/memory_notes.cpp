@@ -49,7 +49,10 @@ std::string note_totals(const Json& answer) {
   if (uint64_t small = bytes_in(answer, "small"); is_worth_telling(small, used))
     text += ", " + show_bytes(small) + " in your objects of up to 32 KiB";
   text += "\n";
-  return answer.contains("disk_limit") ? text + note_disk(answer) : text;  // an older tarnd has none
+  if (answer.contains("disk_limit")) text += note_disk(answer);  // an older tarnd has none
+  if (uint64_t dropped = bytes_in(answer, "dropped"); dropped != 0)
+    text += "dropped: " + show_bytes(dropped) + " of your repeatable tasks' results, which are nowhere now: the task runs again when somebody reads them\n";
+  return text;
 }
 
 // Why objects that could leave memory do not; "": they can.

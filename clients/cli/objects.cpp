@@ -28,7 +28,7 @@ int run(const Options& options) {
 constinit const Verb kObjectsVerb = {
     "objects", "who holds which data",
     "Shows the objects of your sessions, the largest first, mapped files last: the member in whose memory each lies (1 is the "
-    "client, workers follow), its size, and where its bytes are: memory, disk or file. An object is being written (creating), a "
+    "client, workers follow), its size, and where its bytes are: memory, disk, file, or dropped (nowhere: the task that made it runs again when somebody reads it). An object is being written (creating), a "
     "result that nobody has looked at (offered), or sealed; it is freed when the last that HELD BY names has released it. PINNED "
     "BY names those who use its bytes: it stays in memory until all of them have unpinned or released it; one that nobody pins "
     "may go to the disk when memory is short. UNUSED is the time since it was made or somebody last unpinned it; what is "

@@ -270,8 +270,10 @@ class Builder {
                                       : "exited with status " + std::to_string(event.argument >> 16 & 0xffff);
         return "worker " + pid + " " + how;
       }
-      case Kind::kSpilled: return "object " + object + " went to the disk, " + std::to_string(event.argument) + " bytes";
-      case Kind::kRestored: return "object " + object + " came back, " + std::to_string(event.argument) + " bytes";
+      case Kind::kSpilled:
+        return "object " + object + (event.task != 0 ? " was dropped, " : " went to the disk, ") + std::to_string(event.argument) + " bytes";
+      case Kind::kRestored:
+        return "object " + object + (event.task != 0 ? " was made again, " : " came back, ") + std::to_string(event.argument) + " bytes";
       default: return "";
     }
   }

@@ -31,8 +31,8 @@ enum class Kind : uint8_t {
   // By tarnd, in lane 0.
   kStarted = 14,   // task: the member; argument: pid 32 | slot 16
   kDied = 15,      // task: the member; argument: pid 32 | exit status 16 | signal 16
-  kSpilled = 16,   // run: the object, generation 32 | id 32; argument: bytes
-  kRestored = 17,  // the same
+  kSpilled = 16,   // run: the object, generation 32 | id 32; argument: bytes; task: 1: it was dropped rather than written
+  kRestored = 17,  // the same; 1: it was made again
   kLast = kRestored
 };
 

@@ -174,12 +174,13 @@ def objects_and_memory_show_what_the_objects_say_they_are(client: Client) -> Non
     table = tarn("--address", client.address, "objects").stdout
     assert "TYPE" in table and "LABEL" in table and "part" in table and "\x1b" not in table and "\x9b" not in table
     types = {row["type"]: row for row in ask(client, "memory", "--by", "type")["memory"]}
-    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "pinned": 0, "small": 3000, "on_disk": 0}
+    assert types["0x10001"] == {"type": "0x10001", "objects": 3, "bytes": 3000, "pinned": 0, "small": 3000, "on_disk": 0,
+                                "dropped": 0}
     assert types["string"]["bytes"] == 4096 and types[None]["bytes"] >= 1 << 20
     answer = ask(client, "memory", "--by", "label")
     labels = {row["label"]: row for row in answer["memory"]}
     assert labels["part"] == {"label": "part", "label_read": True, "objects": 3, "bytes": 3000, "pinned": 0, "small": 3000,
-                              "on_disk": 0} and len(labels) == 3
+                              "on_disk": 0, "dropped": 0} and len(labels) == 3
     assert not answer["truncated"] and answer["schema"] == "tarn.memory/1"
     table = tarn("--address", client.address, "memory", "--by", "label").stdout
     assert "IN USE" in table and "part" in table and "\x1b" not in table
