@@ -150,7 +150,8 @@ void StoreLoad::order_result() {
   tarn_submit_options options{};
   options.size = sizeof options;
   options.retries = kRetries;
-  Item item{{}, order.id, order.size, 0, false};
+  options.flags = roll(2) == 0 ? TARN_TASK_REPEATABLE : 0;
+  Item item{{}, order.id, order.size, 0, false, options.flags != 0};
   Result result = judge(tarn_submit(client_, tarn_task_id(kFill), &argument, 1, &options, &item.future), "submit");
   if (result == Result::kFull) return make_room();
   if (result == Result::kGood) items_.push_back(item);
@@ -161,6 +162,7 @@ void StoreLoad::slice_any() {
   const Datum& whole = any();
   if (whole.size < 2 || whole.size > 4 << 20) return;
   Datum part = whole;
+  part.future = {};
   size_t offset = roll(static_cast<uint32_t>(whole.size));
   part.size = 1 + roll(static_cast<uint32_t>(whole.size - offset));
   part.offset += offset;
@@ -182,7 +184,7 @@ void StoreLoad::slice_any() {
 void StoreLoad::pass_some() {
   if (data_.empty()) return;
   Order order{next_id_++, 0, 0};
-  Item item{{}, order.id, 0, order.id, true};
+  Item item{{}, order.id, 0, order.id, true, false};
   std::vector<tarn_arg> arguments = {tarn_arg_value(&order, sizeof order)};
   std::vector<size_t> passed;
   for (uint32_t i = 1 + roll(4); i > 0; --i) {
@@ -219,8 +221,10 @@ void StoreLoad::take_one() {
       fprintf(stderr, "fault: reader %#" PRIx64 " read other bytes\n", item.id);
       ++verdict_.lost;
     }
-  } else {
-    hold_result(item);
+  } else if (hold_result(item) && item.is_repeatable && roll(4) != 0) {
+    data_.back().future = item.future;
+    ++verdict_.tasks;
+    return;
   }
   ++verdict_.tasks;
   if (!gone_) ok(tarn_future_release(client_, item.future), "release a future");
@@ -236,12 +240,13 @@ int StoreLoad::cause_of(const Item& item, int code) {
   return code;
 }
 
-void StoreLoad::hold_result(const Item& item) {
+// Whether it did.
+bool StoreLoad::hold_result(const Item& item) {
   Datum datum{{}, item.id, 0, item.size, 0, false};
   int code = tarn_future_object(client_, item.future, kHungNs, &datum.object);
   Result result = judge(cause_of(item, code), "a result");
-  if (result == Result::kFull) return make_room();
-  if (result == Result::kBad) return;
+  if (result == Result::kFull) make_room();
+  if (result != Result::kGood) return false;
   tarn_bytes bytes{};
   if (ok(tarn_get(client_, datum.object, &bytes), "get a result")) {
     datum.digest = digest(bytes);
@@ -251,6 +256,7 @@ void StoreLoad::hold_result(const Item& item) {
     datum.digest = digest_of_pattern(datum.id, datum.size);  // it is away, and there is no room for it now
   }
   if (!gone_) data_.push_back(datum);
+  return !gone_;
 }
 
 void StoreLoad::read(const Datum& datum) {
@@ -270,6 +276,7 @@ void StoreLoad::release(size_t at) {
   Datum datum = data_[at];
   data_.erase(data_.begin() + static_cast<ptrdiff_t>(at));
   read(datum);
+  if (!gone_ && datum.future.id != 0) ok(tarn_future_release(client_, datum.future), "release a future");
   if (!gone_) ok(tarn_release(client_, datum.object), "release");
 }
 

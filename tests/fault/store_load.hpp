@@ -50,6 +50,7 @@ class StoreLoad {
     size_t size;
     uint64_t digest;
     bool is_slice;
+    tarn_future future{};  // of a repeatable task, held so that it may be dropped; 0: none
   };
 
   // A task whose result is on its way.
@@ -59,6 +60,7 @@ class StoreLoad {
     size_t size;        // of a result that is to be held
     uint64_t expected;  // the digest that a reader must find
     bool is_reader;
+    bool is_repeatable;
   };
 
   uint32_t roll(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
@@ -76,7 +78,7 @@ class StoreLoad {
   void pass_some();
   void take_one();
   int cause_of(const Item& item, int code);
-  void hold_result(const Item& item);
+  bool hold_result(const Item& item);
   void read(const Datum& datum);
   void done_reading(const Datum& datum);  // once after each tarn_get and tarn_object_create that is over
   void release(size_t at);

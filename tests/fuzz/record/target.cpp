@@ -238,9 +238,11 @@ class Scene {
     require(row.size <= image.size, "nothing is larger than it says");
     require(row.size == 0 || lies_in(row.offset, row.size, 0, slab.size), "an object lies in its slab");
     require(row.meta_size == 0 || row.size == image.size, "behind a payload that is cut there is nothing");
-    if (row.where != ObjectRow::Where::kDisk) return;
+    bool is_dropped = row.where == ObjectRow::Where::kDropped;
+    if (row.where != ObjectRow::Where::kDisk && !is_dropped) return;
     const MovedObject& moved = *slab.moved.at(row.offset);
-    require(moved.index == row.record && daemon::is_on_disk(moved) && row.size <= moved.size, "what is on the disk tarnd put there");
+    require(moved.index == row.record && daemon::is_away(moved) && moved.is_dropped == is_dropped && row.size <= moved.size,
+            "what is on the disk tarnd put there, or has dropped");
   }
 
   void check_rows() {
@@ -261,14 +263,14 @@ class Scene {
     for (auto& [number, sum] : census.by_slab) {
       auto slab = host_.client().slabs.find(number);
       if (slab == host_.client().slabs.end()) {
-        require(sum.bytes == 0 && sum.on_disk == 0, "where no slab is there are no bytes");
+        require(sum.bytes == 0 && sum.on_disk == 0 && sum.dropped == 0, "where no slab is there are no bytes");
         continue;
       }
       uint64_t away = 0;
       for (auto& [offset, moved] : slab->second.moved)
-        if (daemon::is_on_disk(*moved)) away += moved->size;
+        if (daemon::is_away(*moved)) away += moved->size;
       require(sum.bytes <= slab->second.size - slab->second.bytes_away, "a sum is no more than is paid for");
-      require(sum.pinned <= sum.bytes && sum.on_disk <= away, "nor is what is pinned, or on the disk");
+      require(sum.pinned <= sum.bytes && sum.on_disk + sum.dropped <= away, "nor is what is pinned, or away");
     }
   }
 

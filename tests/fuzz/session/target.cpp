@@ -33,6 +33,7 @@
 #include "os/socket.hpp"
 #include "shm/member_segment.hpp"
 #include "store/object_record.hpp"
+#include "tarn/tarn.h"
 #include "tarnd.hpp"
 #include "wire/validate.hpp"
 
@@ -229,6 +230,7 @@ class World {
     words.holders = store::holder_bit(peer.member);
     words.place = store::ObjectPlace{where % 4u, false, where / 4 % 8u * kObjectSize}.pack();
     words.size = kObjectSize;
+    words.pins = index % 2 == 0 ? 0 : store::kRepeatable;
     put(peer, index, words, kRecords);
   }
 
@@ -311,7 +313,8 @@ class World {
                                      wire::Type::kRestore,     wire::Type::kCopyDrop,
                                      wire::Type::kSubscribe,   wire::Type::kEndRun,
                                      wire::Type::kLogAsk,      wire::Type::kAwake,
-                                     wire::Type::kStandIn,     wire::Type::kResourceWish};
+                                     wire::Type::kStandIn,     wire::Type::kResourceWish,
+                                     wire::Type::kMade};
     size_t choice = input.byte() % std::size(kTypes);
     wire::Type type = kTypes[choice];
     wire::Builder message(buffer.bytes, type, input.byte());
@@ -336,6 +339,18 @@ class World {
       case wire::Type::kCopyDrop: {
         uint8_t member = input.byte();
         message.body<wire::Extent>() = {member == 0 ? peer.member : member, input.byte(), input.number() * 4096};
+        return transmit(peer.socket, message);
+      }
+      case wire::Type::kMade: {
+        auto& made = message.body<wire::Made>();
+        if (!places_.empty()) made.place = places_[input.byte() % places_.size()];
+        if (input.byte() % 8 == 0) {
+          made.code = TARN_E_LOST;
+          return transmit(peer.socket, message);
+        }
+        made.slab = input.byte();
+        made.offset = input.number() * 4096;
+        made.size = input.byte() % 4 != 0 ? kObjectSize : input.number() * 4096;
         return transmit(peer.socket, message);
       }
       case wire::Type::kEndRun:
