@@ -12,7 +12,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr int64_t kLookNs = 5'000'000;     // while somebody waits for what others use
-constexpr size_t kWishesOfSession = 32;    // more come again
+constexpr size_t kWishesOfSession = shm::kClassesMax;
 
 }  // namespace
 
@@ -77,7 +77,7 @@ void ResourceBook::resume(uint32_t number, shm::Board& board) {
     tell(session, i);
   }
   sessions_[number] = session;
-  board.resources.wanted().store(0, shm::kRelease);  // what it wished for the tarnd before did not hear; its workers look again
+  board.resources.end_wish(UINT32_MAX);  // this tarnd has heard of none; its workers look again
 }
 
 void ResourceBook::close(uint32_t number) {
@@ -89,10 +89,9 @@ void ResourceBook::close(uint32_t number) {
 void ResourceBook::wish(uint32_t number, const shm::ResourceCounts& counts) {
   auto found = sessions_.find(number);
   if (found == sessions_.end()) return;
-  found->second.board->resources.wanted().store(0, shm::kSeqCst);
   auto of_session = std::ranges::count_if(wishes_, [number](const Wish& wish) { return wish.session == number; });
   bool is_known = std::ranges::any_of(wishes_, [&](const Wish& wish) { return wish.session == number && wish.counts == counts; });
-  if (is_known || static_cast<size_t>(of_session) >= kWishesOfSession) return;  // its workers look again when one is met
+  if (is_known || static_cast<size_t>(of_session) >= kWishesOfSession) return;
   wishes_.push_back({number, counts});
   look();
 }
@@ -125,7 +124,11 @@ void ResourceBook::look() {
       ++wish;
       continue;
     }
-    shm::ring_all(*sessions_.at(wish->session).board);
+    Session& session = sessions_.at(wish->session);
+    uint32_t kinds = 0;
+    for (uint32_t i = 0; i < shm::kResourcesMax; ++i) kinds |= wish->counts[i] != 0 ? 1u << i : 0;
+    session.board->resources.end_wish(kinds);
+    shm::ring_all(*session.board);
     wish = wishes_.erase(wish);
   }
   timer_.reset();

@@ -485,7 +485,7 @@ int Session::resume(const wire::Resume& info, uint32_t serial) {
   ++resumed_;
   if (int r = say(wire::Type::kResumed, serial); r < 0) return r;
   if (is_closing_) return say(wire::Type::kGoodbye);
-  if (is_worker_) view_.board->resources.wanted().store(0, shm::kRelease);  // what it was told before counts for nothing
+  if (is_worker_) view_.board->resources.end_wish(UINT32_MAX);  // what it was told before counts for nothing
   if (listeners_.store != nullptr) listeners_.store->on_another_daemon(info.host_epoch);
   // It tells anew if it is still so.
   if (is_told_short_) take_in_event({TARN_EVENT_PRESSURE, 1, 0, 0, 0, 0});

@@ -72,13 +72,17 @@ class ResourceTable {
     return true;
   }
 
-  // Whether tarnd may have more of it, and has not been asked yet.
-  [[nodiscard]] bool is_to_be_wished_for(const ResourceCounts& asked) const {
-    if (wanted_.load(kAcquire) != 0) return false;
+  // Of which kinds tarnd may have more, and has not been asked yet: a bit each.
+  [[nodiscard]] uint32_t to_be_wished_for(const ResourceCounts& asked) const {
+    uint32_t kinds = 0;
     for (uint32_t i = 0; i < kResourcesMax; ++i)
-      if (asked[i] != 0 && kinds_[i].lent.load(kAcquire) < kinds_[i].total.load(kAcquire)) return true;
-    return false;
+      if (asked[i] != 0 && kinds_[i].lent.load(kAcquire) < kinds_[i].total.load(kAcquire)) kinds |= 1u << i;
+    return kinds & ~wished_for_.load(kAcquire);
   }
+  // True if nobody else has done so: the caller then says RESOURCE_WISH.
+  [[nodiscard]] bool begin_wish(uint32_t kinds) { return kinds != 0 && (wished_for_.fetch_or(kinds) & kinds) != kinds; }
+  // A wish with these kinds was met, or nobody knows of it any more: whoever still lacks something says so again.
+  void end_wish(uint32_t kinds) { (void)wished_for_.fetch_and(~kinds); }
 
   // How much of it members have.
   [[nodiscard]] uint64_t used(uint32_t kind) const {
@@ -93,12 +97,9 @@ class ResourceTable {
   [[nodiscard]] Kind& kind(uint32_t index) { return kinds_[index]; }
   [[nodiscard]] const Kind& kind(uint32_t index) const { return kinds_[index]; }
 
-  // 1: a worker has asked tarnd for more than is lent. tarnd clears it before it looks how much that is.
-  [[nodiscard]] Word<uint32_t>& wanted() { return wanted_; }
-
  private:
   Word<uint32_t> gate_;  // the member that has it; 0: nobody
-  Word<uint32_t> wanted_;
+  Word<uint32_t> wished_for_;  // kinds, a bit each
   Kind kinds_[kResourcesMax];
   alignas(64) Word<uint32_t> held_[kResourcesMax][kMembers];
 };

@@ -152,8 +152,7 @@ void Executor::fall_in_line(uint32_t number) {
 // Perhaps it is lent to another session.
 void Executor::wish_for(const shm::ResourceCounts& counts) {
   shm::Resources& resources = view_.board->resources;
-  uint32_t nobody = 0;
-  if (view_.link == nullptr || !resources.is_to_be_wished_for(counts) || !resources.wanted().compare_exchange(nobody, 1)) return;
+  if (view_.link == nullptr || !resources.begin_wish(resources.to_be_wished_for(counts))) return;
   ErrorGuard guard;  // without tarnd this process ends soon
   (void)view_.link->wish_for(counts);
   (void)guard.end(0);
@@ -185,7 +184,7 @@ void Executor::ring_classes() {
 // Recovery: the dead one may have had hints in hand, and resources.
 void Executor::recover_classes(uint32_t dead) {
   view_.board->resources.forget(dead);
-  view_.board->resources.wanted().store(0, kRelease);  // the dead one may not have come to saying it
+  view_.board->resources.end_wish(UINT32_MAX);  // the dead one may not have come to saying it
   for (uint32_t number = 1; number <= shm::kClassesMax; ++number) {
     shm::SchedulingClass& queue = view_.board->classes[number];
     if (!queue.is_made()) continue;

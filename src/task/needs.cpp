@@ -1,5 +1,6 @@
 #include "task/needs.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -36,12 +37,16 @@ class Inventory {
   bool is_cut_ = false;
 };
 
+bool is_there(const shm::SeatPlace& place, const tarn_needs& needs) {
+  return needs.where == TARN_ON_SLOT ? place.slot == static_cast<uint32_t>(needs.where_number) : place.node == needs.where_number;
+}
+
 int check_place(const shm::Board& board, const tarn_needs& needs) {
   bool is_slot = needs.where == TARN_ON_SLOT;
   Inventory places;
   for (const shm::SeatPlace& each : slots_of(board)) {
     places.add("%u on node %d", each.slot, each.node);
-    if (is_slot ? each.slot != static_cast<uint32_t>(needs.where_number) : each.node != needs.where_number) continue;
+    if (!is_there(each, needs)) continue;
     uint32_t cpus = cpus_on_node(board, each.node);
     if (needs.cores <= 1 || cpus >= needs.cores) return 0;
     return fail(TARN_E_UNSATISFIABLE, "%u cores were asked for on %s %d, and nowhere else; the slots of this session have %u on node %d",
@@ -114,6 +119,11 @@ int check_needs(shm::Board& board, const tarn_needs& needs, uint32_t level, uint
   if (int r = check_cores(board, needs.cores); r < 0) return r;
   if (needs.is_strict != 0) {
     if (int r = check_place(board, needs); r < 0) return r;
+  }
+  // What only prefers a place that there is not would wait until somebody is idle.
+  if (needs.is_strict == 0 && std::ranges::none_of(slots_of(board), [&](const auto& place) { return is_there(place, needs); })) {
+    wanted.place = shm::Place::kAnywhere;
+    wanted.number = 0;
   }
   if (int r = count_resources(board, needs.resources, wanted.counts); r < 0) return r;
   if (wanted.place == shm::Place::kAnywhere && !wanted.wants_resources()) return 0;

@@ -71,7 +71,7 @@ void SessionView::ring_class(uint32_t number) {
   const shm::ClassNeeds& needs = board->classes[number].needs;
   if (!board->doorbell.anyone_to_wake()) return;
   // Also who cannot begin it, if he is to say that this session wants more.
-  if (!may_have_resources(*board, number) && !board->resources.is_to_be_wished_for(needs.counts)) return;
+  if (!may_have_resources(*board, number) && board->resources.to_be_wished_for(needs.counts) == 0) return;
   auto wake_if_in_place = [&](uint32_t member) {
     if (!is_in_place(needs, board->workers[member]) || !board->doorbell.pick_one(member)) return false;
     shm::wake_worker(*board, member);

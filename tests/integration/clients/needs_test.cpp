@@ -414,13 +414,14 @@ TEST_F(Needs, what_no_slot_can_give_is_refused_at_once) {
 }
 
 TEST_F(Needs, as_many_combinations_as_there_may_be) {
-  open(1);
+  open(1, "a=1000");
   slots(1);
   std::vector<tarn_future> futures;
-  for (uint32_t i = 0; i < 127; ++i) futures.push_back(submit_where(0, on_slot(1000 + i, false)));
+  auto so_many = [](uint32_t i) { return "a=" + std::to_string(i + 1); };
+  for (uint32_t i = 0; i < 127; ++i) futures.push_back(submit_where(0, of_host(so_many(i).c_str())));
   tarn_future future{};
-  EXPECT_EQ(TARN_E_LIMIT, try_submit("where", {}, on_slot(2000, false), future));
-  for (uint32_t i = 0; i < 127; ++i) futures.push_back(submit_where(0, on_slot(1000 + i, false)));
+  EXPECT_EQ(TARN_E_LIMIT, try_submit("where", {}, of_host("a=128"), future));
+  for (uint32_t i = 0; i < 127; ++i) futures.push_back(submit_where(0, of_host(so_many(i).c_str())));
   for (tarn_future each : futures) result(each);
 }
 

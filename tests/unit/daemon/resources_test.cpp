@@ -115,6 +115,26 @@ TEST(ResourceBook, WhoGoesLeavesItToOthers) {
   EXPECT_EQ(host.programs[1].lent(), kTotal);
 }
 
+TEST(ResourceBook, AWishIsSaidOnceUntilItIsMet) {
+  Host host(2);
+  Program& first = host.programs[0];
+  shm::Resources& second = host.programs[1].board->resources;
+  ASSERT_TRUE(first.take(kTotal));
+  EXPECT_EQ(first.board->resources.to_be_wished_for(Program::some(1, 0)), 0u) << "it has all that there is";
+  EXPECT_EQ(second.to_be_wished_for(Program::some(1, 0)), 1u);
+  EXPECT_TRUE(second.begin_wish(1));
+  EXPECT_FALSE(second.begin_wish(1));
+  EXPECT_TRUE(second.begin_wish(3)) << "that is another kind as well";
+  host.wish(1, 1);
+  EXPECT_EQ(second.to_be_wished_for(Program::some(1, 0)), 0u);
+  first.give_back(kTotal);
+  host.then({[&] {
+    EXPECT_EQ(host.programs[1].lent(), 1u);
+    EXPECT_EQ(second.to_be_wished_for(Program::some(1, 0)), 1u) << "others may want more";
+    EXPECT_EQ(second.to_be_wished_for(Program::some(1, 1)), 0u) << "of that nothing was heard yet";
+  }});
+}
+
 TEST(ResourceBook, LiesAreWorthWhatWasLent) {
   Host host(2);
   Program& liar = host.programs[0];

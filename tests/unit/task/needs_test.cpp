@@ -66,6 +66,10 @@ TEST(CheckNeeds, ThoseWhoAskForTheSameAreInOne) {
   uint32_t again = 0;
   ASSERT_EQ(0, session.find(TARN_ANYWHERE, 0, 0, "db=2", 4, again));
   EXPECT_EQ(again, 4u);
+  ASSERT_EQ(0, session.find(TARN_ON_SLOT, 99, 0, "db=2", 4, again));
+  EXPECT_EQ(again, 4u) << "a place that there is not is no place to prefer";
+  ASSERT_EQ(0, session.find(TARN_ON_NODE, 99, 0, nullptr, 4, again));
+  EXPECT_EQ(again, 0u);
   EXPECT_EQ(session.board->classes[4].needs.counts[3], 2u);
   EXPECT_EQ(session.board->classes[1].needs.number, 5);
 }
