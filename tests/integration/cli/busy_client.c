@@ -28,7 +28,7 @@ static int check(int code)
 int main(int argc, char **argv)
 {
   tarn_client *client;
-  tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, 0, 0, "licence=1", {0}};
+  tarn_options options = {sizeof options, NULL, "evil\033[2J\xc2\x9bname", 1, 0, 0, 0, 0, NULL, {0}};
   tarn_future first, second;
   tarn_object_options labelled = {sizeof labelled, TARN_TYPE_STRING, 0, "evil\033[2J\xc2\x9blabel", "meta", 4, {0}};
   tarn_object_options tagged = {sizeof tagged, TARN_TYPE_USER + 1, 0, "part", NULL, 0, {0}};

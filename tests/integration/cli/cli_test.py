@@ -23,7 +23,7 @@ class Client:
 
     def __enter__(self) -> "Client":
         self.process = subprocess.Popen([BUSY_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env={**os.environ, "TARN_ADDRESS": "private"})
+                                        env={**os.environ, "TARN_ADDRESS": "private", "TARN_RESOURCES": "licence=1"})
         # What its task prints comes here as well, before or behind that.
         ready = next(line.split() for line in iter(self.process.stdout.readline, "") if line.startswith("ready"))
         if ready[:1] != ["ready"]:

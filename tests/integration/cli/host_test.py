@@ -32,6 +32,8 @@ limit = "512MiB"
 per_client = "256MiB"
 [limits]
 sessions_per_tenant = 1
+[resources]
+licence = 1
 """
 
 
