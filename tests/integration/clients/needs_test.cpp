@@ -245,7 +245,7 @@ TEST_F(Needs, a_task_runs_in_its_slot_and_nowhere_else) {
 TEST_F(Needs, it_waits_for_its_slot_though_another_is_idle) {
   open(2);
   auto all = slots(2);
-  tarn_future first = start(300, on_slot(all[0].slot));
+  tarn_future first = start(1500, on_slot(all[0].slot));
   tarn_future second = submit_where(0, on_slot(all[0].slot));
   EXPECT_EQ(TARN_E_TIMED_OUT, tarn_wait(client_, &second, 1, 1, 150'000'000, nullptr, nullptr));
   EXPECT_EQ(result(submit_where(0, on_slot(all[1].slot))), all[1].slot);
@@ -268,10 +268,10 @@ TEST_F(Needs, one_that_prefers_a_slot_gets_it_while_that_is_idle) {
 TEST_F(Needs, and_another_one_while_it_is_not) {
   open(2);
   auto all = slots(2);
-  tarn_future first = start(2000, on_slot(all[0].slot));
+  tarn_future first = start(4000, on_slot(all[0].slot));
   for (int i = 0; i < 100; ++i) {
     tarn_future preferring = submit_where(0, on_slot(all[0].slot, false));
-    ASSERT_EQ(0, tarn_wait(client_, &preferring, 1, 1, 1'500'000'000, nullptr, nullptr)) << i << ": " << tarn_last_error();
+    ASSERT_EQ(0, tarn_wait(client_, &preferring, 1, 1, 3'500'000'000, nullptr, nullptr)) << i << ": " << tarn_last_error();
     ASSERT_EQ(result(preferring), all[1].slot);
   }
   tarn_future others[8];
@@ -295,7 +295,7 @@ TEST_F(Needs, what_is_more_urgent_comes_first_there_as_well) {
   open(1);
   uint32_t slot = slots(1)[0].slot;
   std::string path = folder() + "/order";
-  tarn_future first = submit_where(100, on_slot(slot));
+  tarn_future first = submit_where(700, on_slot(slot));
   std::vector<tarn_future> futures;
   for (uint32_t i = 0; i < 4; ++i)
     for (int32_t priority : {-2, 0, 3}) {
@@ -315,7 +315,7 @@ TEST_F(Needs, what_is_more_urgent_comes_first_there_as_well) {
 TEST_F(Needs, those_with_and_those_without_take_turns) {
   open(1);
   uint32_t slot = slots(1)[0].slot;
-  tarn_future first = submit_where(50, on_slot(slot));
+  tarn_future first = submit_where(700, on_slot(slot));
   std::vector<tarn_future> with, without;
   tarn_needs none{};
   none.size = sizeof none;
@@ -372,7 +372,7 @@ TEST_F(Needs, one_that_waits_can_be_cancelled) {
   auto all = slots(2);
   tarn_needs both = on_slot(all[0].slot);
   both.resources = "licence=1";
-  tarn_future busy = start(200, both);
+  tarn_future busy = start(1500, both);
   for (const tarn_needs& needs : {on_slot(all[0].slot), of_host("licence")}) {
     tarn_future future = submit_where(0, needs);
     EXPECT_EQ(0, tarn_cancel(client_, future, 0)) << tarn_last_error();
@@ -482,7 +482,7 @@ TEST_F(Needs, sessions_pass_on_what_they_do_not_use) {
   for (int i = 0; i < 100; ++i)
     for (int each = 0; each < 2; ++each) ASSERT_EQ(result(futures[each][static_cast<size_t>(i)], clients[each]), 1u);
   // One that goes leaves its share.
-  tarn_future held = start(500, of_host("licence"), clients[0]);
+  tarn_future held = start(5000, of_host("licence"), clients[0]);
   tarn_future wanted = submit_count(0, "licence", clients[1]);
   EXPECT_EQ(TARN_E_TIMED_OUT, tarn_wait(clients[1], &wanted, 1, 1, 100'000'000, nullptr, nullptr));
   tarn_close(clients[0]);

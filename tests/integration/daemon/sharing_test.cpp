@@ -49,7 +49,8 @@ class Sharing : public ::testing::Test {
     FakeClient::Options options;
   };
 
-  static int nice_of(pid_t pid) { return getpriority(PRIO_PROCESS, static_cast<id_t>(pid)); }
+  // Beyond that of the tests, which may be run with one.
+  static int nice_of(pid_t pid) { return getpriority(PRIO_PROCESS, static_cast<id_t>(pid)) - getpriority(PRIO_PROCESS, 0); }
 
   // tarnd sleeps: it has not run for a while.
   static bool sleeps(pid_t pid) {
