@@ -12,6 +12,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr int64_t kLookNs = 5'000'000;     // while somebody waits for what others use
+constexpr int64_t kKeptNs = 50'000'000;    // for a worker to wake up and take what its session has wished for
 constexpr size_t kWishesOfSession = shm::kClassesMax;
 
 }  // namespace
@@ -113,6 +114,11 @@ uint32_t ResourceBook::used_by(const Session& session, uint32_t kind) {
   return at == shm::kResourcesMax ? 0 : static_cast<uint32_t>(std::min<uint64_t>(session.board->resources.used(at), session.lent[kind]));
 }
 
+bool ResourceBook::is_kept(Session& session, uint32_t kind) {
+  if (used_by(session, kind) >= session.allowed[kind]) session.kept_until_ns[kind] = 0;
+  return os::now_ns() < session.kept_until_ns[kind];
+}
+
 void ResourceBook::tell(Session& session, uint32_t kind) {
   if (uint32_t at = session.at[kind]; at != shm::kResourcesMax) session.board->resources.kind(at).lent.store(session.allowed[kind], shm::kSeqCst);
 }
@@ -135,27 +141,36 @@ void ResourceBook::look() {
   if (!wishes_.empty()) timer_ = loop_.call_at(os::now_ns() + kLookNs, [this] { look(); });
 }
 
-// `held_up`: kinds, a bit each, that an earlier wish waits for.
+// All of it or nothing: two sessions that each have a part of what the other wants would wait for each other. `held_up`: kinds, a bit
+// each, that an earlier wish waits for; what its session has of them already is left to it.
 bool ResourceBook::meet(const Wish& wish, uint32_t& held_up) {
   Session& session = sessions_.at(wish.session);
-  bool is_met = true;
+  shm::ResourceCounts wanted{};
+  uint32_t mine = 0;
   for (uint32_t i = 0; i < kinds_.size(); ++i) {
     uint32_t count = session.at[i] == shm::kResourcesMax ? 0 : wish.counts[session.at[i]];
     if (count == 0 || count > kinds_[i].total) continue;
-    uint32_t bit = 1u << i;
-    uint32_t wanted = std::min(kinds_[i].total, used_by(session, i) + count);
-    if (wanted > session.allowed[i] && (held_up & bit) == 0) {
-      if (wanted > session.lent[i]) make_room(i, wanted - session.lent[i], wish.session);
-      uint64_t left = kinds_[i].total - lent(i);
-      session.lent[i] = std::max(session.lent[i], static_cast<uint32_t>(std::min<uint64_t>(wanted, session.lent[i] + left)));
-      session.allowed[i] = std::min(wanted, session.lent[i]);
-      tell(session, i);
-    }
-    if (wanted <= session.allowed[i]) continue;
-    is_met = false;
-    held_up |= bit;
+    wanted[i] = std::min(kinds_[i].total, used_by(session, i) + count);
+    mine |= 1u << i;
   }
-  return is_met;
+  bool is_there = (mine & held_up) == 0;
+  for (uint32_t i = 0; i < kinds_.size() && is_there; ++i) {
+    if (wanted[i] <= session.lent[i]) continue;
+    make_room(i, wanted[i] - session.lent[i], wish.session);
+    is_there = kinds_[i].total - lent(i) >= wanted[i] - session.lent[i];
+  }
+  if (!is_there) {
+    held_up |= mine;
+    return false;
+  }
+  for (uint32_t i = 0; i < kinds_.size(); ++i) {
+    if ((mine >> i & 1) == 0) continue;
+    session.lent[i] = std::max(session.lent[i], wanted[i]);
+    session.allowed[i] = std::max(session.allowed[i], wanted[i]);
+    session.kept_until_ns[i] = os::now_ns() + kKeptNs;
+    tell(session, i);
+  }
+  return true;
 }
 
 // Others may take less from now on, who has most first, until `wanted` will be left once they use no more than that.
@@ -166,7 +181,7 @@ void ResourceBook::make_room(uint32_t kind, uint32_t wanted, uint32_t except) {
   while (kinds_[kind].total - allowed < wanted) {
     Session* most = nullptr;
     for (auto& [number, session] : sessions_)
-      if (number != except && session.allowed[kind] != 0 && (most == nullptr || session.allowed[kind] > most->allowed[kind])) most = &session;
+      if (number != except && session.allowed[kind] != 0 && !is_kept(session, kind) && (most == nullptr || session.allowed[kind] > most->allowed[kind])) most = &session;
     if (most == nullptr) break;
     auto less = static_cast<uint32_t>(std::min<uint64_t>(most->allowed[kind], wanted - (kinds_[kind].total - allowed)));
     most->allowed[kind] -= less;

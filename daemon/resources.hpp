@@ -4,7 +4,8 @@
 // A session that comes gets all that is lent to nobody, and spends it among its workers without tarnd (shm/resources.hpp). When
 // somebody lacks something he says RESOURCE_WISH. tarnd then lowers what others may take, those that have most first, and passes on
 // what they do not use: at once, or as their tasks end, as it sees every few ms while there are wishes. Wishes are met in
-// order, but those for other things do not wait for one that has to.
+// order, but those for other things do not wait for one that has to. What a wish has brought stays for a moment, until it is used: or
+// sessions that want the same would take it from each other before any of them comes to it.
 //
 // What is lent is known here; what is used is read from the boards of sessions, which may lie: at most to keep what was lent to them.
 // Loop thread only.
@@ -55,6 +56,7 @@ class ResourceBook {
     std::array<uint32_t, shm::kResourcesMax> at{};  // where each kind is on its board; kResourcesMax: there was no room for it
     shm::ResourceCounts allowed{};  // as its board says
     shm::ResourceCounts lent{};     // at least that: it may still use more than it may take
+    std::array<int64_t, shm::kResourcesMax> kept_until_ns{};  // what is allowed is not lowered, unless all of it is in use
   };
   struct Wish {
     uint32_t session;
@@ -68,6 +70,7 @@ class ResourceBook {
   static void place(Session& session, const std::vector<ResourceKind>& kinds);
   static void tell(Session& session, uint32_t kind);
   [[nodiscard]] static uint32_t used_by(const Session& session, uint32_t kind);
+  [[nodiscard]] static bool is_kept(Session& session, uint32_t kind);
 
   Loop& loop_;
   std::vector<ResourceKind> kinds_;

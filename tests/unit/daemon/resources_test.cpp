@@ -115,6 +115,61 @@ TEST(ResourceBook, WhoGoesLeavesItToOthers) {
   EXPECT_EQ(host.programs[1].lent(), kTotal);
 }
 
+// Or two that want the same would take it from each other for ever.
+TEST(ResourceBook, WhatWasWishedForStaysUntilItWasUsed) {
+  Host host(2);
+  Program& first = host.programs[0];
+  Program& second = host.programs[1];
+  host.wish(1, kTotal);
+  ASSERT_EQ(second.lent(), kTotal);
+  host.wish(0, kTotal);
+  EXPECT_EQ(second.lent(), kTotal);
+  ASSERT_TRUE(second.take(kTotal));
+  std::vector<std::function<void()>> steps = {[&] {
+    EXPECT_EQ(second.lent(), 0u) << "in use, and to be passed on then";
+    EXPECT_EQ(first.lent(), 0u);
+    second.give_back(kTotal);
+  }};
+  steps.push_back([&] { EXPECT_EQ(first.lent(), kTotal); });
+  // Not for ever, if nobody uses it.
+  steps.push_back([&] { host.wish(1, kTotal); });
+  for (int i = 0; i < 3; ++i) steps.push_back([] {});
+  steps.push_back([&] { EXPECT_EQ(second.lent(), kTotal); });
+  host.then(steps);
+}
+
+// Each has what the other wants: one gets both, and then the other.
+TEST(ResourceBook, TwoThatWantTheSameTwoKinds) {
+  Host host(2);
+  Program& first = host.programs[0];
+  Program& second = host.programs[1];
+  host.wish(1, 1, 1);
+  ASSERT_EQ(second.lent(1), 1u);
+  ASSERT_EQ(first.lent(0), kTotal);
+  shm::ResourceCounts both{};
+  both[0] = kTotal;
+  both[1] = 1;
+  auto take = [&](Program& program) {
+    return program.board->resources.take(program.member, both, [](uint32_t) { return true; }) == shm::Resources::Taken::kYes;
+  };
+  int taken[2] = {};
+  std::vector<std::function<void()>> steps = {[&] {
+    host.book.wish(1, both);
+    host.book.wish(2, both);
+  }};
+  for (int i = 0; i < 8; ++i)
+    steps.push_back([&] {
+      for (size_t each : {size_t{0}, size_t{1}}) {
+        if (!take(host.programs[each])) continue;
+        ++taken[each];
+        host.programs[each].board->resources.give_back(host.programs[each].member, both);
+      }
+    });
+  host.then(steps);
+  EXPECT_GE(taken[0], 1);
+  EXPECT_GE(taken[1], 1);
+}
+
 TEST(ResourceBook, AWishIsSaidOnceUntilItIsMet) {
   Host host(2);
   Program& first = host.programs[0];
@@ -182,9 +237,10 @@ TEST(ResourceBook, WhateverSessionsDo) {
   }
   // When all have let go, each can have what it wants.
   for (Program& each : host.programs) each.give_back(static_cast<uint32_t>(each.used()));
-  std::vector<std::function<void()>> steps = {[] {}};  // wishes from before
+  std::vector<std::function<void()>> steps(12, [] {});  // wishes from before
   for (uint32_t at = 0; at < 3; ++at) {
     steps.push_back([&host, at] { host.wish(at, kTotal); });
+    for (int i = 0; i < 3; ++i) steps.push_back([] {});  // what the last one had is kept for it
     steps.push_back([&host, at] { EXPECT_EQ(host.programs[at].lent(), kTotal) << at; });
   }
   host.then(steps);
