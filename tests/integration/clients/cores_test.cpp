@@ -315,7 +315,7 @@ TEST_F(Cores, ATaskHasThem) {
   EXPECT_EQ(2, wide.cpus_of_new_thread);
   for (int number : {wide.omp, wide.openblas, wide.mkl}) EXPECT_EQ(2, number);
   for (int i = 0; i < 20; ++i) {
-    Seen narrow = seen_of(look_for_ms(1, i % 2));
+    Seen narrow = seen_of(look_for_ms(1, static_cast<uint32_t>(i % 2)));
     EXPECT_EQ(1, narrow.cpus) << "and has given them back";
     EXPECT_EQ(1, narrow.cpus_of_new_thread);
     for (int number : {narrow.omp, narrow.openblas, narrow.mkl}) EXPECT_EQ(1, number);

@@ -223,8 +223,9 @@ TEST_F(ClientTest, cancels_what_waits_what_runs_and_what_does_not_listen) {
 TEST_F(ClientTest, has_tasks_on_several_cores) {
   EXPECT_EQ(tarn.submit({.cores = 1}, add, 1, 2).get(), 3);
   std::vector<future<int>> sums;
-  for (int i = 0; i < 20; ++i) sums.push_back(tarn.submit({.cores = 1u + i % 2}, add, i, 1));
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(sums[i].get(), i + 1);
+  for (int i = 0; i < 20; ++i) sums.push_back(tarn.submit({.cores = i % 2 == 0 ? 1u : 2u}, add, i, 1));
+  int expected = 1;
+  for (auto& sum : sums) EXPECT_EQ(sum.get(), expected++);
   try {
     static_cast<void>(tarn.submit({.cores = 1000}, add, 1, 2));
     FAIL();
