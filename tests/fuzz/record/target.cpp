@@ -177,7 +177,7 @@ class Scene {
     bool can = daemon::can_leave(image);
     ObjectPlace place = ObjectPlace::unpack(image.place);
     if (can) {
-      require(image.pins == 0, "nobody pins what leaves");
+      require(image.pins == 0 || image.pins == store::kRepeatable, "nobody pins what leaves");
       require(image.holders != 0 && (image.holders & store::kDead) == 0, "somebody holds what leaves");
       require(image.size > store::kStaysMax && image.size <= store::kObjectSizeMax && !place.is_file, "what leaves has pages");
     }
