@@ -420,7 +420,9 @@ int Session::take_in(const wire::Packet& packet, os::Received& received) {
       }
       return 0;
     case wire::Type::kReclaim:
-      if (listeners_.store != nullptr) listeners_.store->on_reclaim();
+      if (listeners_.store == nullptr) return 0;
+      listeners_.store->on_reclaim();
+      if (waits_for_memory_) listeners_.store->settle_in_wait();
       return 0;
     case wire::Type::kSessionBroken: {
       const auto& body = packet.as<wire::Broken>();
@@ -597,8 +599,11 @@ int Session::request_slab(uint64_t size, store::Placement placement, wire::SlabH
   // tarnd knows where workers run.
   int32_t node = is_worker_ ? wire::kOwnNode : os::current_node();
   if (placement == store::Placement::kInterleaved) node = wire::kAllNodes;
+  waits_for_memory_ = how == wire::kSlabMayWait;
   wire::SlabRequest request{size, node, how};
-  return ask([&](uint32_t serial) { return try_request_slab(request, serial, out); });
+  int r = ask([&](uint32_t serial) { return try_request_slab(request, serial, out); });
+  waits_for_memory_ = false;
+  return r;
 }
 
 int Session::try_request_slab(const wire::SlabRequest& request, uint32_t serial, store::SlabView& out) {
@@ -719,12 +724,14 @@ int Session::ask_for_log() {
 template <class Body>
 int Session::ask_for_object(wire::Type type, const Body& body) {
   Gate::Pass pass(gate_);
+  waits_for_memory_ = true;
   wire::Packet packet;
   os::Received received;
   int r = ask([&](uint32_t serial) {
     int told = tell(type, body, serial);
     return told < 0 ? told : await_answer(serial, packet, received);
   });
+  waits_for_memory_ = false;
   if (r < 0) return r;
   if (packet.type == wire::Type::kRestored) return 0;
   if (packet.type != wire::Type::kMake)

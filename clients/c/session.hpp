@@ -157,6 +157,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   bool is_worker_ = false;
   Fd private_daemon_;  // pidfd of the spawn service started for us
   wire::Grow grown_{shm::kRecordsAtStart, shm::kObjectsAtStart, shm::kEdgesAtStart, 0};  // of the own segment
+  bool waits_for_memory_ = false;  // a thread waits in here for some, and is outside the store
   bool is_resumed_ = false;   // since a request was sent: it is to be sent again
   bool is_closing_ = false;
   bool is_told_short_ = false;  // of memory

@@ -27,6 +27,24 @@ class Gate {
     Gate* gate_;
   };
 
+  // Passes if no other thread is inside. Not for a thread that is.
+  class [[nodiscard]] Attempt {
+   public:
+    explicit Attempt(Gate& gate) : gate_(__libc_single_threaded ? nullptr : &gate) {
+      has_passed_ = gate_ == nullptr || gate_->try_lock();
+    }
+    ~Attempt() {
+      if (gate_ != nullptr && has_passed_) gate_->unlock();
+    }
+    Attempt(const Attempt&) = delete;
+    Attempt& operator=(const Attempt&) = delete;
+    [[nodiscard]] bool has_passed() const { return has_passed_; }
+
+   private:
+    Gate* gate_;
+    bool has_passed_;
+  };
+
   // Outside again for a while, by whoever has passed: to wait for what another thread may have to bring about. What the
   // gate guards may be anything afterwards.
   class [[nodiscard]] Leave {
@@ -48,6 +66,11 @@ class Gate {
   void lock() {
     mutex_.lock();
     is_locked_ = true;
+  }
+  bool try_lock() {
+    if (!mutex_.try_lock()) return false;
+    is_locked_ = true;
+    return true;
   }
   void unlock() {
     is_locked_ = false;

@@ -783,14 +783,28 @@ void Store::settle_dead() {
 
 void Store::settle() {
   Gate::Pass pass(gate_);
-  settle_dead();
-  if (of_frees_ != nullptr) [[unlikely]]
-    take_back();
-  if (!reclaim_.exchange(false, std::memory_order_relaxed)) return;
+  settle_all();
+}
+
+void Store::settle_in_wait() {
+  Gate::Attempt attempt(gate_);
+  if (attempt.has_passed()) settle_all();
+}
+
+// Memory is short, or is about to be: all that this process has and does not need.
+void Store::give_free_memory_back() {
   take_back();
   heap_.trim();
   drop_spent_slabs();
   drop_free_slabs(0);
+}
+
+void Store::settle_all() {
+  settle_dead();
+  if (of_frees_ != nullptr) [[unlikely]]
+    take_back();
+  if (!reclaim_.exchange(false, std::memory_order_relaxed)) return;
+  give_free_memory_back();
   for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
     shm::MemberSegment* segment = table_.segment(member);
     if (segment == nullptr || !is_dead_[member].load(std::memory_order_acquire)) continue;

@@ -220,6 +220,9 @@ class Store {
   // Does what news from tarnd left to do. Call it after reading the socket, without holding the
   // session's gate; allocations and releases do it as well.
   void settle();
+  // The same for who waits for tarnd, holding the session's gate and not this store's: what this process keeps may be what it
+  // waits for. If another thread is inside, that or the next news does it.
+  void settle_in_wait();
 
   // ---- News from tarnd, by the session.
 
@@ -269,7 +272,9 @@ class Store {
   void mark_file_changed(uint32_t id);
   void describe(uint32_t id, const Entry& entry, tarn_object_details& out);
   void wake_seal_waiters();
+  void settle_all();
   void settle_dead();
+  void give_free_memory_back();
   void drop_empty_slabs(uint32_t member);
 
   // Constant after init.

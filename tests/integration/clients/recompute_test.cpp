@@ -232,17 +232,29 @@ class RecomputeClient : public testing::Test {
 
   static tarn_future submit(tarn_client* client, const char* task, const Wish& wish,
                             std::vector<tarn_arg> more = {},
-                            uint32_t flags = TARN_TASK_REPEATABLE) {
+                            uint32_t flags = TARN_TASK_REPEATABLE,
+                            const tarn_needs* needs = nullptr) {
     std::vector<tarn_arg> args{tarn_arg_value(&wish, sizeof wish)};
     args.insert(args.end(), more.begin(), more.end());
     tarn_submit_options options{};
     options.size = sizeof options;
     options.flags = flags;
+    options.needs = needs;
     tarn_future future{};
     EXPECT_EQ(0,
               tarn_submit(client, tarn_task_id(task), args.data(), args.size(), &options, &future))
         << tarn_last_error();
     return future;
+  }
+
+  static tarn_future submit_in_slot(tarn_client* client, int32_t slot, const char* task,
+                                    const Wish& wish, std::vector<tarn_arg> more) {
+    tarn_needs needs{};
+    needs.size = sizeof needs;
+    needs.where = TARN_ON_SLOT;
+    needs.where_number = slot;
+    needs.is_strict = 1;
+    return submit(client, task, wish, std::move(more), 0, &needs);
   }
 
   static void wait(tarn_client* client, tarn_future future) {
@@ -397,6 +409,33 @@ TEST_F(RecomputeClient, a_long_making_is_waited_for) {
     readers.push_back(submit(client, "check", {kSize, 5, ""}, {tarn_arg_future(made)}, 0));
   for (tarn_future reader : readers) {
     tarn_bytes bytes{};
+    ASSERT_EQ(0, tarn_result(client, reader, kLong, &bytes)) << tarn_last_error();
+    EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
+  }
+  EXPECT_EQ(2u, runs(what));
+}
+
+// What the client has freed meanwhile lies in slabs of a worker that waits, and so looks nowhere.
+TEST_F(RecomputeClient, who_waits_gives_back_what_he_does_not_need) {
+  tarn_client* client = connect(2);
+  Wish what = wish(1);
+  tarn_future made = submit(client, "make_slowly", what);
+  wait(client, made);
+  push_out(client, made);
+  // All that there is, and it stays.
+  std::vector<tarn_future> filling;
+  tarn_bytes bytes{};
+  do filling.push_back(submit_in_slot(client, 1, "make", {kSize, 1000, ""}, {}));
+  while (tarn_result(client, filling.back(), kLong, &bytes) == 0);
+  ASSERT_GT(filling.size(), 8u);
+  std::vector<tarn_future> readers;
+  for (int32_t slot : {0, 1}) {
+    readers.push_back(submit_in_slot(client, slot, "check", {kSize, 1, ""}, {tarn_arg_future(made)}));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  for (size_t i = filling.size() - 4; i < filling.size(); ++i)
+    EXPECT_EQ(0, tarn_future_release(client, filling[i]));
+  for (tarn_future reader : readers) {
     ASSERT_EQ(0, tarn_result(client, reader, kLong, &bytes)) << tarn_last_error();
     EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
   }
