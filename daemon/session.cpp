@@ -88,7 +88,7 @@ int Session::open(std::unique_ptr<Connection>& connection, const wire::Packet& p
     return r;
   }
   client->phase = Member::Phase::kServing;
-  shm::set_member(*board_, shm::kClientMember, true);
+  board_->members.join(shm::kClientMember, 0);
   client->connection->set_owner(*client);
   Member& member = *client;
   members_.emplace(shm::kClientMember, std::move(client));
@@ -449,6 +449,7 @@ void Session::announce(const Member& member, Member& to) {
   body.member = member.index();
   body.pid = member.pid;
   body.segment_size = sizeof(shm::MemberSegment);
+  body.number = board_->members.number_of(member.index());
   if (member.is_client()) {
     to.connection->send(message, {member.segment_file, client_event_});
   } else {

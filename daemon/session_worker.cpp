@@ -171,7 +171,7 @@ void Session::admit_worker(Member& worker) {
   // First everybody else learns of it, then it may begin: whoever meets its index in shared memory
   // finds the announcement in the socket.
   worker.phase = Member::Phase::kAdmitted;
-  shm::set_member(*board_, worker.index(), true);
+  board_->members.join(worker.index(), worker.ticket);
   keep_member(worker);
   for (auto& [index, member] : members_)
     if (member.get() != &worker && member->is_reachable() && member->connection != nullptr) announce(worker, *member);
@@ -302,7 +302,7 @@ void Session::restart_lane(uint32_t number, bool was_ready, const std::string& h
 // The index of a dead worker is free again once nothing refers to it.
 void Session::release_if_empty(Member& dead) {
   if (dead.phase != Member::Phase::kDead || !dead.settled || !dead.slabs.empty()) return;
-  shm::set_member(*board_, dead.index(), false);
+  board_->members.leave(dead.index());
   wire::Buffer<wire::kToMemberSizeMax> buffer;
   wire::Builder message(buffer.bytes, wire::Type::kMemberGone, 0);
   message.body<wire::MemberInfo>().member = dead.index();

@@ -347,10 +347,9 @@ int Session::take_in_member(const wire::MemberInfo& info, os::Received& received
                 static_cast<unsigned long long>(info.segment_size));
   announced_[info.member] = resumed_;
   if (view_.segments[info.member] != nullptr) {
-    if (pids_[info.member] == info.pid) return 0;  // told twice
-    take_in_gone(info.member);                     // before a tarnd that was killed could say so
+    if (view_.numbers[info.member] == info.number) return 0;  // told twice
+    take_in_gone(info.member);                                // before a tarnd that was killed could say so
   }
-  pids_[info.member] = info.pid;
   os::Mapping mapping;
   if (int r = os::Mapping::map(received.descriptors[0], sizeof(shm::MemberSegment), os::Access::kReadWrite, mapping);
       r < 0)
@@ -360,6 +359,7 @@ int Session::take_in_member(const wire::MemberInfo& info, os::Received& received
     orphaned_segment_ = std::move(segments_[info.member]);
   segments_[info.member] = std::move(mapping);
   view_.segments[info.member] = reinterpret_cast<shm::MemberSegment*>(segments_[info.member].data());
+  view_.numbers[info.member] = info.number;
   view_.members_end = std::max(view_.members_end, info.member + 1);
   if (info.member == shm::kClientMember && received.descriptor_count > 1) {
     client_event_fd_ = std::move(received.descriptors[1]);
@@ -509,8 +509,8 @@ void Session::forget_what_is_gone() {
 int Session::learn(uint32_t member) {
   Gate::Pass pass(gate_);
   int64_t deadline_ns = os::deadline_after(kRequestTimeoutNs);
-  while (view_.segments[member] == nullptr) {
-    if (!shm::is_member(*view_.board, member)) return fail(TARN_E_LOST, "member %u of the session is gone", member);
+  while (!view_.is_known(member)) {
+    if (!view_.board->members.is_there(member)) return fail(TARN_E_LOST, "member %u of the session is gone", member);
     wire::Packet packet;
     os::Received received;
     if (int r = receive(packet, received, deadline_ns); r < 0) return r;

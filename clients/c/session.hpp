@@ -164,7 +164,6 @@ class Session final : public task::SessionLink, public store::SlabSource {
   uint32_t resumed_ = 0;      // how often
   std::unique_ptr<char[]> task_names_;
   size_t task_names_size_ = 0;
-  int32_t pids_[shm::kMembersMax] = {};          // of the members that were announced
   uint32_t announced_[shm::kMembersMax] = {};    // resumed_ at that time
   // The slabs and files of this process, a bit each, as tarnd has granted them. Set under gate_; cleared by drop_slab.
   std::atomic<uint64_t> granted_[(wire::kSlabNumberMax + 64) / 64] = {};

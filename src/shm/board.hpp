@@ -10,6 +10,7 @@
 #include "shm/ids.hpp"
 #include "shm/loan.hpp"
 #include "shm/member_segment.hpp"
+#include "shm/membership.hpp"
 #include "shm/resources.hpp"
 #include "shm/scheduling_class.hpp"
 #include "shm/seat.hpp"
@@ -64,9 +65,7 @@ struct Board {
   // 1: tarnd does not watch who wants cores: a worker that wakes up makes it 0 and says AWAKE. It may die in between.
   Word<uint32_t> unwatched;
 
-  // The members that there are, a bit each, from before anybody is told of them until everybody is told that they are gone. Written by
-  // tarnd only. Who meets another index in an old hint need not wait to be told.
-  alignas(64) Word<uint64_t> members[kMembersMax / 64];
+  alignas(64) Membership members;
 
   // At most one idle worker spins: its member index, 0 none.
   alignas(64) Word<uint32_t> spinner;
@@ -108,18 +107,6 @@ struct Board {
   // The members whose lanes for events are backed with memory, a bit each. Set by tarnd.
   alignas(64) Word<uint64_t> trace_lanes[kMembersMax / 64];
 };
-
-[[nodiscard]] inline bool is_member(const Board& board, uint32_t member) {
-  return member < kMembersMax && (board.members[member / 64].load(kAcquire) >> member % 64 & 1) != 0;
-}
-inline void set_member(Board& board, uint32_t member, bool is_there) {
-  uint64_t bit = uint64_t{1} << member % 64;
-  if (is_there) {
-    board.members[member / 64].fetch_or(bit);
-  } else {
-    board.members[member / 64].fetch_and(~bit);
-  }
-}
 
 // Wakes the worker that Doorbell::pick returned.
 inline void wake_worker(Board& board, uint32_t member) {

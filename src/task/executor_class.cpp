@@ -120,7 +120,7 @@ bool Executor::begin_class(uint32_t number) {
   if (!needs.wants_resources()) return true;
   // A task that waits for this one may hold up who is first in line.
   if (current_ == nullptr && !may_have_resources(*view_.board, number)) return false;
-  auto taken = view_.board->resources.take(view_.self, needs.counts, [&](uint32_t member) { return shm::is_member(*view_.board, member); });
+  auto taken = view_.board->resources.take(view_.self, needs.counts, [&](uint32_t member) { return view_.board->members.is_there(member); });
   if (taken == shm::Resources::Taken::kBusy) return false;
   if (taken == shm::Resources::Taken::kYes) leave_line(number);
   shm::full_fence();

@@ -11,9 +11,7 @@ namespace tarn::task {
 
 int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   if (dead >= shm::kMembersMax) return fail(TARN_E_PROTOCOL, "there is no member %u", dead);
-  if (view_.segments[dead] == nullptr && view_.link != nullptr) {
-    if (int r = view_.link->learn(dead); r < 0) return r;
-  }
+  if (int r = view_.know(dead); r < 0) return r;
   const shm::UndoLine* undo = view_.segments[dead] != nullptr ? &view_.segments[dead]->undo : nullptr;
   auto give_up = [&](TaskRecord& record, uint8_t flags, uint8_t& outcome) {
     bool is_cancelled = (flags & kCancelled) != 0;
@@ -33,7 +31,7 @@ int Executor::recover_member(uint32_t dead, int signal, int exit_status) {
   // From here on nobody makes a result for the dead one. Who had begun to may have joined after this one: all are looked at.
   for (uint32_t member = 0; member < shm::kMembersMax; ++member) {
     ErrorGuard guard;
-    if (shm::is_member(*view_.board, member) && member != view_.self) (void)view_.know(member);
+    if (view_.board->members.is_there(member) && member != view_.self) (void)view_.know(member);
     (void)guard.end(0);
   }
   // Results that were never handed over go before the records: once one is ready again, another worker may finish

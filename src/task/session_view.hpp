@@ -56,6 +56,7 @@ struct SessionView {
   uint32_t self = 0;
   uint32_t members_end = 0;                              // members below this index may be known
   shm::MemberSegment* segments[shm::kMembersMax] = {};   // nullptr: not known
+  uint64_t numbers[shm::kMembersMax] = {};               // whose segments these are (shm::Membership)
   int event_fds[shm::kMembersMax] = {};                  // written when the member's poll waiter is woken; 0: none
   shm::HintRing<shm::kHintRingSlots>::Producer producer; // of the own ring
   shm::HintRing<shm::kUnusualRingSlots>::Producer unusual[shm::kLevels];
@@ -68,9 +69,14 @@ struct SessionView {
 
   [[nodiscard]] shm::MemberSegment& own() const { return *segments[self]; }
 
+  // Whether the segment of `member` is there, and not that of a former one. The client and this process have no others after them.
+  [[nodiscard]] bool is_known(uint32_t member) const {
+    return segments[member] != nullptr &&
+           (member == shm::kClientMember || member == self || numbers[member] == board->members.number_of(member));
+  }
   // Makes sure that `member`, met in a record, is known: it may have joined since we last read the socket.
   [[nodiscard]] int know(uint32_t member) {
-    return member >= shm::kMembersMax || segments[member] != nullptr || link == nullptr ? 0 : link->learn(member);
+    return member >= shm::kMembersMax || link == nullptr || is_known(member) ? 0 : link->learn(member);
   }
 
   // Tells where a ready record of this kind is. The caller rings the doorbell when it has published all it has.

@@ -21,7 +21,7 @@ static_assert(sizeof(Subscribe) == 8 && sizeof(Event) == 32 && offsetof(Event, b
 static_assert(sizeof(SlabInfo) == 24 && offsetof(SlabInfo, size) == 8 && offsetof(SlabInfo, is_file) == 20);
 static_assert(sizeof(Grow) == 16 && sizeof(Query) == 40 && sizeof(TaskNames) == 8 &&
               sizeof(Reply) == 8);
-static_assert(sizeof(MemberInfo) == 32 && offsetof(MemberInfo, segment_size) == 24);
+static_assert(sizeof(MemberInfo) == 40 && offsetof(MemberInfo, segment_size) == 24);
 static_assert(sizeof(Spawn) == 160 && offsetof(Spawn, cpus) == 32);
 static_assert(sizeof(Spawned) == 16 && sizeof(SpawnFailed) == 256 && sizeof(Exited) == 24 && sizeof(Kill) == 16);
 static_assert(sizeof(Header) + sizeof(Spawn) + kGroupsMax * 4 + kArgumentsSizeMax <= kMessageSizeMax);
@@ -174,6 +174,7 @@ void check_member(Candidate& c) {
   c.check(died ? is_exit_status(m.exit_status) : m.exit_status == 0, "exit_status");
   c.check(m.recover <= (died ? 1u : 0u), "recover");
   c.check(added ? m.segment_size > 0 && m.segment_size <= kSizeMax : m.segment_size == 0, "segment_size");
+  c.check(added || m.number == 0, "number");
   c.check(m.reserved == 0, "reserved");
   c.descriptors(!added ? 0 : m.member == 1 ? 2 : 1);
 }

@@ -98,7 +98,7 @@ Outcome messages_of_others(Context& context) {
   forged.ends("SPAWN", sending(wire::Type::kSpawn, wire::Spawn{}));
   forged.ends("KILL", sending(wire::Type::kKill, wire::Kill{1, 9, 0}));
   forged.ends("EXITED", sending(wire::Type::kExited, wire::Exited{1, context.victim, 9, 0, 0}));
-  forged.ends("MEMBER_DIED", sending(wire::Type::kMemberDied, wire::MemberInfo{2, context.victim, 9, 0, 0, 0, 0}));
+  forged.ends("MEMBER_DIED", sending(wire::Type::kMemberDied, wire::MemberInfo{2, context.victim, 9, 0, 0, 0, 0, 0}));
   forged.ends("SLAB_GRANTED", sending(wire::Type::kSlabGranted, wire::SlabInfo{1, 0, 4096, -1, 0}));
   forged.ends("QUERY of a client", sending(wire::Type::kQuery, wire::Query{"memory", 0, 0}));
   forged.ends("END_RUN of a record that there is not", sending(wire::Type::kEndRun, wire::EndRun{2, UINT32_MAX, 1, 1}));

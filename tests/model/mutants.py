@@ -48,6 +48,7 @@ BACK_OFF = ("task/back_off.hpp", "back_off_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
 EVENTS = ("trace/event_ring.hpp", "trace_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
+MEMBERSHIP = ("shm/membership.hpp", "membership_models.hpp")
 
 
 def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> Mutant:
@@ -55,6 +56,8 @@ def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> 
 
 
 MUTANTS = [
+    mutant("an index is given again and does not look so", MEMBERSHIP,
+           "    numbers[member].store(number, kRelease);\n", "", "index_given_again(false)"),
     mutant("an event counts before it is written", EVENTS,
            "  for (uint32_t i = 0; i < kEventWords; ++i) slot.words[i].store(event.words[i], kRelease);\n  end.store(at + 1, kRelease);\n",
            "  end.store(at + 1, kRelease);\n  for (uint32_t i = 0; i < kEventWords; ++i) slot.words[i].store(event.words[i], kRelease);\n",

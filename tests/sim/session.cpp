@@ -123,7 +123,7 @@ Session::Member& Session::add_member() {
 
 // First everybody else learns of it, then it may begin.
 void Session::admit(Member& member) {
-  shm::set_member(*board_, member.number, true);
+  board_->members.join(member.number, 0);
   for (auto& other : members_) {
     if (other.get() == &member || other->is_gone) continue;
     if (!other->is_dead) other->inbox.push_back({Message::Kind::kMemberAdded, member.number});
@@ -195,7 +195,7 @@ void Session::release_if_empty(Member& dead) {
   for (auto& [place, slab] : slabs_)
     if (place.first == dead.number) return;
   dead.is_gone = true;
-  shm::set_member(*board_, dead.number, false);
+  board_->members.leave(dead.number);
   tell_others(dead, {Message::Kind::kMemberGone, dead.number});
   board_->membership.fetch_add(1);
 }
@@ -334,10 +334,10 @@ int Session::Member::learn(uint32_t wanted) {
   // tarnd may be about to say so.
   for (int64_t end = session->world_.now() + kAnnouncedMax; view.segments[wanted] == nullptr;) {
     if (take_in()) continue;
-    if (!shm::is_member(*session->board_, wanted) || session->world_.now() > end) break;
+    if (!session->board_->members.is_there(wanted) || session->world_.now() > end) break;
     session->world_.sleep_until(session->world_.now() + 100'000);
   }
-  if (view.segments[wanted] == nullptr && !shm::is_member(*session->board_, wanted)) return fail(TARN_E_LOST, "member %u is gone", wanted);
+  if (view.segments[wanted] == nullptr && !session->board_->members.is_there(wanted)) return fail(TARN_E_LOST, "member %u is gone", wanted);
   if (view.segments[wanted] == nullptr) session->world_.violate("member " + std::to_string(wanted) + " was met before it was announced");
   return 0;
 }

@@ -74,7 +74,55 @@ int make_bytes(tarn_call* call) {
   return tarn_call_return(call, bytes.data(), bytes.size());
 }
 
+tarn_future submit_in_slot(tarn_client* client, uint32_t slot, const char* task, uint64_t value) {
+  tarn_needs needs{};
+  needs.size = sizeof needs;
+  needs.where = TARN_ON_SLOT;
+  needs.where_number = static_cast<int32_t>(slot);
+  needs.is_strict = 1;
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.needs = &needs;
+  tarn_arg arg = tarn_arg_value(&value, sizeof value);
+  tarn_future future{};
+  EXPECT_EQ(tarn_submit(client, tarn_task_id(task), &arg, 1, &options, &future), 0) << tarn_last_error();
+  return future;
+}
+
+bool await_file(const std::string& path) {
+  for (auto end = Clock::now() + std::chrono::seconds(20); Clock::now() < end;) {
+    if (access(path.c_str(), F_OK) == 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ADD_FAILURE() << "nobody made " << path;
+  return false;
+}
+
+// Reads an object made in the slot of argument 1, and much later another one, and looks at nothing else meanwhile. Returns how
+// many of them were as they should be. The files met, again and made are in the folder of argument 0.
+int meet_twice(tarn_call* call) {
+  tarn_bytes path = tarn_call_arg(call, 0);
+  std::string folder(static_cast<const char*>(path.data), path.size);
+  auto slot = static_cast<uint32_t>(argument(call, 1));
+  constexpr uint64_t kSize = 5000;
+  uint64_t good = 0;
+  auto meet = [&](bool late) {
+    tarn_future made = submit_in_slot(tarn_call_client(call), slot, "make_bytes", kSize);
+    if (late) std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it is done when this one asks
+    tarn_bytes bytes{};
+    if (tarn_result(tarn_call_client(call), made, kLong, &bytes) == 0 && bytes.size == kSize &&
+        static_cast<const uint8_t*>(bytes.data)[kSize - 1] == 7)
+      ++good;
+    (void)tarn_future_release(tarn_call_client(call), made);
+  };
+  meet(false);
+  std::ofstream(folder + "/met") << "x";
+  if (await_file(folder + "/again")) meet(true);
+  return give(call, good);
+}
+
 const tarn::test::SelfWorker self_worker{[] {
+  tarn_task_define("meet_twice", meet_twice);
   tarn_task_define("add_one", add_one);
   tarn_task_define("sleep_ms", sleep_ms);
   tarn_task_define("die_once", die_once);
@@ -178,6 +226,52 @@ TEST_F(RestartTest, a_worker_that_dies_while_it_is_away_is_replaced_and_its_task
     ASSERT_EQ(::kill(before, SIGKILL), 0);
     EXPECT_NE(result(*client_, future), UINT64_MAX);
   }
+}
+
+// Each tarnd gives the lowest index that is free. A worker that is in a long task has not heard that one it had met is gone, and
+// meets what another of that index has made.
+TEST_F(RestartTest, a_worker_in_a_task_meets_another_of_an_index_that_it_knew) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "two slots are needed";
+  open(2);
+  tarn_slot_info slots[2]{};
+  for (uint32_t i = 0; i < 2; ++i) {
+    slots[i].size = sizeof slots[i];
+    auto end = Clock::now() + std::chrono::seconds(10);  // its worker has to start
+    while (tarn_client_get_slot(*client_, i, &slots[i]) < 0) {
+      ASSERT_LT(Clock::now(), end) << tarn_last_error();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  std::string folder = testing::TempDir() + "tarn-restart-" + std::to_string(getpid());
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  auto worker_of = [&](uint32_t slot) { return static_cast<pid_t>(result(*client_, submit_in_slot(*client_, slot, "sleep_ms", 0))); };
+  (void)worker_of(slots[0].slot);
+  uint64_t other = slots[1].slot;
+  pid_t first = worker_of(slots[1].slot);
+  tarn_needs needs{};
+  needs.size = sizeof needs;
+  needs.where = TARN_ON_SLOT;
+  needs.where_number = static_cast<int32_t>(slots[0].slot);
+  needs.is_strict = 1;
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.needs = &needs;
+  tarn_arg args[] = {tarn_arg_value(folder.data(), folder.size()), tarn_arg_value(&other, sizeof other)};
+  tarn_future meeting{};
+  ASSERT_EQ(tarn_submit(*client_, tarn_task_id("meet_twice"), args, 2, &options, &meeting), 0) << tarn_last_error();
+  ASSERT_TRUE(await_file(folder + "/met"));
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  pid_t second = worker_of(slots[1].slot);  // of another index: that of the first is not free yet
+  ASSERT_NE(second, first);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  pid_t before = daemon();
+  kill_daemon();
+  await_another(before);
+  ASSERT_EQ(::kill(second, SIGKILL), 0);
+  ASSERT_NE(worker_of(slots[1].slot), second);
+  std::ofstream(folder + "/again") << "x";
+  EXPECT_EQ(result(*client_, meeting), 2u) << "so many of two objects were read";
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(RestartTest, objects_stay_and_new_ones_can_be_made) {

@@ -381,7 +381,7 @@ TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {
   FakeClient client;
   client.open();
   wire::MemberInfo victim = client.workers()[0];
-  EXPECT_TRUE(shm::is_member(client.board(), victim.member));
+  EXPECT_TRUE(client.board().members.is_there(victim.member));
   kill(victim.pid, SIGKILL);
   auto died = client.expect(Type::kMemberDied).as<wire::MemberInfo>();
   EXPECT_EQ(died.member, victim.member);
@@ -393,9 +393,9 @@ TEST(Daemon, ReplacesAWorkerThatIsKilledAndHasItRecovered) {
   EXPECT_NE(added.member, victim.member);
   client.expect(Type::kMemberGone, about(victim.member));
   // Who meets it in an old hint does not wait to be told of it.
-  EXPECT_FALSE(shm::is_member(client.board(), victim.member));
-  EXPECT_TRUE(shm::is_member(client.board(), added.member));
-  EXPECT_TRUE(shm::is_member(client.board(), shm::kClientMember));
+  EXPECT_FALSE(client.board().members.is_there(victim.member));
+  EXPECT_TRUE(client.board().members.is_there(added.member));
+  EXPECT_TRUE(client.board().members.is_there(shm::kClientMember));
   EXPECT_TRUE(eventually([&] { return client.is_serving(added.member); }));
   client.close();
 }

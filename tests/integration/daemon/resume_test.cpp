@@ -66,12 +66,12 @@ TEST_F(Resume, WhatThereIsIsToldAgainAndTheWorkersStay) {
   Message granted = client.request_slab(1 << 20, 3);
   ASSERT_EQ(granted.type, Type::kSlabGranted);
   // As if it were killed between the board and its book.
-  shm::set_member(client.board(), 200, true);
-  shm::set_member(client.board(), client.workers()[0].member, false);
+  client.board().members.set_there(200, true);
+  client.board().members.set_there(client.workers()[0].member, false);
   restart();
   std::vector<Message> heard = hear(client);
-  EXPECT_FALSE(shm::is_member(client.board(), 200));
-  EXPECT_TRUE(shm::is_member(client.board(), client.workers()[0].member));
+  EXPECT_FALSE(client.board().members.is_there(200));
+  EXPECT_TRUE(client.board().members.is_there(client.workers()[0].member));
   EXPECT_NE(heard.front().as<wire::Resume>().daemon_pid, client.daemon_pid());
   EXPECT_EQ(count(heard, Type::kMemberAdded), 2u);
   EXPECT_EQ(count(heard, Type::kMemberDied), 0u);
