@@ -87,6 +87,9 @@ struct Board {
   // look at each segment's `retry_at`.
   Word<uint32_t> retries;
 
+  // 1: a task has asked for a place or for resources. Set before the first hint of such; never cleared. Workers then look at `classes`.
+  Word<uint32_t> classes_in_use;
+
   // Which run collects slots, for several cores. In this line, as workers look at it whenever they look for work.
   Collector collector;
 

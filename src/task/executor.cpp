@@ -145,23 +145,25 @@ size_t Executor::find(Ids ids) {
 }
 
 size_t Executor::find_in_lanes(Ids ids) {
-  bool has_classes = view_.board->classes.any_pending();
-  if (has_classes) [[unlikely]]
-    classes_first_ = !classes_first_;
-  for (uint32_t left = has_classes ? levels() | levels_of_classes() : levels(); left != 0;) {
+  if (any_class_pending()) [[unlikely]]
+    return find_with_classes(ids);
+  for (uint32_t left = levels(); left != 0;) {
     auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
-    if (has_classes && classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
-    if (size_t count = take_hints(level, ids); count != 0) return count;
-    if (size_t count = look_through_records(level, ids); count != 0) return count;
-    if (has_classes && !classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
+    if (size_t count = find_in_level(level, ids); count != 0) return count;
     left ^= 1u << level;
   }
   return 0;
 }
 
+size_t Executor::find_in_level(uint32_t level, Ids ids) {
+  size_t count = take_hints(level, ids);
+  return count != 0 ? count : look_through_records(level, ids);
+}
+
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  return stopping_.load(shm::kAcquire) != 0 || is_slot_wanted() || hints_left() || class_tasks_left() || graph_nodes_left();
+  return stopping_.load(shm::kAcquire) != 0 || hints_left() || (view_.board->collector.is_on() && is_slot_wanted()) ||
+         (any_class_pending() && class_tasks_left()) || graph_nodes_left();
 }
 
 bool Executor::hints_left() const {
@@ -233,7 +235,7 @@ void Executor::trace_end(const tarn_call& call, int code) {
 
 int Executor::idle() {
   if (int r; look_at_members(r)) return r;
-  if (run_of_others() || spin()) return 0;
+  if ((any_class_pending() && run_of_others()) || spin()) return 0;
   if (submitter_ != nullptr) submitter_->tidy();  // what others were still telling about when the run was over
   if (run_stolen() || look_through_graphs()) return 0;
   uint32_t ticket = line_.futex.load(shm::kAcquire);
@@ -333,7 +335,7 @@ uint32_t Executor::run_batch(const Ids ids, size_t count) {
   line_.busy.store(1, shm::kRelaxed);
   bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
   if (is_nested) shm::full_fence();
-  if (view_.board->classes.any_pending()) [[unlikely]]
+  if (any_class_pending()) [[unlikely]]
     offer_class_tasks();
   if (count > 1) {
     for (size_t i = 0; i < count; ++i) line_.batch[i].store(ids[i], shm::kRelaxed);

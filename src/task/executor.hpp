@@ -70,6 +70,7 @@ class Executor final : public Helper, public store::Maker {
 
   [[nodiscard]] size_t find(Ids ids);
   [[nodiscard]] size_t find_in_lanes(Ids ids);
+  [[nodiscard]] size_t find_in_level(uint32_t level, Ids ids);
   [[nodiscard]] bool is_anyone_taking() const;
   [[nodiscard]] uint32_t levels() const;
   [[nodiscard]] size_t take_hints(uint32_t level, Ids ids);
@@ -77,10 +78,14 @@ class Executor final : public Helper, public store::Maker {
 
   // executor_class.cpp
   enum class Whose { kOwn, kAll };  // tasks that are to run here, or also those that only prefer another place
+  [[nodiscard]] bool any_class_pending() const {
+    return view_.board->classes_in_use.load(kRelaxed) != 0 && view_.board->classes.any_pending();
+  }
   template <class F>
   bool any_class(F f) const;
   [[nodiscard]] bool is_place_for(uint32_t number, Whose whose) const;
   [[nodiscard]] uint32_t levels_of_classes() const;
+  [[nodiscard]] size_t find_with_classes(Ids ids);
   [[nodiscard]] size_t take_of_classes(uint32_t level, Whose whose, Ids ids);
   [[nodiscard]] size_t look_through_records(shm::SchedulingClass& queue, uint32_t number, Ids ids);
   bool run_of_others();

@@ -41,6 +41,19 @@ uint32_t Executor::levels_of_classes() const {
   return levels;
 }
 
+// Those with and those without take turns within their level.
+size_t Executor::find_with_classes(Ids ids) {
+  classes_first_ = !classes_first_;
+  for (uint32_t left = levels() | levels_of_classes(); left != 0;) {
+    auto level = static_cast<uint32_t>(std::bit_width(left) - 1);
+    if (classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
+    if (size_t count = find_in_level(level, ids); count != 0) return count;
+    if (!classes_first_ && take_of_classes(level, Whose::kOwn, ids) != 0) return 1;
+    left ^= 1u << level;
+  }
+  return 0;
+}
+
 // One at a time: others may be the place for the next as well, and what it asks for may then be gone.
 size_t Executor::take_of_classes(uint32_t level, Whose whose, Ids ids) {
   bool found = any_class([&](uint32_t number) {

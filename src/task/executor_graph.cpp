@@ -52,7 +52,7 @@ class Executor::Graphs {
   }
   [[nodiscard]] bool is_wanted() {
     was_wanted_ = executor_.stopping_.load(shm::kRelaxed) != 0 || executor_.is_slot_wanted() || executor_.hints_left() ||
-                  (executor_.view_.board->classes.any_pending() && executor_.class_tasks_left());
+                  (executor_.any_class_pending() && executor_.class_tasks_left());
     return was_wanted_;
   }
   [[nodiscard]] int64_t spin_ns() const { return view_.board->spin_budget_ns.load(shm::kRelaxed); }

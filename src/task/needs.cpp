@@ -128,7 +128,10 @@ int check_needs(shm::Board& board, const tarn_needs& needs, uint32_t level, uint
   if (int r = count_resources(board, needs.resources, wanted.counts); r < 0) return r;
   if (wanted.place == shm::Place::kAnywhere && !wanted.wants_resources()) return 0;
   number = board.classes.find_or_make(wanted);
-  if (number != 0) return 0;
+  if (number != 0) {
+    if (board.classes_in_use.load(shm::kRelaxed) == 0) (void)board.classes_in_use.fetch_or(1);
+    return 0;
+  }
   return fail(TARN_E_LIMIT, "the tasks of this session have %u combinations of place, resources and priority already; there can be no more",
               shm::kClassesMax);
 }

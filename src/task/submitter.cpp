@@ -22,9 +22,6 @@ namespace {
 constexpr uint32_t kInterestsMax = shm::kTaskRecordsMax + 1;  // index 0 is nobody's
 constexpr uint32_t kHeldMax = shm::kTaskRecordsMax * 4;
 constexpr uint8_t kDefaultRetries = 3;
-constexpr int32_t kRetriesMax = 200;
-constexpr int64_t kBackOffFirstNs = 10'000'000;         // unless the options say otherwise
-constexpr int64_t kBackOffUsualMaxNs = 10'000'000'000;
 constexpr uint32_t kTagMax = (1u << (32 - shm::kIndexBits)) - 1;
 
 template <class T>
@@ -194,7 +191,7 @@ int Submitter::fill_block(uint32_t index, const tarn_arg* args, size_t count, co
   TaskLimits limits = submission.limits;
   uint64_t size = block_size(args, count);
   uint64_t limits_at = 0;
-  if (limits.is_set()) {
+  if (submission.has_limits) {
     limits_at = std::max<uint64_t>(size, 8);  // not 0, which says that there are none
     size = limits_at + limits.size();
   }
@@ -285,14 +282,14 @@ int Submitter::fill_arguments(uint32_t index, const tarn_arg* args, size_t count
     }
   }
   TaskRecord& r = record(index);
-  if (limits.deadline_ns != 0) {
+  if (submission.has_limits && limits.deadline_ns != 0) {
     if (int e = hold(index, Held::Kind::kDeadline, static_cast<uint64_t>(limits.deadline_ns), 0, 0); e < 0) return e;
     private_[index].has_deadline = 1;
   }
-  if (limits.memory != 0) {
+  if (submission.has_limits && limits.memory != 0) {
     if (int e = hold(index, Held::Kind::kMemory, limits.memory, 0, 0); e < 0) return e;
   }
-  r.arg_format = limits.is_set() ? uint8_t{kBlock} : encode_inline(args, count, &object, r.payload);
+  r.arg_format = submission.has_limits ? uint8_t{kBlock} : encode_inline(args, count, &object, r.payload);
   return r.arg_format == kBlock ? fill_block(index, args, count, submission) : 0;
 }
 
@@ -346,75 +343,12 @@ int Submitter::hang_dependencies(uint32_t index, const tarn_arg* args, size_t co
   return 0;
 }
 
-int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
-  if (retry.size < sizeof retry) return fail(TARN_E_ARGUMENT, "tarn_retry: size is %zu, set it to sizeof(tarn_retry)", retry.size);
-  for (uint64_t value : retry.reserved)
-    if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_retry: reserved must be zero");
-  if (retry.times == 0 || retry.times > kRetriesMax || out.attempts_max + retry.times > UINT8_MAX)
-    return fail(TARN_E_ARGUMENT, "tarn_retry: times is %u; allowed are 1 to %d, with the retries after a crash together %d", retry.times,
-                kRetriesMax, UINT8_MAX - 1);
-  if (retry.code_count > kRetryCodesMax || (retry.code_count != 0) != (retry.codes != nullptr))
-    return fail(TARN_E_ARGUMENT, "tarn_retry: %u codes; at most %zu, and NULL for any error", retry.code_count, kRetryCodesMax);
-  // Written so that NaN is none of them.
-  if (!(retry.factor == 0 || (retry.factor >= 1 && retry.factor <= 1000)))
-    return fail(TARN_E_ARGUMENT, "tarn_retry: factor is %g; allowed are 1 to 1000, and 0 for 2", retry.factor);
-  if (retry.first_ns < 0 || retry.max_ns < 0 || retry.first_ns > kBackOffMaxNs || retry.max_ns > kBackOffMaxNs)
-    return fail(TARN_E_ARGUMENT, "tarn_retry: first_ns is %lld, max_ns %lld; nanoseconds are wanted, up to a day",
-                static_cast<long long>(retry.first_ns), static_cast<long long>(retry.max_ns));
-  out.limits.error_runs_max = static_cast<uint8_t>(retry.times);
-  out.limits.code_count = static_cast<uint16_t>(retry.code_count);
-  out.limits.back_off_ns = retry.first_ns == 0 ? kBackOffFirstNs : retry.first_ns;
-  out.limits.back_off_max_ns = std::max(retry.max_ns == 0 ? kBackOffUsualMaxNs : retry.max_ns, out.limits.back_off_ns);
-  out.limits.back_off_factor = retry.factor == 0 ? 2 : retry.factor;
-  out.codes = retry.codes;
-  return 0;
-}
-
 // What holds for each task of a submission.
 int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t count, const tarn_submit_options* options,
                                 Submission& out) {
-  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0, 0), {}, nullptr, nullptr};
+  out = {task, kDefaultRetries + 1, pack_kind(shm::kUsualLevel, 0, 0), false, {}, nullptr, nullptr};
   if (options != nullptr) {
-    if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
-    if (options->retries > kRetriesMax || options->retries < -1)
-      return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options->retries, kRetriesMax);
-    uint64_t reserved = 0;
-    for (uint64_t value : options->reserved) reserved |= value;
-    if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_submit_options: reserved must be zero");
-    if ((options->flags & ~uint32_t{TARN_TASK_REPEATABLE}) != 0)
-      return fail(TARN_E_ARGUMENT, "tarn_submit_options: flags is %#x; there is TARN_TASK_REPEATABLE (1)", options->flags);
-    // A worker may die, and what its tasks have submitted with it; who has that result would have no way to make it again.
-    if ((options->flags & TARN_TASK_REPEATABLE) != 0 && helper_ == nullptr) out.limits.recipe = 1;  // where, fill_block knows
-    if (options->retries != 0) out.attempts_max = static_cast<uint8_t>(std::max(options->retries, 0) + 1);
-    if (options->timeout_ns < 0 || options->deadline_ns < 0)
-      return fail(TARN_E_ARGUMENT, "timeout_ns is %lld, deadline_ns %lld; nanoseconds are wanted, 0 for none",
-                  static_cast<long long>(options->timeout_ns), static_cast<long long>(options->deadline_ns));
-    out.limits.timeout_ns = options->timeout_ns;
-    if (options->deadline_ns != 0) out.limits.deadline_ns = os::deadline_after(options->deadline_ns);
-    if (options->priority < TARN_PRIORITY_MIN || options->priority > TARN_PRIORITY_MAX)
-      return fail(TARN_E_ARGUMENT, "priority is %d; allowed are %d to %d", options->priority, TARN_PRIORITY_MIN, TARN_PRIORITY_MAX);
-    out.limits.attempts_max = out.attempts_max;
-    if (options->retry_on_error != nullptr) {
-      if (int r = check_retry(*options->retry_on_error, out); r < 0) return r;
-    }
-    if (options->labels != nullptr && *options->labels != '\0') {
-      size_t size = strnlen(options->labels, kTaskLabelsMax + 1);
-      if (size > kTaskLabelsMax) return fail(TARN_E_ARGUMENT, "labels has more than %zu bytes", kTaskLabelsMax);
-      out.labels = options->labels;
-      out.limits.labels_size = static_cast<uint32_t>(size);
-    }
-    auto level = static_cast<uint32_t>(options->priority - TARN_PRIORITY_MIN);
-    uint32_t number = 0;
-    if (options->needs != nullptr) {
-      if (int r = check_needs(*view_.board, *options->needs, level, number); r < 0) return r;
-      out.limits.cores = options->needs->cores;
-      out.limits.memory = options->needs->memory;
-      bool any = number != 0 || out.limits.cores != 0 || out.limits.memory != 0;
-      if (any && (options->flags & TARN_TASK_REPEATABLE) != 0)
-        return fail(TARN_E_ARGUMENT,
-                    "a task with needs cannot be TARN_TASK_REPEATABLE: it would run again where its result is read, with what is there");
-    }
-    out.kind = pack_kind(level, number, options->signature);
+    if (int r = read_options(*options, out); r < 0) return r;
   }
   if (find_task(task) == nullptr)
     return fail(TARN_E_NO_TASK,

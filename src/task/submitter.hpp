@@ -183,6 +183,7 @@ class Submitter {
     tarn_task task;
     uint8_t attempts_max;
     uint32_t kind;  // as in the record
+    bool has_limits;  // any
     TaskLimits limits;
     const int32_t* codes;  // of the limits; the caller's,
     const char* labels;    // as these
@@ -253,6 +254,8 @@ class Submitter {
   [[nodiscard]] int submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out);
   [[nodiscard]] int allocate(uint32_t& index);
   [[nodiscard]] int hold(uint32_t index, Held::Kind kind, uint64_t a, uint64_t b, uint64_t c);
+  // submitter_options.cpp
+  [[nodiscard]] int read_options(const tarn_submit_options& options, Submission& out) const;
   [[nodiscard]] static int check_retry(const tarn_retry& retry, Submission& out);
   [[nodiscard]] int fill_arguments(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission, uint32_t& futures);
   [[nodiscard]] int fill_block(uint32_t index, const tarn_arg* args, size_t count, const Submission& submission);

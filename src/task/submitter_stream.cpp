@@ -98,6 +98,7 @@ int Submitter::submit_stream(tarn_task task, const tarn_arg* args, size_t count,
   if (int r = open_stream(stream_options, at); r < 0) return r;
   submission.limits.attempts_max = submission.attempts_max;
   submission.limits.stream = streams_[at].line + 1;
+  submission.has_limits = true;
   tarn_future future;
   if (int r = submit_one(submission, args, count, future); r < 0) {
     free_stream(at);
