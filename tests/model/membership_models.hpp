@@ -106,7 +106,7 @@ inline Report index_given_again(bool dies) {
     check(reader.known == made_by, "the records of a former member are read");
     s.is_read = 1;
   });
-  for (uint64_t number : {2, 3})
+  for (uint64_t number : {uint64_t{2}, uint64_t{3}})
     model.process("worker " + std::to_string(number), Kill::kNever, [number](S& s) {
       await(&s.begins[number]);
       s.reference.store(number, kRelease);
