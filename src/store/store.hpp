@@ -273,7 +273,11 @@ class Store {
   void describe(uint32_t id, const Entry& entry, tarn_object_details& out);
   void wake_seal_waiters();
   void settle_all();
-  void settle_dead();
+  void settle_dead() {
+    if (any_died_.load(std::memory_order_relaxed)) [[unlikely]]
+      settle_deaths();
+  }
+  void settle_deaths();
   void give_free_memory_back();
   void drop_empty_slabs(uint32_t member);
 
