@@ -309,19 +309,35 @@ void Store::discard_result(const ObjectRef& ref) {
   if (record.life.drop(shm::id_member(record.link.load(kRelaxed)), self_)) free_own(index);
 }
 
+// The record of a result that was set aside for this process and that it has not found yet; nullptr: there is none.
+ObjectRecord* Store::find_offered(const ObjectRef& ref) {
+  ObjectRecord* record = table_.record(ref.id);
+  if (record == nullptr || shm::id_index(ref.id) >= table_.used(shm::id_member(ref.id))) return nullptr;
+  if (table_.known(ref) != nullptr) return nullptr;  // it is offered only once
+  if ((record->life.bits.load(kAcquire) & holder_bit(self_)) == 0) return nullptr;
+  return record->life.adopt(ref.generation) ? record : nullptr;
+}
+
 int Store::adopt(const ObjectRef& ref) {
   Gate::Pass pass(gate_);
-  ObjectRecord* record = table_.record(ref.id);
-  if (record == nullptr || shm::id_index(ref.id) >= table_.used(shm::id_member(ref.id))) return no_object(ref);
-  if (table_.known(ref) != nullptr) return no_object(ref);  // it is offered only once
+  ObjectRecord* record = find_offered(ref);
+  if (record == nullptr) return no_object(ref);
   Entry* entry;
   if (int r = table_.entry(ref.id, entry); r < 0) return r;
-  if (!record->life.adopt(ref.generation)) return no_object(ref);
   if (shm::id_member(ref.id) != self_) {
     if (int r = fill_entry(ref, *record, *entry); r < 0) return r;
   }
   entry->kept = 1;
   ++table_.held_count(shm::id_member(ref.id));
+  return 0;
+}
+
+int Store::decline(const ObjectRef& ref) {
+  Gate::Pass pass(gate_);
+  settle_dead();
+  ObjectRecord* record = find_offered(ref);
+  if (record == nullptr) return no_object(ref);
+  if (record->life.drop(self_, self_)) give_back(shm::id_member(ref.id), shm::id_index(ref.id));
   return 0;
 }
 

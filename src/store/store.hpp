@@ -178,6 +178,8 @@ class Store {
   void discard_result(const ObjectRef& ref);
   // Submitter: what make_result set aside for this process is now kept, for its future.
   [[nodiscard]] int adopt(const ObjectRef& ref);
+  // Or nobody will ask for it: this process lets go of it, and need not have it mapped for that.
+  [[nodiscard]] int decline(const ObjectRef& ref);
 
   // ---- Results that are made again (store_again.cpp).
 
@@ -254,6 +256,7 @@ class Store {
   [[nodiscard]] int make(uint64_t size, uint32_t& index, const ObjectMeta* meta = nullptr,
                          Placement placement = Placement::kNear);
   [[nodiscard]] ObjectRef first_reference(uint32_t index);
+  [[nodiscard]] ObjectRecord* find_offered(const ObjectRef& ref);
   [[nodiscard]] int get_as(const ObjectRef& ref, bool kept, tarn_bytes& out, int64_t timeout_ns);
   [[nodiscard]] int bring_back(const ObjectRef& ref, const ObjectRecord& record, std::byte* data, int64_t timeout_ns = -1);
   void drop_pin(ObjectRecord& record);

@@ -338,7 +338,12 @@ void Graphs::drop_results(Graph& graph) {
   ErrorGuard guard;  // nobody has anything to do with it
   for (uint32_t i = 0; i < graph.builder.node_count(); ++i) {
     ObjectRef ref = object_of_node(graph.view.nodes[i]);
-    if (ref.generation != 0 && adopt(graph, i, ref) == 0) store_.unkeep(ref);
+    if (ref.generation == 0) continue;
+    if (i / 32 < graph.adopted.size() && (graph.adopted[i / 32] >> i % 32 & 1) != 0) {
+      store_.unkeep(ref);
+    } else if (view_.know(shm::id_member(ref.id)) == 0) {
+      (void)store_.decline(ref);
+    }
   }
   (void)guard.end(0);
   std::fill(graph.adopted.begin(), graph.adopted.end(), 0u);

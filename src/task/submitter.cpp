@@ -557,7 +557,11 @@ void Submitter::drop_result(uint32_t index, State state) {
   ObjectRef result = result_ref(index, state);
   if (result.generation == 0) return;
   ErrorGuard guard;  // the caller has nothing to do with it
-  if (adopt_result(index) == 0) store_.unkeep(result);
+  if (private_[index].adopted != 0) {
+    store_.unkeep(result);
+  } else if (view_.know(shm::id_member(result.id)) == 0) {
+    (void)store_.decline(result);  // nothing may hinder it: what is not let go of here stays
+  }
   (void)guard.end(0);
 }
 

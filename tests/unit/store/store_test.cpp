@@ -389,6 +389,19 @@ TEST(StoreTest, a_result_passes_to_the_client_and_its_memory_comes_back_to_the_w
   EXPECT_EQ(session.slabs_of(kWorker), 1u);
 }
 
+TEST(StoreTest, a_result_that_nobody_asks_for_goes_though_it_cannot_be_mapped) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  Store& worker = session.store(kWorker);
+  ObjectRef ref = result(worker, "for nobody");
+  auto slabs = std::move(session.slabs);  // nobody knows where it is
+  EXPECT_LT(client.adopt(ref), 0);
+  EXPECT_EQ(client.decline(ref), 0) << last_error();
+  EXPECT_EQ(client.decline(ref), TARN_E_NO_OBJECT);
+  session.slabs = std::move(slabs);
+  EXPECT_EQ(result(worker, "the next").id, ref.id) << "its record is not free";
+}
+
 TEST(StoreTest, a_discarded_result_leaves_nothing) {
   FakeSession session;
   Store& worker = session.store(kWorker);
