@@ -112,6 +112,8 @@ int run(int argc, char** argv) {
   const Query query{options.pattern};
   const std::size_t slices =
       options.slices != 0 ? options.slices : choose_slices(report.bytes, report.workers);
+  // The log may just have been made: the first to read it would wait for the disk, and the others not.
+  if (options.file.empty()) (void)search_file(tarn, report.file, query, slices);
   report.all_cores = search_file(tarn, report.file, query, slices);
   report.one_core = search_file(tarn, report.file, query, 1);
   {
