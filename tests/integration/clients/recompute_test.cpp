@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/own_daemon.hpp"
+#include "support/pattern.hpp"
 #include "support/processes.hpp"
 #include "support/self_worker.hpp"
 #include "tarn/stream.h"
@@ -26,23 +27,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using tarn::test::bytes_on_disk;
 using tarn::test::children_of;
+using tarn::test::fill;
+using tarn::test::is_filled;
 using tarn::test::name_of;
 using tarn::test::parent_of;
 
 constexpr int64_t kLong = tarn::test::OwnDaemon::kLong;
 constexpr uint64_t kMiB = 1 << 20;
-
-void fill(void* data, uint64_t size, uint64_t seed) {
-  auto* words = static_cast<uint64_t*>(data);
-  for (uint64_t i = 0; i < size / 8; ++i) words[i] = seed * 0x9e3779b97f4a7c15u + i;
-}
-
-bool is_filled(const void* data, uint64_t size, uint64_t seed) {
-  auto* words = static_cast<const uint64_t*>(data);
-  for (uint64_t i = 0; i < size / 8; ++i)
-    if (words[i] != seed * 0x9e3779b97f4a7c15u + i) return false;
-  return true;
-}
 
 // What a task is to make, as the first argument of each.
 struct Wish {
@@ -89,7 +80,7 @@ int combine(tarn_call* call) {
     tarn_bytes bytes = tarn_call_arg(call, i);
     uint64_t first;
     memcpy(&first, bytes.data, sizeof first);
-    uint64_t of = first * 0xf1de83e19937733du;  // the inverse
+    uint64_t of = first * tarn::test::kPatternInverse;
     if (!is_filled(bytes.data, bytes.size, of))
       return tarn_call_fail(call, TARN_E_TASK_FAILED, "Wrong", "argument %zu", i);
     seed += of;
@@ -288,6 +279,15 @@ class RecomputeClient : public testing::Test {
     EXPECT_EQ(0, tarn_future_release(client, checked));
   }
 
+  // What "check" has found.
+  static void expect_good(tarn_client* client, const std::vector<tarn_future>& checked) {
+    for (tarn_future each : checked) {
+      tarn_bytes bytes{};
+      ASSERT_EQ(0, tarn_result(client, each, kLong, &bytes)) << tarn_last_error();
+      EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
+    }
+  }
+
   static bool is_away(tarn_client* client, tarn_future future) {
     tarn_object object{};
     EXPECT_EQ(0, tarn_future_object(client, future, kLong, &object)) << tarn_last_error();
@@ -389,11 +389,7 @@ TEST_F(RecomputeClient, many_read_one_at_once_and_it_is_made_once) {
   std::thread other([&] { expect_read(client, made, kSize, 1); });
   expect_read(client, made, kSize, 1);
   other.join();
-  for (tarn_future reader : readers) {
-    tarn_bytes bytes{};
-    ASSERT_EQ(0, tarn_result(client, reader, kLong, &bytes)) << tarn_last_error();
-    EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
-  }
+  expect_good(client, readers);
   EXPECT_EQ(2u, runs(what));
 }
 
@@ -407,11 +403,7 @@ TEST_F(RecomputeClient, a_long_making_is_waited_for) {
   std::vector<tarn_future> readers;
   for (int i = 0; i < 2; ++i)
     readers.push_back(submit(client, "check", {kSize, 5, ""}, {tarn_arg_future(made)}, 0));
-  for (tarn_future reader : readers) {
-    tarn_bytes bytes{};
-    ASSERT_EQ(0, tarn_result(client, reader, kLong, &bytes)) << tarn_last_error();
-    EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
-  }
+  expect_good(client, readers);
   EXPECT_EQ(2u, runs(what));
 }
 
@@ -435,10 +427,7 @@ TEST_F(RecomputeClient, who_waits_gives_back_what_he_does_not_need) {
   }
   for (size_t i = filling.size() - 4; i < filling.size(); ++i)
     EXPECT_EQ(0, tarn_future_release(client, filling[i]));
-  for (tarn_future reader : readers) {
-    ASSERT_EQ(0, tarn_result(client, reader, kLong, &bytes)) << tarn_last_error();
-    EXPECT_EQ(1, *static_cast<const uint8_t*>(bytes.data));
-  }
+  expect_good(client, readers);
   EXPECT_EQ(2u, runs(what));
 }
 

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "support/own_daemon.hpp"
+#include "support/pattern.hpp"
 #include "support/processes.hpp"
 #include "support/self_worker.hpp"
 
@@ -473,7 +474,7 @@ constexpr uint32_t kKillsOnTheDisk = 40;
 
 tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
   std::vector<uint64_t> words(size / 8);
-  for (uint64_t i = 0; i < words.size(); ++i) words[i] = seed * 0x9e3779b97f4a7c15u + i;
+  tarn::test::fill(words.data(), size, seed);
   tarn_object object{};
   EXPECT_EQ(tarn_put(client, words.data(), size, &object), 0) << tarn_last_error();
   return object;
@@ -482,10 +483,7 @@ tarn_object put(tarn_client* client, uint64_t size, uint64_t seed) {
 void expect_bytes(tarn_client* client, tarn_object object, uint64_t seed) {
   tarn_bytes bytes{};
   ASSERT_EQ(tarn_get(client, object, &bytes), 0) << seed << ": " << tarn_last_error();
-  auto* words = static_cast<const uint64_t*>(bytes.data);
-  uint64_t wrong = 0;
-  for (uint64_t i = 0; i < bytes.size / 8; ++i) wrong += words[i] != seed * 0x9e3779b97f4a7c15u + i ? 1 : 0;
-  EXPECT_EQ(wrong, 0u) << "object " << seed;
+  EXPECT_TRUE(tarn::test::is_filled(bytes.data, bytes.size, seed)) << "object " << seed;
   EXPECT_EQ(tarn_object_unpin(client, object), 0) << tarn_last_error();
 }
 

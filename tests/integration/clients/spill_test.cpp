@@ -17,34 +17,17 @@
 
 #include "support/own_daemon.hpp"
 #include "support/processes.hpp"
+#include "support/pattern.hpp"
 #include "support/self_worker.hpp"
 
 namespace {
 
 using tarn::test::bytes_on_disk;
+using tarn::test::fill;
+using tarn::test::is_filled;
 
 constexpr int64_t kLong = tarn::test::OwnDaemon::kLong;
 constexpr uint64_t kMiB = 1 << 20;
-
-// Bytes that tell which object they are of, and where in it.
-void fill(void* data, uint64_t size, uint64_t seed) {
-  auto* words = static_cast<uint64_t*>(data);
-  for (uint64_t i = 0; i < size / 8; ++i) words[i] = seed * 0x9e3779b97f4a7c15u + i;
-}
-
-bool is_filled(const void* data, uint64_t size, uint64_t seed) {
-  auto* words = static_cast<const uint64_t*>(data);
-  for (uint64_t i = 0; i < size / 8; ++i) {
-    if (words[i] == seed * 0x9e3779b97f4a7c15u + i) continue;
-    uint64_t wrong = 0;
-    for (uint64_t j = i; j < size / 8; ++j) wrong += words[j] != seed * 0x9e3779b97f4a7c15u + j ? 8 : 0;
-    printf("at %#llx of %#llx: %#llx; %llu bytes are wrong\n", static_cast<unsigned long long>(i * 8),
-           static_cast<unsigned long long>(size), static_cast<unsigned long long>(words[i]),
-           static_cast<unsigned long long>(wrong));
-    return false;
-  }
-  return true;
-}
 
 int make(tarn_call* call) {
   uint64_t wish[2];  // size, seed
@@ -377,7 +360,7 @@ TEST_F(SpillClient, TasksWhoseArgumentsDoNotFitAtOnceRunOneAfterTheOther) {
   for (size_t i = 0; i < 4; ++i) {
     tarn_bytes sum{};
     ASSERT_EQ(0, tarn_result(client, futures[i], kLong, &sum)) << tarn_last_error();
-    EXPECT_EQ((4 * i + 1) * 0x9e3779b97f4a7c15u, *static_cast<const uint64_t*>(sum.data));
+    EXPECT_EQ((4 * i + 1) * tarn::test::kPatternStep, *static_cast<const uint64_t*>(sum.data));
     EXPECT_EQ(0, tarn_future_release(client, futures[i]));
   }
 }
