@@ -99,6 +99,9 @@ class ObjectTable {
 
   // Whether this process ever held an object of a member.
   [[nodiscard]] bool has_held(uint32_t member) const { return members_[member].entries != nullptr; }
+  // Or let go of one that was set aside for it.
+  [[nodiscard]] bool has_declined(uint32_t member) const { return members_[member].has_declined; }
+  void note_declined(uint32_t member) { members_[member].has_declined = true; }
   // How many it holds.
   uint32_t& held_count(uint32_t member) { return members_[member].held; }
 
@@ -108,6 +111,7 @@ class ObjectTable {
     os::Mapping entry_map;
     Entry* entries = nullptr;
     uint32_t held = 0;
+    bool has_declined = false;
   };
 
   [[nodiscard]] int reserve(uint32_t member);

@@ -337,6 +337,7 @@ int Store::decline(const ObjectRef& ref) {
   settle_dead();
   ObjectRecord* record = find_offered(ref);
   if (record == nullptr) return no_object(ref);
+  table_.note_declined(shm::id_member(ref.id));
   if (record->life.drop(self_, self_)) give_back(shm::id_member(ref.id), shm::id_index(ref.id));
   return 0;
 }

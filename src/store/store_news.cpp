@@ -64,7 +64,7 @@ void Store::settle_deaths() {
     // while it took the member for alive was returned to nobody.
     // Not if its index is another's by now.
     bool is_dead = is_dead_[member].load(std::memory_order_acquire);
-    if (is_dead && (table_.has_held(member) || all)) drop_empty_slabs(member);
+    if (is_dead && (table_.has_held(member) || table_.has_declined(member) || all)) drop_empty_slabs(member);
   }
 }
 

@@ -104,6 +104,20 @@ TEST(StoreCrashTest, a_release_that_did_not_know_of_the_death_is_settled_by_the_
   EXPECT_EQ(session.slabs_of(kWorker), 0u);
 }
 
+TEST(StoreCrashTest, so_is_one_of_a_result_that_was_never_looked_at) {
+  FakeSession session;
+  Store& client = session.store(kClient);
+  ObjectRef ref = result(session.store(kWorker), "x");
+  ASSERT_EQ(session.processes[kClient]->learn_slab(kWorker, 0), 0);
+  session.processes[kWorker].reset();
+  session.store(kSecond).sweep_dead_member(kWorker, referenced, nullptr);
+  ASSERT_EQ(client.decline(ref), 0) << last_error();
+  EXPECT_EQ(session.slabs_of(kWorker), 1u);
+  client.on_member_died(kWorker);
+  client.settle();
+  EXPECT_EQ(session.slabs_of(kWorker), 0u);
+}
+
 TEST(StoreCrashTest, the_next_member_with_the_same_number_starts_afresh) {
   FakeSession session;
   Store& client = session.store(kClient);
