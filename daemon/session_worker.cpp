@@ -153,6 +153,8 @@ void Session::handle_worker_hello(Member& worker, const wire::Packet& packet) {
 
 void Session::admit_worker(Member& worker) {
   if (ending_ || worker.ended_by_us) return;
+  // It has died since it said HELLO, and the service said only now that it was started: there is no connection to be kept.
+  if (!worker.connection->is_open()) return;
   const wire::Hello& hello = *worker.hello;
   if (hello.build_id_size != hello_.build_id_size || memcmp(hello.build_id, hello_.build_id, sizeof hello.build_id) != 0) {
     wire::Buffer<wire::kToMemberSizeMax> buffer;
