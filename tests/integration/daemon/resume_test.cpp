@@ -1,12 +1,17 @@
 // A tarnd that a service manager starts again, and what it says to a client that speaks the protocol by hand: in which order, what it
 // believes of a client that does not answer, and what becomes of a session of which something was not kept.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <thread>
+#include <type_traits>
 
 #include "host.hpp"
 #include "os/clock.hpp"
@@ -221,6 +226,56 @@ TEST_F(Resume, ASpawnServiceThatComesBackIsUsedByTheNextOne) {
   EXPECT_GE(count(heard, Type::kMemberAdded), 2u);
   acknowledge(client, heard.front().serial);
   client.close();
+}
+
+// The test itself is the service that starts processes: it says so late, and the worker has died by then.
+TEST(ResumeOfASession, IsPossibleThoughAWorkerDiedBeforeItsStartWasReported) {
+  Host host;
+  Manager manager;
+  Fd listener;
+  ASSERT_EQ(os::socket_listen(host.spawn_socket_path(), 0600, listener), 0);
+  host.start_daemon(manager);
+  Fd service{accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+  ASSERT_TRUE(service.valid());
+  wire::Buffer<wire::kMessageSizeMax> buffer;
+  os::Received order;
+  auto await_order = [&] {
+    wire::Packet packet;
+    do {
+      EXPECT_EQ(os::socket_receive(service, buffer.bytes, order, os::deadline_after(kPatience)), 0);
+      EXPECT_EQ(wire::parse({buffer.bytes, order.size}, order.descriptor_count, wire::From::kDaemonToSpawn, packet), 0);
+    } while (packet.type != Type::kSpawn && !HasFailure());
+    return packet.as<wire::Spawn>().ticket;
+  };
+  FakeClient client(host.socket_path());
+  FakeClient::Options options = host.options();
+  options.workers = 1;
+  client.say_hello(options);
+  uint64_t ticket = await_order();
+  std::vector<std::string> kept = manager.names();
+  auto say = [](const Fd& to, Type type, const auto& body, std::vector<int> descriptors = {}) {
+    wire::Buffer<1024> out;
+    wire::Builder message(out.bytes, type, 1);
+    message.body<std::decay_t<decltype(body)>>() = body;
+    EXPECT_EQ(os::socket_send(to, message.finish(), descriptors, os::deadline_after(kPatience)), 0);
+  };
+  wire::Hello hello{};
+  hello.role = static_cast<uint32_t>(wire::Role::kWorker);
+  hello.pid = getpid();
+  hello.build_id_size = static_cast<uint32_t>(options.build_id.size());
+  memcpy(hello.build_id, options.build_id.data(), options.build_id.size());
+  wire::set_text(hello.name, "a worker");
+  Fd control = std::move(order.descriptors[4]);
+  say(control, Type::kHello, hello);
+  control.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // tarnd sees that first
+  Fd process{static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0))};
+  say(service, Type::kSpawned, wire::Spawned{ticket, getpid(), 0}, {process.get()});
+  say(service, Type::kExited, wire::Exited{ticket, getpid(), SIGKILL, 0, 0});
+  EXPECT_NE(await_order(), ticket);  // another one is to take its place
+  std::vector<std::string> still = manager.names();
+  for (const std::string& name : kept) EXPECT_EQ(std::ranges::count(still, name), 1) << name << " is not kept any more";
+  EXPECT_EQ(host.stop_daemon(SIGKILL), 128 + SIGKILL);
 }
 
 }  // namespace
