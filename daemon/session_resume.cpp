@@ -81,7 +81,7 @@ int Session::resume_all(std::span<const Fd> streams) {
   if (int r = resume_members(); r < 0) return r;
   // The one before may have been killed on the way between the book and the board.
   for (uint32_t index = 0; index < shm::kMembersMax; ++index)
-    if (bool is_there = find(index) != nullptr; is_there != board_->members.is_there(index)) board_->members.set_there(index, is_there);
+    board_->members.set_there(index, find(index) != nullptr);
   int failed = 0;
   kept_->for_each_slab([&](const KeptSlab& slab) {
     if (failed == 0) failed = resume_slab(slab);

@@ -1,6 +1,7 @@
 // Board: what the members of one session share beside their segments. One memfd, made by tarnd.
 //
-// tarnd only writes to it (doorbell.set_serving, membership, ring_all, trace) and believes nothing in it.
+// tarnd writes to it (doorbell.set_serving, members, membership, ring_all, trace) and believes nothing in it: the numbers of members,
+// which it reads when it takes a session over, only go back to those who share the board.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 #include "shm/ids.hpp"
 #include "shm/loan.hpp"
 #include "shm/member_segment.hpp"
-#include "shm/membership.hpp"
+#include "shm/members.hpp"
 #include "shm/resources.hpp"
 #include "shm/scheduling_class.hpp"
 #include "shm/seat.hpp"
@@ -65,7 +66,7 @@ struct Board {
   // 1: tarnd does not watch who wants cores: a worker that wakes up makes it 0 and says AWAKE. It may die in between.
   Word<uint32_t> unwatched;
 
-  alignas(64) Membership members;
+  alignas(64) Members members;
 
   // At most one idle worker spins: its member index, 0 none.
   alignas(64) Word<uint32_t> spinner;

@@ -162,7 +162,7 @@ size_t Executor::find_in_level(uint32_t level, Ids ids) {
 
 bool Executor::anything_to_do() const {
   if (view_.board->membership.load(shm::kAcquire) != membership_seen_) return true;
-  return stopping_.load(shm::kAcquire) != 0 || hints_left() || (view_.board->collector.is_on() && is_slot_wanted()) ||
+  return stopping_.load(shm::kAcquire) != 0 || hints_left() || is_slot_wanted() ||
          (any_class_pending() && class_tasks_left()) || graph_nodes_left();
 }
 

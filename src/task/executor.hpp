@@ -128,7 +128,8 @@ class Executor final : public Helper, public store::Maker {
     return (rank_ != 0 || is_perhaps_lent_) && is_away();
   }
   [[nodiscard]] bool is_away();
-  [[nodiscard]] bool is_slot_wanted() const;
+  [[nodiscard]] bool is_slot_wanted() const { return view_.board->collector.is_on() && is_own_slot_wanted(); }
+  [[nodiscard]] bool is_own_slot_wanted() const;
   [[nodiscard]] bool is_serving(uint32_t member) const;
   void offer_slot();
   void offer_between_runs();

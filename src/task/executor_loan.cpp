@@ -50,9 +50,8 @@ bool Executor::is_away() {
 }
 
 // Not by a run in this very slot, nor by one that was stopped.
-bool Executor::is_slot_wanted() const {
-  if (!view_.board->collector.is_on() || seat_ == nullptr) [[likely]]
-    return false;
+bool Executor::is_own_slot_wanted() const {
+  if (seat_ == nullptr) return false;
   uint64_t collection = view_.board->collector.now();
   uint32_t member = shm::Collector::member_of(collection);
   return is_serving(member) && shm::Collector::node_of(collection) == view_.board->places[seat_number_].node &&

@@ -56,7 +56,7 @@ struct SessionView {
   uint32_t self = 0;
   uint32_t members_end = 0;                              // members below this index may be known
   shm::MemberSegment* segments[shm::kMembersMax] = {};   // nullptr: not known
-  uint64_t numbers[shm::kMembersMax] = {};               // whose segments these are (shm::Membership)
+  uint64_t numbers[shm::kMembersMax] = {};               // whose segments these are (shm::Members)
   int event_fds[shm::kMembersMax] = {};                  // written when the member's poll waiter is woken; 0: none
   shm::HintRing<shm::kHintRingSlots>::Producer producer; // of the own ring
   shm::HintRing<shm::kUnusualRingSlots>::Producer unusual[shm::kLevels];

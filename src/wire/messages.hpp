@@ -258,7 +258,7 @@ struct MemberInfo {    // kMemberAdded, kMemberDied, kMemberGone, kRecovered
   uint32_t recover;    // kMemberDied to a worker: 1 = settle its records, then kRecovered
   uint32_t reserved;
   uint64_t segment_size;  // kMemberAdded
-  uint64_t number;        // kMemberAdded: as shm::Membership has it
+  uint64_t number;        // kMemberAdded: as shm::Members has it
 };
 
 struct Broken {

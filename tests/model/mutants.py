@@ -48,7 +48,7 @@ BACK_OFF = ("task/back_off.hpp", "back_off_models.hpp")
 HOLDERS = ("store/holders.hpp", "store_models.hpp")
 EVENTS = ("trace/event_ring.hpp", "trace_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
-MEMBERSHIP = ("shm/membership.hpp", "membership_models.hpp")
+MEMBERS = ("shm/members.hpp", "members_models.hpp")
 
 
 def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> Mutant:
@@ -56,7 +56,7 @@ def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> 
 
 
 MUTANTS = [
-    mutant("an index is given again and does not look so", MEMBERSHIP,
+    mutant("an index is given again and does not look so", MEMBERS,
            "    numbers[member].store(number, kRelease);\n", "", "index_given_again(false)"),
     mutant("an event counts before it is written", EVENTS,
            "  for (uint32_t i = 0; i < kEventWords; ++i) slot.words[i].store(event.words[i], kRelease);\n  end.store(at + 1, kRelease);\n",

@@ -309,6 +309,13 @@ class RecomputeClient : public testing::Test {
     for (tarn_future other : others) EXPECT_EQ(0, tarn_future_release(client, other));
   }
 
+  static tarn_future make_and_push_out(tarn_client* client, const char* task, const Wish& wish) {
+    tarn_future made = submit(client, task, wish);
+    wait(client, made);
+    push_out(client, made);
+    return made;
+  }
+
   tarn::test::OwnDaemon daemon_{"[memory]\nper_client = \"64MiB\"\nspill_directory = \"\""};
   std::vector<tarn_client*> clients_;
 };
@@ -378,9 +385,7 @@ TEST_F(RecomputeClient, what_two_are_made_of_is_there_for_both) {
 TEST_F(RecomputeClient, many_read_one_at_once_and_it_is_made_once) {
   tarn_client* client = connect(4);
   Wish what = wish(1);
-  tarn_future made = submit(client, "make_slowly", what);
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "make_slowly", what);
   ASSERT_EQ(1u, runs(what));
   std::vector<tarn_future> readers;
   Wish as{kSize, 1, ""};
@@ -397,9 +402,7 @@ TEST_F(RecomputeClient, many_read_one_at_once_and_it_is_made_once) {
 TEST_F(RecomputeClient, a_long_making_is_waited_for) {
   tarn_client* client = connect(2);
   Wish what = wish(5);
-  tarn_future made = submit(client, "make_slowly", what);
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "make_slowly", what);
   std::vector<tarn_future> readers;
   for (int i = 0; i < 2; ++i)
     readers.push_back(submit(client, "check", {kSize, 5, ""}, {tarn_arg_future(made)}, 0));
@@ -411,9 +414,7 @@ TEST_F(RecomputeClient, a_long_making_is_waited_for) {
 TEST_F(RecomputeClient, who_waits_gives_back_what_he_does_not_need) {
   tarn_client* client = connect(2);
   Wish what = wish(1);
-  tarn_future made = submit(client, "make_slowly", what);
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "make_slowly", what);
   // All that there is, and it stays.
   std::vector<tarn_future> filling;
   tarn_bytes bytes{};
@@ -433,9 +434,7 @@ TEST_F(RecomputeClient, who_waits_gives_back_what_he_does_not_need) {
 
 TEST_F(RecomputeClient, tasks_of_its_own_run_again_with_it) {
   tarn_client* client = connect(2);
-  tarn_future made = submit(client, "make_by_children", wish(7));
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "make_by_children", wish(7));
   tarn_object object{};
   ASSERT_EQ(0, tarn_future_object(client, made, kLong, &object));
   tarn_bytes bytes{};
@@ -511,9 +510,7 @@ TEST_F(RecomputeClient, a_future_is_released_and_its_object_lives_on) {
 
 TEST_F(RecomputeClient, a_task_that_makes_another_size_is_told_of) {
   tarn_client* client = connect(2);
-  tarn_future made = submit(client, "grow", wish(1));
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "grow", wish(1));
   EXPECT_EQ(TARN_E_LOST, read(client, made, kSize, 1));
   EXPECT_NE(nullptr, strstr(tarn_last_error(), "grow")) << tarn_last_error();
   EXPECT_NE(nullptr, strstr(tarn_last_error(), "TARN_TASK_REPEATABLE")) << tarn_last_error();
@@ -530,9 +527,7 @@ TEST_F(RecomputeClient, a_task_that_makes_another_size_is_told_of) {
 
 TEST_F(RecomputeClient, a_task_that_fails_the_second_time_is_told_of) {
   tarn_client* client = connect(1);
-  tarn_future made = submit(client, "fail_later", wish(1));
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "fail_later", wish(1));
   EXPECT_EQ(TARN_E_LOST, read(client, made, kSize, 1));
   EXPECT_NE(nullptr, strstr(tarn_last_error(), "the sources are gone")) << tarn_last_error();
   EXPECT_NE(nullptr, strstr(tarn_last_error(), "-2000")) << tarn_last_error();
@@ -540,18 +535,14 @@ TEST_F(RecomputeClient, a_task_that_fails_the_second_time_is_told_of) {
 
 TEST_F(RecomputeClient, a_worker_dies_in_making_it_and_another_makes_it) {
   tarn_client* client = connect(2);
-  tarn_future made = submit(client, "die_once", wish(1));
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "die_once", wish(1));
   expect_read(client, made, kSize, 1);
   EXPECT_EQ(3u, runs(wish(1)));
 }
 
 TEST_F(RecomputeClient, a_task_in_which_workers_die_is_given_up) {
   tarn_client* client = connect(2);
-  tarn_future made = submit(client, "die_later", wish(1));
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "die_later", wish(1));
   EXPECT_EQ(TARN_E_LOST, read(client, made, kSize, 1));
   EXPECT_NE(nullptr, strstr(tarn_last_error(), "has died")) << tarn_last_error();
   // The session goes on.
@@ -670,9 +661,7 @@ TEST_F(RecomputeClient, only_what_is_not_repeatable_is_written) {
 // Who waits only so long does not wait longer because it has to be made again.
 TEST_F(RecomputeClient, a_time_out_holds_for_the_making_as_well) {
   tarn_client* client = connect(1);
-  tarn_future made = submit(client, "make_slowly", wish(6));  // three seconds
-  wait(client, made);
-  push_out(client, made);
+  tarn_future made = make_and_push_out(client, "make_slowly", wish(6));  // three seconds
   auto begin = Clock::now();
   tarn_bytes bytes{};
   EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client, made, 50'000'000, &bytes)) << tarn_last_error();

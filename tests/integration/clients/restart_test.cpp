@@ -75,7 +75,7 @@ int make_bytes(tarn_call* call) {
   return tarn_call_return(call, bytes.data(), bytes.size());
 }
 
-tarn_future submit_in_slot(tarn_client* client, uint32_t slot, const char* task, uint64_t value) {
+tarn_future submit_in_slot(tarn_client* client, uint32_t slot, const char* task, const std::vector<tarn_arg>& args) {
   tarn_needs needs{};
   needs.size = sizeof needs;
   needs.where = TARN_ON_SLOT;
@@ -84,9 +84,8 @@ tarn_future submit_in_slot(tarn_client* client, uint32_t slot, const char* task,
   tarn_submit_options options{};
   options.size = sizeof options;
   options.needs = &needs;
-  tarn_arg arg = tarn_arg_value(&value, sizeof value);
   tarn_future future{};
-  EXPECT_EQ(tarn_submit(client, tarn_task_id(task), &arg, 1, &options, &future), 0) << tarn_last_error();
+  EXPECT_EQ(tarn_submit(client, tarn_task_id(task), args.data(), args.size(), &options, &future), 0) << tarn_last_error();
   return future;
 }
 
@@ -105,14 +104,14 @@ int meet_twice(tarn_call* call) {
   tarn_bytes path = tarn_call_arg(call, 0);
   std::string folder(static_cast<const char*>(path.data), path.size);
   auto slot = static_cast<uint32_t>(argument(call, 1));
-  constexpr uint64_t kSize = 5000;
+  const uint64_t size = 5000;
   uint64_t good = 0;
   auto meet = [&](bool late) {
-    tarn_future made = submit_in_slot(tarn_call_client(call), slot, "make_bytes", kSize);
+    tarn_future made = submit_in_slot(tarn_call_client(call), slot, "make_bytes", {tarn_arg_value(&size, sizeof size)});
     if (late) std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it is done when this one asks
     tarn_bytes bytes{};
-    if (tarn_result(tarn_call_client(call), made, kLong, &bytes) == 0 && bytes.size == kSize &&
-        static_cast<const uint8_t*>(bytes.data)[kSize - 1] == 7)
+    if (tarn_result(tarn_call_client(call), made, kLong, &bytes) == 0 && bytes.size == size &&
+        static_cast<const uint8_t*>(bytes.data)[size - 1] == 7)
       ++good;
     (void)tarn_future_release(tarn_call_client(call), made);
   };
@@ -245,21 +244,15 @@ TEST_F(RestartTest, a_worker_in_a_task_meets_another_of_an_index_that_it_knew) {
   }
   std::string folder = testing::TempDir() + "tarn-restart-" + std::to_string(getpid());
   ASSERT_TRUE(std::filesystem::create_directory(folder));
-  auto worker_of = [&](uint32_t slot) { return static_cast<pid_t>(result(*client_, submit_in_slot(*client_, slot, "sleep_ms", 0))); };
+  auto worker_of = [&](uint32_t slot) {
+    const uint64_t none = 0;
+    return static_cast<pid_t>(result(*client_, submit_in_slot(*client_, slot, "sleep_ms", {tarn_arg_value(&none, sizeof none)})));
+  };
   (void)worker_of(slots[0].slot);
-  uint64_t other = slots[1].slot;
   pid_t first = worker_of(slots[1].slot);
-  tarn_needs needs{};
-  needs.size = sizeof needs;
-  needs.where = TARN_ON_SLOT;
-  needs.where_number = static_cast<int32_t>(slots[0].slot);
-  needs.is_strict = 1;
-  tarn_submit_options options{};
-  options.size = sizeof options;
-  options.needs = &needs;
-  tarn_arg args[] = {tarn_arg_value(folder.data(), folder.size()), tarn_arg_value(&other, sizeof other)};
-  tarn_future meeting{};
-  ASSERT_EQ(tarn_submit(*client_, tarn_task_id("meet_twice"), args, 2, &options, &meeting), 0) << tarn_last_error();
+  uint64_t other = slots[1].slot;
+  tarn_future meeting = submit_in_slot(*client_, slots[0].slot, "meet_twice",
+                                       {tarn_arg_value(folder.data(), folder.size()), tarn_arg_value(&other, sizeof other)});
   ASSERT_TRUE(await_file(folder + "/met"));
   ASSERT_EQ(::kill(first, SIGKILL), 0);
   pid_t second = worker_of(slots[1].slot);  // of another index: that of the first is not free yet

@@ -1,4 +1,4 @@
-// Membership: which members a session has, and whether an index still means the process that one has met.
+// Members: which members a session has, and whether an index still means the process that one has met.
 //
 // The index of a member that is gone is given again. Whoever has not read his socket since still has the segment of the former one
 // mapped, and may meet a reference that the new one has made: in that segment he would look at the records of a dead process.
@@ -17,7 +17,7 @@
 
 namespace tarn::shm {
 
-struct Membership {
+struct Members {
   // The members that there are, a bit each, from before anybody is told of them until everybody is told that they are gone. Who meets
   // another index in an old hint need not wait to be told.
   Word<uint64_t> there[kMembersMax / 64];
@@ -26,12 +26,12 @@ struct Membership {
 
   void join(uint32_t member, uint64_t number) {
     numbers[member].store(number, kRelease);
-    (void)there[member / 64].fetch_or(bit(member));
+    set_there(member, true);
   }
-  void leave(uint32_t member) { (void)there[member / 64].fetch_and(~bit(member)); }
+  void leave(uint32_t member) { set_there(member, false); }
   void set_there(uint32_t member, bool is_there) {
-    if (is_there) (void)there[member / 64].fetch_or(bit(member));
-    if (!is_there) leave(member);
+    auto& word = there[member / 64];
+    (void)(is_there ? word.fetch_or(bit(member)) : word.fetch_and(~bit(member)));
   }
 
   [[nodiscard]] bool is_there(uint32_t member) const {

@@ -1,4 +1,4 @@
-// Models of an index that a member has after another (shm/membership.hpp), and of tarnd's messages about them.
+// Models of an index that a member has after another (shm/members.hpp), and of tarnd's messages about them.
 //
 // Index 2 was that of a worker whom the reader knows. It goes, and another comes and makes something. tarnd may be killed anywhere in
 // that; the next one knows what is in the book. What it said before lies in the reader's socket, which the reader looks at only
@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "explorer.hpp"
-#include "shm/membership.hpp"
+#include "shm/members.hpp"
 
 namespace tarn::model {
 
@@ -16,11 +16,11 @@ using shm::kAcquire;
 using shm::kRelease;
 using shm::Word;
 
-struct MembershipState {
+struct MembersState {
   static constexpr uint32_t kIndex = 2;
   static constexpr uint32_t kMessagesMax = 16;
 
-  shm::Membership members;
+  shm::Members members;
   Word<uint32_t> sent;
   uint64_t messages[kMessagesMax];  // the number of who is added; 0: the member is gone
   uint64_t book;                    // the number of the member that the next tarnd finds; 0: none
@@ -30,7 +30,7 @@ struct MembershipState {
   uint32_t is_read;
 };
 
-inline void tell(MembershipState& s, uint64_t number) {
+inline void tell(MembersState& s, uint64_t number) {
   uint32_t at = s.sent.load(kAcquire);
   s.messages[at] = number;
   (void)s.sent.fetch_add(1);
@@ -38,7 +38,7 @@ inline void tell(MembershipState& s, uint64_t number) {
 }
 
 // As Session::release_if_empty.
-inline void end_member(MembershipState& s) {
+inline void end_member(MembersState& s) {
   s.members.leave(s.kIndex);
   tell(s, 0);
   s.book = 0;
@@ -46,7 +46,7 @@ inline void end_member(MembershipState& s) {
 }
 
 // As Session::admit_worker.
-inline void begin_member(MembershipState& s, uint64_t number) {
+inline void begin_member(MembersState& s, uint64_t number) {
   s.members.join(s.kIndex, number);
   s.book = number;
   step();
@@ -56,7 +56,7 @@ inline void begin_member(MembershipState& s, uint64_t number) {
 }
 
 // As Session::resume_all; a worker that had been admitted and had not begun is killed.
-inline void resume_members(MembershipState& s) {
+inline void resume_members(MembersState& s) {
   s.members.set_there(s.kIndex, s.book != 0);
   tell(s, s.book == 0 ? 0 : s.members.number_of(s.kIndex));
   if (s.book != 0 && s.book != 1 && s.begins[s.book] != 0) return;
@@ -64,12 +64,12 @@ inline void resume_members(MembershipState& s) {
   begin_member(s, 3);
 }
 
-struct MembershipReader {
+struct MembersReader {
   uint64_t known = 1;
   uint32_t read = 0;
 
   // As SessionView::know and Session::learn. False: the member is gone.
-  bool know(MembershipState& s) {
+  bool know(MembersState& s) {
     while (known == 0 || known != s.members.number_of(s.kIndex)) {
       if (!s.members.is_there(s.kIndex)) return false;
       while (s.sent.load(kAcquire) == read) futex_wait(s.sent.futex_address(), read);
@@ -80,7 +80,7 @@ struct MembershipReader {
 };
 
 inline Report index_given_again(bool dies) {
-  using S = MembershipState;
+  using S = MembersState;
   Options options{.name = dies ? "an index is given again, tarnd may die" : "an index is given again"};
   options.crashes_max = dies ? 1 : 0;
   Model<S> model(options);
@@ -98,7 +98,7 @@ inline Report index_given_again(bool dies) {
     begin_member(s, 2);
   });
   model.process("reader", Kill::kNever, [](S& s) {
-    MembershipReader reader;
+    MembersReader reader;
     (void)reader.know(s);  // an old hint
     await(&s.is_made);
     uint64_t made_by = s.reference.load(kAcquire);
