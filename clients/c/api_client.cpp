@@ -197,7 +197,7 @@ int tell_task_names(client::Session& session) {
 
 }  // namespace
 
-int client::check_client(const tarn_client* client) {
+int client::check_unusual_client(const tarn_client* client) {
   if (client == nullptr && in_worker()) return not_in_task();
   if (client == nullptr) return fail(TARN_E_NOT_INITIALISED, "the client is NULL; call tarn_init first");
   if (os::fork_count != 0 && client->pid != getpid())
@@ -209,7 +209,7 @@ int client::check_client(const tarn_client* client) {
   return 0;
 }
 
-int client::check_outside(const tarn_client* client) {
+int client::check_unusual_outside(const tarn_client* client) {
   if (int r = check_client(client); r < 0) return r;
   return client->is_worker ? fail(TARN_E_NOT_IN_TASK, "a task waits by tarn_wait and tarn_result; it has no descriptor, callbacks or events") : 0;
 }

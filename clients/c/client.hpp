@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "events.hpp"
 #include "fetcher.hpp"
+#include "os/process.hpp"
 #include "session.hpp"
 #include "store/store.hpp"
 #include "task/graphs.hpp"
@@ -31,11 +32,22 @@ struct tarn_client {
 
 namespace tarn::client {
 
+// Nearly always: a client that the program opened itself, in the process that opened it.
+inline bool is_plain(const tarn_client* client) {
+  return client != nullptr && os::fork_count == 0 && !client->is_worker;
+}
+
 // Whether `client` may be used here. Every function that takes a client begins with it.
-[[nodiscard]] int check_client(const tarn_client* client);
+[[nodiscard]] int check_unusual_client(const tarn_client* client);
+[[nodiscard]] inline int check_client(const tarn_client* client) {
+  return is_plain(client) ? 0 : check_unusual_client(client);
+}
 
 // And those that a task cannot use.
-[[nodiscard]] int check_outside(const tarn_client* client);
+[[nodiscard]] int check_unusual_outside(const tarn_client* client);
+[[nodiscard]] inline int check_outside(const tarn_client* client) {
+  return is_plain(client) ? 0 : check_unusual_outside(client);
+}
 
 // Whether a task may still be defined: not while a session is open, nor in a worker.
 [[nodiscard]] int check_before_init(const char* task);

@@ -38,6 +38,9 @@ class Array {
   [[nodiscard]] const T* begin() const { return data_; }
   [[nodiscard]] const T* end() const { return data_ + size_; }
 
+  // Whether `count` more can come without asking for memory.
+  [[nodiscard]] bool has_room(size_t count) const { return count <= capacity_ - size_; }
+
   // False: there is no memory, and nothing has changed. Here and below.
   [[nodiscard]] bool reserve(size_t capacity) {
     if (capacity <= capacity_) return true;

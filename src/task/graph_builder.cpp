@@ -78,8 +78,17 @@ int GraphBuilder::add_argument(const tarn_arg& arg, size_t index, Resolve resolv
   return arguments_.push(out) ? 0 : no_memory();
 }
 
-int GraphBuilder::add(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options, Resolve resolve,
-                      void* context, uint32_t& node) {
+int GraphBuilder::go_back(const Sizes& sizes, int error) {
+  nodes_.shorten(sizes.nodes);
+  edges_.shorten(sizes.edges);
+  arguments_.shorten(sizes.arguments);
+  values_.shorten(sizes.values);
+  names_.shorten(sizes.names);
+  parameter_count_ = sizes.parameters;
+  return error;
+}
+
+int GraphBuilder::check_node(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options) const {
   if ((task != checked_task_ || task == 0) && find_task(task) == nullptr)
     return fail(TARN_E_NO_TASK, "no task with the number %08x is defined; call tarn_task_define before tarn_init", task);
   if (nodes_.size() >= kGraphUserNodesMax) return fail(TARN_E_LIMIT, "a graph may have %u nodes", kGraphUserNodesMax);
@@ -88,25 +97,23 @@ int GraphBuilder::add(tarn_task task, const tarn_arg* args, size_t count, const 
   if (count != 0 && args == nullptr) return fail(TARN_E_ARGUMENT, "args is NULL, but count is %zu", count);
   if (options.priority < TARN_PRIORITY_MIN || options.priority > TARN_PRIORITY_MAX)
     return fail(TARN_E_ARGUMENT, "priority is %d; it may be %d to %d", options.priority, TARN_PRIORITY_MIN, TARN_PRIORITY_MAX);
-  size_t arguments = arguments_.size(), values = values_.size(), edges = edges_.size(), names = names_.size();
+  return 0;
+}
+
+int GraphBuilder::add_any(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options, Resolve resolve,
+                          void* context, uint32_t& node) {
+  if (int r = check_node(task, args, count, options); r < 0) return r;
+  Sizes before = sizes();
   auto index = static_cast<uint32_t>(nodes_.size());
-  int r = 0;
-  for (size_t i = 0; i < count && r == 0; ++i) {
-    r = add_argument(args[i], i, resolve, context);
-    if (r == 0 && args[i].kind == TARN_ARG_NODE && !edges_.push({args[i].u.index, index})) r = no_memory();
+  for (size_t i = 0; i < count; ++i) {
+    if (int r = add_argument(args[i], i, resolve, context); r < 0) return go_back(before, r);
+    if (args[i].kind == TARN_ARG_NODE && !edges_.push({args[i].u.index, index})) return go_back(before, no_memory());
   }
   uint32_t name = 0;
-  if (r == 0) r = add_name(options.name, name);
-  if (r == 0 && !nodes_.push({task, static_cast<uint32_t>(arguments), static_cast<uint32_t>(count), name,
-                              options.cost, static_cast<int16_t>(options.priority), false}))
-    r = no_memory();
-  if (r < 0) {
-    arguments_.shorten(arguments);
-    values_.shorten(values);
-    edges_.shorten(edges);
-    names_.shorten(names);
-    return r;
-  }
+  if (int r = add_name(options.name, name); r < 0) return go_back(before, r);
+  if (!nodes_.push({task, static_cast<uint32_t>(before.arguments), static_cast<uint32_t>(count), name, options.cost,
+                    static_cast<int16_t>(options.priority), false}))
+    return go_back(before, no_memory());
   checked_task_ = task;
   node = index;
   return 0;
@@ -129,8 +136,7 @@ int GraphBuilder::add_graph(const GraphBuilder& inner, const tarn_arg* args, siz
                 kGraphUserNodesMax);
   auto first = static_cast<uint32_t>(nodes_.size());
   auto joint = first + inner.node_count();
-  size_t arguments = arguments_.size(), values = values_.size(), edges = edges_.size(), names = names_.size();
-  uint32_t parameters = parameter_count_;
+  Sizes before = sizes();
   // The arguments once, as if for a node of their own; the inner nodes take copies of them.
   Array<Argument> bound;
   int r = 0;
@@ -138,7 +144,7 @@ int GraphBuilder::add_graph(const GraphBuilder& inner, const tarn_arg* args, siz
     r = add_argument(args[i], i, resolve, context);
     if (r == 0 && !bound.push(arguments_[arguments_.size() - 1])) r = no_memory();
   }
-  arguments_.shorten(arguments);
+  arguments_.shorten(before.arguments);
   uint32_t own_name = 0;
   if (r == 0) r = add_name(name, own_name);
   size_t names_base = names_.size();
@@ -189,14 +195,8 @@ int GraphBuilder::add_graph(const GraphBuilder& inner, const tarn_arg* args, siz
     if (has_follower[i] == 0 && !edges_.push({first + i, joint})) r = no_memory();
   if (r == 0 && !nodes_.push({0, static_cast<uint32_t>(arguments_.size()), 0, own_name, 0, 0, true})) r = no_memory();
   if (r < 0) {
-    nodes_.shorten(first);
-    arguments_.shorten(arguments);
-    values_.shorten(values);
     objects_.shorten(objects_base);
-    edges_.shorten(edges);
-    names_.shorten(names);
-    parameter_count_ = parameters;
-    return r;
+    return go_back(before, r);
   }
   node = joint;
   return 0;

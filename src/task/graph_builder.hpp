@@ -34,7 +34,9 @@ class GraphBuilder {
   using Resolve = int (*)(void* context, const tarn_object& handle, shm::ObjectRef& out);
 
   [[nodiscard]] int add(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options, Resolve resolve,
-                        void* context, uint32_t& node);
+                        void* context, uint32_t& node) {
+    return add_usual(task, args, count, options, node) ? 0 : add_any(task, args, count, options, resolve, context, node);
+  }
   [[nodiscard]] int add_edge(uint32_t before, uint32_t after);
   // All of `inner`, with `args` for its parameters. `node` is one that follows all of it, and waits for nothing else.
   [[nodiscard]] int add_graph(const GraphBuilder& inner, const tarn_arg* args, size_t count, const char* name, Resolve resolve,
@@ -84,6 +86,43 @@ class GraphBuilder {
     uint64_t offset;  // value: in values_; object: in objects_; node, parameter: which
   };
 
+  // How much there is of everything but objects, which are kept: what a call that fails goes back to.
+  struct Sizes {
+    size_t nodes, edges, arguments, values, names;
+    uint32_t parameters;
+  };
+  [[nodiscard]] Sizes sizes() const {
+    return {nodes_.size(), edges_.size(), arguments_.size(), values_.size(), names_.size(), parameter_count_};
+  }
+  int go_back(const Sizes& sizes, int error);
+
+  // What a loop adds: one more of the task that was added last, with parameters that are known and results of nodes. False: it
+  // is another, or there is no room at hand, and nothing has changed.
+  [[nodiscard]] bool add_usual(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options, uint32_t& node) {
+    size_t index = nodes_.size(), first = arguments_.size(), edges = edges_.size();
+    if (task != checked_task_ || task == 0 || options.name != nullptr || options.priority != 0 || args == nullptr) return false;
+    if (index >= kGraphUserNodesMax || count > kNodeArgumentsMax) return false;
+    if (!nodes_.has_room(1) || !arguments_.has_room(count)) return false;
+    for (size_t i = 0; i < count; ++i) {
+      const tarn_arg& arg = args[i];
+      bool is_node = arg.kind == TARN_ARG_NODE;
+      bool is_usual = is_node ? arg.u.index < index && edges_.has_room(1)
+                              : arg.kind == TARN_ARG_PARAMETER && arg.u.index < parameter_count_;
+      if (!is_usual) {
+        arguments_.shorten(first);
+        edges_.shorten(edges);
+        return false;
+      }
+      if (is_node) (void)edges_.push({arg.u.index, static_cast<uint32_t>(index)});
+      (void)arguments_.push({is_node ? GraphArgument::kArgNode : GraphArgument::kArgParameter, is_node ? arg.part : 0, arg.u.index});
+    }
+    (void)nodes_.push({task, static_cast<uint32_t>(first), static_cast<uint32_t>(count), 0, options.cost, 0, false});
+    node = static_cast<uint32_t>(index);
+    return true;
+  }
+  [[nodiscard]] int add_any(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options, Resolve resolve,
+                            void* context, uint32_t& node);
+  [[nodiscard]] int check_node(tarn_task task, const tarn_arg* args, size_t count, const NodeOptions& options) const;
   [[nodiscard]] int add_argument(const tarn_arg& arg, size_t index, Resolve resolve, void* context);
   [[nodiscard]] int add_name(const char* name, uint32_t& out);
   [[nodiscard]] int sort_edges(uint32_t count);

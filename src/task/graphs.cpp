@@ -38,8 +38,7 @@ int Graphs::create(Graph*& out) {
   return 0;
 }
 
-int Graphs::check_described(const Graph& graph) {
-  if (graph.phase.load(std::memory_order_acquire) == Graph::Phase::kDescribed) return 0;
+int Graphs::not_described() {
   return fail(TARN_E_STATE, "the graph is instantiated, and does not change any more; make another one");
 }
 
@@ -48,13 +47,6 @@ int Graphs::resolve_and_keep(void* self, const tarn_object& handle, ObjectRef& o
   auto& graphs = *static_cast<Graphs*>(self);
   if (int r = graphs.object_of_(graphs.object_context_, handle, out); r < 0) return r;
   return graphs.store_.keep(out);
-}
-
-int Graphs::add(Graph& graph, tarn_task task, const tarn_arg* args, size_t count, const GraphBuilder::NodeOptions& options,
-                uint32_t& node) {
-  if (int r = check_described(graph); r < 0) [[unlikely]]
-    return r;
-  return graph.builder.add(task, args, count, options, resolve_and_keep, this, node);
 }
 
 int Graphs::add_edge(Graph& graph, uint32_t before, uint32_t after) {

@@ -60,7 +60,11 @@ class Graphs {
 
   [[nodiscard]] int create(Graph*& out);
   [[nodiscard]] int add(Graph& graph, tarn_task task, const tarn_arg* args, size_t count, const GraphBuilder::NodeOptions& options,
-                        uint32_t& node);
+                        uint32_t& node) {
+    if (int r = check_described(graph); r < 0) [[unlikely]]
+      return r;
+    return graph.builder.add(task, args, count, options, resolve_and_keep, this, node);
+  }
   [[nodiscard]] int add_edge(Graph& graph, uint32_t before, uint32_t after);
   [[nodiscard]] int add_graph(Graph& graph, const Graph& inner, const tarn_arg* args, size_t count, const char* name, uint32_t& node);
   [[nodiscard]] int instantiate(Graph& graph);
@@ -81,7 +85,10 @@ class Graphs {
   }
 
  private:
-  [[nodiscard]] int check_described(const Graph& graph);
+  [[nodiscard]] static int check_described(const Graph& graph) {
+    return graph.phase.load(std::memory_order_acquire) == Graph::Phase::kDescribed ? 0 : not_described();
+  }
+  [[nodiscard]] static int not_described();
   [[nodiscard]] int check_over(Graph& graph, uint32_t node);
   static int resolve_and_keep(void* self, const tarn_object& handle, ObjectRef& out);
   [[nodiscard]] int take_slot(Graph& graph);

@@ -149,6 +149,24 @@ TEST(GraphBuilder, ACallThatFailsLeavesNothing) {
   ASSERT_EQ(0, builder.prepare());
 }
 
+// Also when the node looked as usual until its last argument, and when the first had made the graph have a parameter.
+TEST(GraphBuilder, ANodeThatIsRefusedLeavesNothing) {
+  GraphBuilder builder;
+  uint32_t node = add(builder), last = add(builder, {node}), other;
+  std::vector<tarn_arg> args{tarn_arg_node(node), tarn_arg_node(last), tarn_arg_node(99)};
+  EXPECT_EQ(TARN_E_ARGUMENT, builder.add(a_task(), args.data(), args.size(), {}, nullptr, nullptr, other));
+  EXPECT_EQ(1u, builder.edge_count());
+  args[0] = tarn_arg_parameter(5);
+  EXPECT_EQ(TARN_E_ARGUMENT, builder.add(a_task(), args.data(), args.size(), {}, nullptr, nullptr, other));
+  EXPECT_EQ(0u, builder.parameter_count());
+  EXPECT_EQ(2u, builder.node_count());
+  add(builder, {node, last});
+  EXPECT_EQ(3u, builder.edge_count());
+  ASSERT_EQ(0, builder.prepare());
+  std::mt19937 random(3);
+  EXPECT_EQ((std::vector<uint32_t>{0, 1, 2, 3}), Written(builder).run(1, random));
+}
+
 TEST(GraphBuilder, AnInnerGraphIsCopiedIn) {
   GraphBuilder inner;
   uint32_t node;
