@@ -51,12 +51,18 @@ class Doorbell {
   }
   [[nodiscard]] uint64_t parked(uint32_t word) const { return parked_[word].load(kRelaxed); }
 
-  // The producer's side, once its hints are published: whether anybody sleeps who may not have seen them.
-  [[nodiscard]] bool anyone_to_wake() const {
+  // The producer's side, once its hints are published and before it looks who sleeps.
+  void order_for_producer() const {
     light_fence();
     if (order_.load(kRelaxed) != kSleepersFence) full_fence();
+  }
+  // Then: whether anybody sleeps who may not have seen them.
+  [[nodiscard]] bool anyone_to_wake() const {
+    order_for_producer();
     return anyone_parked();
   }
+  // And the same of one.
+  [[nodiscard]] bool is_parked(uint32_t member) const { return (parked_[member / 64].load(kRelaxed) >> member % 64 & 1) != 0; }
 
   // Takes one sleeping worker out of `parked`: its member index, or 0 if none sleeps. The caller then
   // wakes it. `avoid` is taken only if nobody else sleeps.

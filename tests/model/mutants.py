@@ -49,6 +49,7 @@ HOLDERS = ("store/holders.hpp", "store_models.hpp")
 EVENTS = ("trace/event_ring.hpp", "trace_models.hpp")
 PINS = ("store/pins.hpp", "pin_models.hpp")
 MEMBERS = ("shm/members.hpp", "members_models.hpp")
+CALLS = ("shm/call_queue.hpp", "call_queue_models.hpp")
 
 
 def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> Mutant:
@@ -56,6 +57,22 @@ def mutant(what: str, where: tuple[str, str], old: str, new: str, call: str) -> 
 
 
 MUTANTS = [
+    mutant("blocks of calls are never used again", CALLS,
+           "    if (place.number != first_block()) first_.store", "    if (place.number == ~0u) first_.store",
+           "calls_of_an_actor(4, 100, 0, false, false)"),
+    mutant("a block of calls is given back before it is read", CALLS,
+           "first_.store(pack(place.number, place.line), kRelease);", "first_.store(pack(place.number + 1, place.line), kRelease);",
+           "calls_of_an_actor(4, 100, 1, false, true)"),
+    mutant("the next process of an actor begins behind the call that was not settled", CALLS,
+           "    return {static_cast<uint32_t>(first), static_cast<uint32_t>(first >> 32), 0};",
+           "    return {static_cast<uint32_t>(first), static_cast<uint32_t>(first >> 32), 1};",
+           "calls_of_an_actor(2, 100, 1, true, true)"),
+    mutant("who calls does not say so", CALLS,
+           "    if ((bits_.load(kAcquire) & bit) == 0) (void)bits_.fetch_or(bit);\n", "    (void)bit;\n",
+           "calls_of_an_actor(2, 100, 0, false, false)"),
+    mutant("who calls does not order its call before the look at the bit", ("shm/doorbell.hpp", "call_queue_models.hpp"),
+           "    light_fence();\n    if (order_.load(kRelaxed) != kSleepersFence) full_fence();\n", "",
+           "calls_of_an_actor(2, 100, 0, false, true)"),
     mutant("an index is given again and does not look so", MEMBERS,
            "    numbers[member].store(number, kRelease);\n", "", "index_given_again(false)"),
     mutant("an event counts before it is written", EVENTS,
