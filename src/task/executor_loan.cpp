@@ -124,6 +124,8 @@ int Executor::borrow_slots(tarn_call& call, uint32_t cores, Borrowed& out) {
     uint32_t ticket = line_.futex.load(kAcquire);
     if (collect(out, node, cores - there)) break;
     code = task::code_of_end(call);
+    // What it waits for may be held by one that has died, whose records this worker may be ordered to settle.
+    if (int r = 0; look_at_members(r) && r < 0) code = r;
     if (code == 0) os::futex_wait(line_.futex.futex_address(), ticket, os::now_ns() + kLookNs);
   }
   line_.collects_since.store(0, kRelaxed);

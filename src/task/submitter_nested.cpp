@@ -55,7 +55,11 @@ bool Submitter::help(uint32_t index) {
     switch (state_of(index).phase) {
       case Phase::kReady:
         if (helper_->try_run(index)) return true;
-        break;  // somebody else has it: look again
+        // Somebody else has it: look again. Or it is not for this worker, or not now (its slot, resources that are taken): then it is
+        // run elsewhere, or by a stand-in here.
+        if (state_of(index).phase != Phase::kReady) break;
+        (void)mark_notify(record(index));
+        return false;
       case Phase::kWaiting: index = next_below(index); break;
       case Phase::kRunning: (void)mark_notify(record(index)); return false;
       default: return false;

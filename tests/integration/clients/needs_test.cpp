@@ -119,12 +119,34 @@ int two_children(tarn_call* call) {
   return tarn_call_return(call, slots, sizeof slots);
 }
 
+int two_children_later(tarn_call* call) {
+  usleep(200'000);  // the other one has begun by then
+  return two_children(call);
+}
+
+// Waits for a child that wants what its argument says.
+int child_with(tarn_call* call) {
+  tarn_client* client = tarn_call_client(call);
+  std::string wanted = text_at(call, 0);
+  tarn_needs needs = of_host(wanted.c_str());
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.needs = &needs;
+  tarn_future future;
+  if (int r = tarn_submit(client, tarn_task_id("where"), nullptr, 0, &options, &future); r < 0) return r;
+  tarn_bytes bytes{};
+  if (int r = tarn_result(client, future, kLong, &bytes); r < 0) return r;
+  return tarn_call_return(call, bytes.data, bytes.size);
+}
+
 const tarn::test::SelfWorker self_worker{[] {
   tarn_task_define("where", where);
   tarn_task_define("count_me", count_me);
   tarn_task_define("sign", sign);
   tarn_task_define("die", die);
   tarn_task_define("two_children", two_children);
+  tarn_task_define("two_children_later", two_children_later);
+  tarn_task_define("child_with", child_with);
 }};
 
 class Needs : public testing::Test {
@@ -365,6 +387,44 @@ TEST_F(Needs, children_have_needs_of_their_own) {
       EXPECT_EQ(0, memcmp(bytes.data, asked, sizeof asked));
       tarn_future_release(client_, future);
     }
+}
+
+// Each waits for children that only the other's slot may run: both have stand-ins.
+TEST_F(Needs, children_may_be_for_the_slot_of_another_that_waits) {
+  open(2);
+  auto all = slots(2);
+  tarn_future futures[2];
+  for (size_t i = 0; i < 2; ++i) {
+    uint32_t other = all[1 - i].slot;
+    tarn_arg arg = tarn_arg_value(&other, sizeof other);
+    futures[i] = submit("two_children_later", {arg, arg}, on_slot(all[i].slot));
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    uint32_t other[2] = {all[1 - i].slot, all[1 - i].slot};
+    tarn_bytes bytes{};
+    ASSERT_EQ(0, tarn_result(client_, futures[i], kLong, &bytes)) << tarn_last_error();
+    ASSERT_EQ(bytes.size, sizeof other);
+    EXPECT_EQ(0, memcmp(bytes.data, other, sizeof other));
+    tarn_future_release(client_, futures[i]);
+  }
+}
+
+// Who waits for a child whose resource is taken has lent its slot meanwhile, and can be cancelled.
+TEST_F(Needs, a_child_that_waits_for_a_resource_holds_up_no_slot) {
+  open(2, "r=1");
+  auto all = slots(2);
+  tarn_future holder = start(3000, of_host("r=1"));
+  tarn_future parent = submit("child_with", {tarn_arg_value("r=1", 3)}, of_host(nullptr));
+  tarn_future cancelled = submit("child_with", {tarn_arg_value("r=1", 3)}, of_host(nullptr));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(0, tarn_cancel(client_, cancelled, 0));
+  uint32_t ms = 0;
+  EXPECT_LT(result(submit("where", {tarn_arg_value(&ms, sizeof ms)}, of_host(nullptr))), 1000u);
+  EXPECT_EQ(TARN_E_CANCELLED, tarn_result(client_, cancelled, kLong, nullptr)) << tarn_last_error();
+  EXPECT_EQ(TARN_E_TIMED_OUT, tarn_result(client_, holder, 0, nullptr)) << "it is still there";
+  EXPECT_EQ(1u, result(holder));
+  EXPECT_LT(result(parent), 1000u);
+  tarn_future_release(client_, cancelled);
 }
 
 TEST_F(Needs, one_that_waits_can_be_cancelled) {
