@@ -485,6 +485,16 @@ void Session::wake_everybody() {
 
 void Session::break_session(int code, const std::string& text) {
   log(Level::kWarning, "session %u (%s) is broken: %s", identity_.number, name_.c_str(), text.c_str());
+  tell_client_broken(code, text);
+}
+
+// For want of memory it waits, and that has come.
+void Session::mend_session() {
+  log(Level::kInfo, "session %u (%s) goes on", identity_.number, name_.c_str());
+  tell_client_broken(0, "");
+}
+
+void Session::tell_client_broken(int code, const std::string& text) {
   Member* client = find(shm::kClientMember);
   if (client == nullptr || client->connection == nullptr) return;
   wire::Buffer<wire::kToMemberSizeMax> buffer;

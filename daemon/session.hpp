@@ -273,6 +273,7 @@ class Session {
     uint32_t slot;
     uint32_t waits = 0;     // for the spawn service to come back
     uint32_t failures = 0;  // workers in a row that died before they were ready
+    uint32_t refusals = 0;  // in a row, of memory for a worker's records
     uint64_t deaths = 0;    // of workers, since this tarnd began
     bool broken = false;
     bool is_used = false;   // a worker is in it, or to be
@@ -305,6 +306,8 @@ class Session {
   void finish_if_over();
   void forget(Member& member);
   void break_session(int code, const std::string& text);
+  void mend_session();
+  void tell_client_broken(int code, const std::string& text);
   // Ends `from` because of what it sent: the session for the client, the process for a worker.
   void reject(Member& from, const char* what);
 
@@ -341,6 +344,9 @@ class Session {
   [[nodiscard]] uint32_t seat_of(uint32_t lane) const { return lane % worker_count(); }
   void handle_stand_in(Member& worker, const wire::StandIn& wish);
   void restart_lane(uint32_t lane, bool was_ready, const std::string& how_it_ended, int no_room = 0);
+  void wait_for_room(uint32_t lane, const std::string& text, int no_room);
+  [[nodiscard]] bool is_anyone_serving() const;
+  void order_an_idle_one_to_settle();
   void release_if_empty(Member& dead);
 
   // session_slab.cpp
@@ -410,6 +416,7 @@ class Session {
   std::map<uint32_t, std::unique_ptr<Member>> members_;
   uint32_t last_index_ = shm::kFirstWorker - 1;
   uint32_t slab_count_ = 0;
+  bool is_starved_ = false;  // its client was told that no worker can start for want of memory
   bool ending_ = false;
   Loop::Timer end_timer_;
   // What asynchronous work holds to see whether the session is still there.

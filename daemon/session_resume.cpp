@@ -100,6 +100,7 @@ int Session::resume_all(std::span<const Fd> streams) {
     tell_all(*member);
     wire::Builder current(buffer.bytes, wire::Type::kCurrent, 0);
     member->connection->send(current);
+    if (member->is_client()) tell_client_broken(0, "");  // this tarnd tries everything again
     member->connection->start();
   }
   kept_->set_welcomed();

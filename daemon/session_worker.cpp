@@ -16,6 +16,7 @@ namespace tarn::daemon {
 namespace {
 
 constexpr uint32_t kFailuresMax = 5;  // then the session is told that it is broken
+constexpr uint32_t kRefusalsMax = 8;  // of memory, in more than a second; if no worker serves it is told that it waits
 constexpr int64_t kBackoffFirst = 10'000'000;
 constexpr int64_t kServiceWait = 200'000'000;
 constexpr uint32_t kServiceWaitsMax = 50;
@@ -96,7 +97,6 @@ int Session::try_start_worker(uint32_t lane) {
   Member& member = *worker;
   members_.emplace(index, std::move(worker));
   if (int r = make_segment(member); r < 0) {
-    log(Level::kWarning, "session %u: no memory for a worker: %s", identity_.number, last_error());
     member.no_room = r;
     member.no_room_text = last_error();
     // What others keep for later may be enough for the next one.
@@ -192,11 +192,11 @@ void Session::handle_ready(Member& worker) {
   worker.phase = Member::Phase::kServing;
   update_kept(worker);
   lanes_[worker.lane].failures = 0;
+  lanes_[worker.lane].refusals = 0;
   lanes_[worker.lane].has_served = true;
+  if (std::exchange(is_starved_, false)) mend_session();
   trace_.write(trace::Kind::kStarted, 0, trace::pack_process(worker.pid, services_.slots[slot_of(worker)].number, 0), worker.index());
-  board_->doorbell.set_serving(worker.index(), true);
-  // Work may have been submitted while nobody served.
-  shm::wake_worker(*board_, worker.index());
+  shm::begin_serving(*board_, worker.index());
   owner_.on_awake(*this);
 }
 
@@ -280,12 +280,12 @@ void Session::handle_worker_ended(Member& worker, int signal, int exit_status) {
 
 void Session::restart_lane(uint32_t number, bool was_ready, const std::string& how_it_ended, int no_room) {
   Lane& lane = lanes_[number];
+  if (no_room != 0) return wait_for_room(number, how_it_ended, no_room);
   log(Level::kInfo, "session %u: the worker in slot %u %s", identity_.number, lane.slot, how_it_ended.c_str());
   int64_t delay = 0;
   if (!was_ready) {
     ++lane.failures;
     delay = backoff_after(lane.failures);
-    if (no_room != 0) delay = std::max(delay, kNoRoomDelay);
   }
   if (lane.failures >= kFailuresMax) {
     if (lane.broken) return;
@@ -294,11 +294,58 @@ void Session::restart_lane(uint32_t number, bool was_ready, const std::string& h
     // One that has never served is no loss. What one that has left behind is to be settled.
     if (number >= worker_count() && !lane.has_served) return log(Level::kWarning, "session %u: its stand-ins do not start: the last one %s",
                                                                  identity_.number, how_it_ended.c_str());
-    if (no_room != 0) return break_session(no_room, text);
     return break_session(TARN_E_WORKER_CRASHED, text + ", before tarn_init had begun to serve");
   }
   if (delay == 0) return start_worker(number);
   lane.restart = services_.loop.call_at(os::now_ns() + delay, [this, number] { start_worker(number); });
+}
+
+// Memory is full, of what the session itself holds or of what others do. That ends some time, and then a worker is started; while
+// others serve, the session has one less. Its client is told when there is none, since what it waits for may wait for what it holds.
+void Session::wait_for_room(uint32_t number, const std::string& how_it_ended, int no_room) {
+  Lane& lane = lanes_[number];
+  ++lane.refusals;
+  if (lane.refusals == 1 || lane.refusals == kRefusalsMax)  // and not each second, for hours
+    log(Level::kInfo, "session %u: the worker in slot %u %s", identity_.number, lane.slot, how_it_ended.c_str());
+  order_an_idle_one_to_settle();
+  if (lane.refusals >= kRefusalsMax && number >= worker_count() && !lane.has_served) {
+    lane.refusals = 0;
+    lane.is_used = false;  // a stand-in that never was is no loss, and will be asked for again
+    return;
+  }
+  if (lane.refusals >= kRefusalsMax && !is_starved_ && !is_anyone_serving()) {
+    is_starved_ = true;
+    break_session(no_room, "no worker can start: the last one, in slot " + std::to_string(lane.slot) + ", " + how_it_ended +
+                               "; release objects, and this session goes on");
+  }
+  int64_t delay = std::max(backoff_after(std::min(lane.refusals, kRefusalsMax)), kNoRoomDelay);
+  if (lane.refusals > kRefusalsMax) delay = kBackoffMax;
+  lane.restart = services_.loop.call_at(os::now_ns() + delay, [this, number] { start_worker(number); });
+}
+
+bool Session::is_anyone_serving() const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [](auto& entry) { return !entry.second->is_client() && entry.second->phase == Member::Phase::kServing; });
+}
+
+// What the dead have left behind their replacements settle. Where there is no room for one, another worker does, if it has no task in
+// hand that may last: a claim is not to wait for hours for what a process that is no more had begun.
+void Session::order_an_idle_one_to_settle() {
+  for (auto& [index, worker] : members_) {
+    if (worker->is_client() || worker->phase != Member::Phase::kServing || board_->workers[index].busy.load(shm::kRelaxed) != 0) continue;
+    bool any = false;
+    for (auto& [other, dead] : members_) {
+      if (dead->phase != Member::Phase::kDead || dead->settled || dead->settled_by != 0) continue;
+      dead->settled_by = index;
+      update_kept(*dead);
+      tell_of_death(*dead, *worker, true);
+      any = true;
+    }
+    if (!any) return;
+    board_->membership.fetch_add(1);
+    shm::wake_worker(*board_, index);
+    return;
+  }
 }
 
 // The index of a dead worker is free again once nothing refers to it.

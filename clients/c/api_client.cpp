@@ -15,6 +15,7 @@
 #include <span>
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "client.hpp"
 #include "os/clock.hpp"
 #include "os/process.hpp"
@@ -70,8 +71,7 @@ int read_options(const tarn_options* given, tarn_options& options) {
   options = {};
   options.size = sizeof options;
   if (given != nullptr) {
-    if (given->size < sizeof options)
-      return fail(TARN_E_ARGUMENT, "tarn_options: size is %zu, set it to sizeof(tarn_options)", given->size);
+    if (int r = check_options(given, given->size, sizeof options, "tarn_options"); r < 0) return r;
     options = *given;
   }
   if ((options.flags & ~uint32_t{TARN_INIT_NO_WORKERS}) != 0)
@@ -151,8 +151,6 @@ int set_up(tarn_client& client) {
       executor.set_seat(welcome.seat, welcome.rank);
       client->session.set_executor(&executor);
       client->store.set_maker(executor);
-      // Orders that came with the welcome are carried out before the first task.
-      if (r == 0) r = client->session.poll();
       if (r == 0) r = client->session.say_ready();
       if (r == 0) r = executor.serve();
     }
@@ -182,7 +180,8 @@ int worker_fd(int& fd) {
 }
 
 void on_broken(void* context, int code, const char* text) {
-  static_cast<tarn_client*>(context)->submitter.set_broken(code, text);
+  auto& submitter = static_cast<tarn_client*>(context)->submitter;
+  code == 0 ? submitter.mend() : submitter.set_broken(code, text, false);
 }
 
 void on_event(void* context, const wire::Event& event) { static_cast<tarn_client*>(context)->events.add(event); }
@@ -249,7 +248,7 @@ int tarn_init(tarn_client** client, int* argc, char*** argv, const tarn_options*
   if (int r = tell_task_names(made->session); r < 0) return r;
   if ((complete.flags & TARN_INIT_NO_WORKERS) != 0)
     made->submitter.set_broken(TARN_E_UNSATISFIABLE,
-                               "this session has no workers (TARN_INIT_NO_WORKERS); submit with a client that has some");
+                               "this session has no workers (TARN_INIT_NO_WORKERS); submit with a client that has some", true);
   count_session(1);
   *client = made.release();
   return guard.end(0);

@@ -1,6 +1,7 @@
 // Graphs of tasks: described, instantiated, run.
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "client.hpp"
 #include "task/graphs.hpp"
 
@@ -18,7 +19,7 @@ int check_graph(const tarn_graph* graph) {
 
 int node_options(const tarn_node_options* options, task::GraphBuilder::NodeOptions& out) {
   if (options == nullptr) return 0;
-  if (int r = client::check_struct(options, "options", "tarn_node_options"); r < 0) return r;
+  if (int r = check_options(options, options->size, sizeof *options, "tarn_node_options"); r < 0) return r;
   for (uint64_t value : options->reserved)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_node_options: reserved must be zero");
   out.name = options->name;
@@ -34,7 +35,7 @@ int tarn_graph_create(tarn_client* client, const tarn_graph_options* options, ta
   if (int r = client::check_pointer(graph, "graph"); r < 0) return r;
   int32_t retries = kRetriesDefault;
   if (options != nullptr) {
-    if (int r = client::check_struct(options, "options", "tarn_graph_options"); r < 0) return r;
+    if (int r = check_options(options, options->size, sizeof *options, "tarn_graph_options"); r < 0) return r;
     for (uint64_t value : options->reserved)
       if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_graph_options: reserved must be zero");
     if (options->reserved2 != 0) return fail(TARN_E_ARGUMENT, "tarn_graph_options: reserved2 must be zero");

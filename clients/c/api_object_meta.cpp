@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "client.hpp"
 
 using namespace tarn;
@@ -12,7 +13,7 @@ int client::object_meta(const tarn_object_options* options, uint64_t size, store
   out = {};
   placement = store::Placement::kNear;
   if (options == nullptr) return 0;
-  if (int r = client::check_struct(options, "options", "tarn_object_options"); r < 0) return r;
+  if (int r = check_options(options, options->size, sizeof *options, "tarn_object_options"); r < 0) return r;
   for (uint64_t value : options->reserved2)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_object_options: reserved2 must be zero");
   if (options->placement > TARN_PLACE_INTERLEAVE)

@@ -376,10 +376,7 @@ int Session::take_in_slab(const wire::SlabInfo& info, os::Received& received) {
 }
 
 void Session::take_in_death(const wire::MemberInfo& info) {
-  auto orders_end = orders_ + order_count_;
-  bool is_known = std::any_of(orders_, orders_end, [&](const Order& order) { return order.member == info.member; });
-  if (is_worker_ && info.recover != 0 && !is_known && order_count_ < shm::kMembersMax)
-    orders_[order_count_++] = {info.member, info.signal, info.exit_status};
+  if (is_worker_ && info.recover != 0) orders_.add({info.member, info.signal, info.exit_status});
   if (listeners_.store != nullptr) listeners_.store->on_member_died(info.member);
 }
 
@@ -465,16 +462,14 @@ int Session::poll() {
   if (listeners_.store != nullptr) listeners_.store->settle();
   if (executor_ == nullptr) return 0;
   if (!executor_->is_in_task()) orphaned_segment_.reset();
-  while (order_count_ > 0) {
-    Order order = orders_[order_count_ - 1];
-    if (int r = executor_->recover_member(order.member, order.signal, order.exit_status); r < 0) return r;
-    --order_count_;
-    wire::MemberInfo info{};
-    info.member = order.member;
-    Gate::Pass pass(gate_);
-    if (int r = tell(wire::Type::kRecovered, info); r < 0) return r;
-  }
-  return 0;
+  return orders_.carry_out(
+      [this](const task::RecoveryOrder& order) { return executor_->recover_member(order.member, order.signal, order.exit_status); },
+      [this](const task::RecoveryOrder& order) {
+        wire::MemberInfo info{};
+        info.member = order.member;
+        Gate::Pass pass(gate_);
+        return tell(wire::Type::kRecovered, info);
+      });
 }
 
 // ---- Another tarnd ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@
 #include "os/socket.hpp"
 #include "store/store.hpp"
 #include "task/executor.hpp"
+#include "task/recovery_orders.hpp"
 #include "task/session_view.hpp"
 #include "tarn/tarn.h"
 #include "wire/packet.hpp"
@@ -91,11 +92,6 @@ class Session final : public task::SessionLink, public store::SlabSource {
   [[nodiscard]] const Fd& poll_fd() const { return poll_fd_; }
 
  private:
-  struct Order {
-    uint32_t member;
-    int signal;
-    int exit_status;
-  };
   static constexpr uint32_t kEndRunsMax = shm::kMembersMax;  // no more are under way: each ends a worker
   // What await_answer returns when the request has to be made once more.
   static constexpr int kAskAgain = 2;
@@ -172,8 +168,7 @@ class Session final : public task::SessionLink, public store::SlabSource {
   os::Mapping orphaned_segment_;  // of a member that is gone, and whose task this worker still runs
   os::Mapping log_;     // of what is printed in the session, once it was asked for
   Fd client_event_fd_;  // worker: the client's
-  Order orders_[shm::kMembersMax];
-  uint32_t order_count_ = 0;
+  task::RecoveryOrders orders_;
   wire::Buffer<wire::kToMemberSizeMax> in_;
 
   Gate end_runs_gate_;  // guards the rest; the innermost one

@@ -141,7 +141,8 @@ enum {
  * Every task must have been defined before. `options` may be NULL. Blocks until connected, not until
  * the workers are up. Not to be called twice at the same time from two threads.
  * Errors: TARN_E_NO_DAEMON, TARN_E_VERSION, TARN_E_DENIED, TARN_E_LIMIT, TARN_E_UNSATISFIABLE,
- * TARN_E_TIMED_OUT, TARN_E_ARGUMENT, TARN_E_SYSTEM, TARN_E_NOT_IN_TASK. Since 0.1. */
+ * TARN_E_TIMED_OUT, TARN_E_STORE_FULL, TARN_E_QUOTA (no memory for its records, after a while), TARN_E_ARGUMENT, TARN_E_SYSTEM,
+ * TARN_E_NOT_IN_TASK. Since 0.1. */
 TARN_API int tarn_init(tarn_client **client, int *argc, char ***argv, const tarn_options *options);
 
 /* Ends the session: tasks that have not finished are dropped, objects and futures are freed, and all
@@ -418,7 +419,7 @@ enum {
  * returns, with TARN_E_CANCELLED. One that runs is told (tarn_call_cancelled) and goes on until it returns; if it then reports
  * TARN_E_CANCELLED so does tarn_result, and a result that it has all the same counts. With TARN_CANCEL_KILL in `flags` its process is ended, it has no result,
  * and it fails with TARN_E_CANCELLED as soon as that is certain: wait for the future. It is never run again, not after a crash either. Tasks that depend on it fail with
- * TARN_E_DEPENDENCY. To cancel twice does no harm. Thread-safe.
+ * TARN_E_DEPENDENCY, as soon as a worker comes to them: it does so in their turn. To cancel twice does no harm. Thread-safe.
  * It waits only while tarnd does not take messages, for a minute at most (TARN_CANCEL_KILL, TARN_E_TIMED_OUT: the task is cancelled, but its process goes on).
  * WARNING: what a killed task was doing outside of Tarn is left half done.
  * Errors: TARN_E_STATE (it is done already, whatever came of it), TARN_E_NO_FUTURE, TARN_E_ARGUMENT (unknown flags),
@@ -576,8 +577,8 @@ TARN_API int tarn_object_slice(tarn_client *client, tarn_object object, uint64_t
  * and has not unpinned it. The object stays in memory until then. Blocks only if it has left memory: it
  * comes back from disk, or the task runs again that made it (TARN_TASK_REPEATABLE), when a worker is free. WARNING: a pointer that is used for longer reads what lies there by then, without
  * a signal or an error: see tarn_object_unpin.
- * Errors: TARN_E_NO_OBJECT, TARN_E_STATE (not sealed), TARN_E_FILE_CHANGED; for an object that has to come
- * back, also TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it), TARN_E_LOST, TARN_E_DAEMON_GONE. Since 0.1. */
+ * Errors: TARN_E_NO_OBJECT, TARN_E_ARGUMENT (the handle's range does not lie inside the object), TARN_E_STATE (not sealed),
+ * TARN_E_FILE_CHANGED; for an object that has to come back, also TARN_E_STORE_FULL, TARN_E_QUOTA (no room for it), TARN_E_LOST, TARN_E_DAEMON_GONE. Since 0.1. */
 TARN_API int tarn_get(tarn_client *client, tarn_object object, tarn_bytes *bytes);
 
 /* Says that one pointer that tarn_get or tarn_object_create gave this process is not used any more. When

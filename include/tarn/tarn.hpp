@@ -153,7 +153,7 @@ struct place {
 // and another is not.
 [[nodiscard]] constexpr place on_slot(std::int32_t number) { return {TARN_ON_SLOT, number, false}; }
 [[nodiscard]] constexpr place on_node(std::int32_t number) { return {TARN_ON_NODE, number, false}; }
-// There and nowhere else: submit throws unsatisfiable if this session has none there.
+// There and nowhere else: submit throws tarn::error (TARN_E_UNSATISFIABLE) if this session has none there.
 [[nodiscard]] constexpr place only_on_slot(std::int32_t number) { return {TARN_ON_SLOT, number, true}; }
 [[nodiscard]] constexpr place only_on_node(std::int32_t number) { return {TARN_ON_NODE, number, true}; }
 

@@ -12,14 +12,15 @@
 namespace tarn {
 namespace {
 
-thread_local char text[kErrorTextSizeMax];
+thread_local LastError last;
+thread_local const uint64_t* counted_by = nullptr;
 thread_local ErrorGuard* innermost = nullptr;
 
 }  // namespace
 
 int fail(int code, const char* format, ...) {
   TARN_ASSERT(code < 0);
-  // The arguments may point into `text` itself, when a caller adds to what it was told.
+  // The arguments may point into the text itself, when a caller adds to what it was told.
   char fresh[kErrorTextSizeMax];
   va_list arguments;
   va_start(arguments, format);
@@ -27,7 +28,9 @@ int fail(int code, const char* format, ...) {
   va_end(arguments);
   // Those around one that has kept the text have kept it as well.
   for (ErrorGuard* guard = innermost; guard != nullptr && !guard->has_kept_; guard = guard->outer_) guard->keep();
-  memcpy(text, fresh, sizeof text);
+  memcpy(last.text, fresh, sizeof fresh);
+  last.code = code;
+  last.count = counted_by == nullptr ? 0 : *counted_by;
   return code;
 }
 
@@ -58,7 +61,9 @@ int code_of_errno(int error) {
   }
 }
 
-const char* last_error() { return text; }
+const char* last_error() { return last.text; }
+bool is_last_error(int code) { return counted_by != nullptr && last.code == code && last.count == *counted_by; }
+void count_by(const uint64_t* count) { counted_by = count; }
 
 // kept_ is not initialised: nobody reads it before it is kept.
 ErrorGuard::ErrorGuard() : outer_(innermost) { innermost = this; }
@@ -66,21 +71,19 @@ ErrorGuard::ErrorGuard() : outer_(innermost) { innermost = this; }
 ErrorGuard::~ErrorGuard() { innermost = outer_; }
 
 void ErrorGuard::keep() {
-  memcpy(kept_, text, sizeof kept_);
+  kept_ = last;
   has_kept_ = true;
 }
 
 void ErrorGuard::exchange() {
   if (!has_kept_) return;
-  char newest[kErrorTextSizeMax];
-  memcpy(newest, text, sizeof newest);
-  memcpy(text, kept_, sizeof text);
-  memcpy(kept_, newest, sizeof kept_);
+  std::swap(last, kept_);
 }
 
 #ifdef TARN_SIM
 void exchange_error_state(ErrorState& other) {
-  for (size_t i = 0; i < sizeof text; ++i) std::swap(text[i], other.text[i]);
+  std::swap(last, other.last);
+  std::swap(counted_by, other.count);
   std::swap(innermost, other.innermost);
 }
 #endif

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 namespace tarn {
@@ -23,7 +24,18 @@ int code_of_errno(int error);
 // The text set last in this thread, "" if none.
 const char* last_error();
 
+// Whether that text is of `code`, and was set while the thread did what it does now, by the count that it gave (a worker: of its tasks,
+// one behind the other). Without one nothing is.
+bool is_last_error(int code);
+void count_by(const uint64_t* count);
+
 inline constexpr size_t kErrorTextSizeMax = 1024;  // docs/limits.md
+
+struct LastError {
+  char text[kErrorTextSizeMax];
+  int code;
+  uint64_t count;  // when it was set
+};
 
 // ErrorGuard: over something that may fail on its way and succeed all the same, so that nobody is told of a failure that was
 // none. On the stack, and may be nested. Until something fails it costs two words and copies nothing.
@@ -49,13 +61,14 @@ class ErrorGuard {
 
   ErrorGuard* outer_;
   bool has_kept_ = false;
-  char kept_[kErrorTextSizeMax];
+  LastError kept_;
 };
 
 #ifdef TARN_SIM
 // For tests/sim, whose processes are fibers of one thread: the errors of the one that goes are put away, those of the next one taken.
 struct ErrorState {
-  char text[kErrorTextSizeMax] = "";
+  LastError last{};
+  const uint64_t* count = nullptr;
   ErrorGuard* innermost = nullptr;
 };
 void exchange_error_state(ErrorState& other);

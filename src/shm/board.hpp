@@ -148,6 +148,13 @@ inline void ring_all(Board& board) {
     if (board.workers[member].pid.load(kRelaxed) != 0) wake_worker(board, member);
 }
 
+// By tarnd: a worker that has started serves from now on. It waits for this before it looks for anything to do: tarnd has then sent
+// all that it had to say, and those who sleep see what this one takes (Executor::is_anyone_taking).
+inline void begin_serving(Board& board, uint32_t member) {
+  board.doorbell.set_serving(member, true);
+  wake_worker(board, member);
+}
+
 // Wakes all sleeping threads of a member, so that they look at their records and their sockets. Also
 // those whose bit in `parked` is clear: whoever cleared it may have died before it woke them.
 // The poll waiter is woken by a message from tarnd.

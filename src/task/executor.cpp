@@ -283,8 +283,25 @@ int Executor::tell_awake() {
   return view_.link->tell_awake();
 }
 
+// Until tarnd says that this worker serves. What it has ordered is there then, and is done before the first task, which may last; and
+// nobody overlooks what this one takes.
+int Executor::await_serving() {
+  for (;;) {
+    uint32_t ticket = line_.futex.load(shm::kAcquire);
+    bool is_to_begin = is_serving(view_.self) || stopping_.load(shm::kAcquire) != 0;
+    if (int r = 0; look_at_members(r) && r < 0) return r;
+    if (is_to_begin) return view_.link == nullptr ? 0 : view_.link->poll();
+    os::futex_wait(line_.futex.futex_address(), ticket, os::kForever);
+  }
+}
+
 int Executor::serve() {
   thread_ = pthread_self();
+  count_by(&tasks_done_);
+  struct Uncounted {
+    ~Uncounted() { count_by(nullptr); }
+  } at_the_end;
+  if (int r = await_serving(); r < 0) return r;
   while (stopping_.load(shm::kRelaxed) == 0) {
     if (is_off_duty()) {
       if (int r = rest(); r < 0) return r;
@@ -393,6 +410,9 @@ int Executor::run_definition(tarn_call& call) {
     leave_forked_child(*call.definition);
   if (code > 0) [[unlikely]]
     code = fail_call(call, TARN_E_TASK_FAILED, nullptr, "the task returned %d; 0 or a negative code is wanted", code);
+  // A call of Tarn's that failed in it, and whose code it returned as its own: what that said is not to be lost.
+  if (code < 0 && call.error_message == nullptr && code != TARN_E_CANCELLED && code != TARN_E_DEADLINE && is_last_error(code))
+    code = fail_call(call, code, nullptr, "%s", last_error());
   mark_output_of(call);  // before anybody can know that it is done
   if (store_.take_file_fault() || call.file_fault)
     code = fail_call(call, TARN_E_FILE_CHANGED, nullptr, "a mapped file shrank while the task read it");
@@ -735,8 +755,14 @@ int Executor::fail_with_cause(tarn_call& call, const TaskRecord& other) {
       task = message + text->message_size;
     }
   }
+  uint8_t flags = State::unpack(other.state.load(kAcquire)).flags;
+  if ((flags & kCancelled) != 0) call.error_cause = code_of_cancelled(flags);  // before how its process ended, which was for that
   if (message != nullptr) {
     fail_call(call, TARN_E_DEPENDENCY, type, "%s", message);
+  } else if (call.error_cause == TARN_E_DEADLINE) {
+    fail_call(call, TARN_E_DEPENDENCY, nullptr, "it was not done in the time that it had");
+  } else if (call.error_cause == TARN_E_CANCELLED) {
+    fail_call(call, TARN_E_DEPENDENCY, nullptr, "it was cancelled");
   } else if (error.signal != 0) {
     fail_call(call, TARN_E_DEPENDENCY, nullptr, "its worker was killed by signal %d", error.signal);
   } else if (error.code == TARN_E_WORKER_CRASHED) {

@@ -107,6 +107,7 @@ class Executor final : public Helper, public store::Maker {
   [[nodiscard]] bool anything_to_do() const;
   [[nodiscard]] bool hints_left() const;
   [[nodiscard]] bool look_at_members(int& r);
+  [[nodiscard]] int await_serving();
   [[nodiscard]] int idle();
   [[nodiscard]] int tell_awake();
   // executor_stand_in.cpp

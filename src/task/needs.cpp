@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "task/cores.hpp"
 
 namespace tarn::task {
@@ -104,7 +105,7 @@ int ResourceList::next(Entry& out) {
 
 int check_needs(shm::Board& board, const tarn_needs& needs, uint32_t level, uint32_t& number) {
   number = 0;
-  if (needs.size < sizeof needs) return fail(TARN_E_ARGUMENT, "tarn_needs: size is %zu, set it to sizeof(tarn_needs)", needs.size);
+  if (int r = check_options(&needs, needs.size, sizeof needs, "tarn_needs"); r < 0) return r;
   uint64_t reserved = 0;
   for (uint64_t value : needs.reserved) reserved |= value;
   if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_needs: reserved must be zero");

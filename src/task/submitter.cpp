@@ -64,10 +64,23 @@ Submitter::~Submitter() {
     while (streams_[at].ring != nullptr && streams_[at].first != nullptr) free(std::exchange(streams_[at].first, streams_[at].first->next));
 }
 
-void Submitter::set_broken(int code, const char* text) {
+void Submitter::set_broken(int code, const char* text, bool for_good) {
+  Gate::Pass pass(broken_gate_);
   if (broken_.load(std::memory_order_relaxed) != 0) return;
   snprintf(broken_text_, sizeof broken_text_, "%s", text);
+  is_broken_for_good_ = for_good;
   broken_.store(code, std::memory_order_release);
+}
+
+void Submitter::mend() {
+  Gate::Pass pass(broken_gate_);
+  if (!is_broken_for_good_) broken_.store(0, std::memory_order_release);
+}
+
+int Submitter::say_broken() const {
+  Gate::Pass pass(broken_gate_);
+  int code = broken_.load(std::memory_order_relaxed);
+  return code == 0 ? 0 : fail(code, "%s", broken_text_);
 }
 
 State Submitter::state_of(uint32_t index, std::memory_order order) {
@@ -364,7 +377,7 @@ int Submitter::check_submission(tarn_task task, const tarn_arg* args, size_t cou
 
 // Inside the gate. The caller rings.
 int Submitter::submit_one(const Submission& submission, const tarn_arg* args, size_t count, tarn_future& out) {
-  if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
+  if (int r = check_broken(); r < 0) return r;
   if (helper_ != nullptr) {
     if (int r = helper_->check_room(); r < 0) return r;
   }

@@ -99,7 +99,7 @@ class Submitter {
   // words. `look` is called now and then: what it returns, if negative, ends the wait.
   [[nodiscard]] int wait_for(bool (*is_over)(void*), int (*look)(void*), void* context, int64_t timeout_ns);
   // Why nothing that is submitted would run; 0.
-  [[nodiscard]] int check_broken() const;
+  [[nodiscard]] int check_broken() const { return broken_.load(std::memory_order_acquire) == 0 ? 0 : say_broken(); }
   // Frees what was released before it was done and is done by now; how many.
   uint32_t reap_all();
   // (submitter_told.cpp) `watch` is new; nothing of it is left if this fails.
@@ -149,10 +149,14 @@ class Submitter {
       reap(UINT32_MAX);
   }
 
-  // No worker will come any more: waits end with this code and text instead of waiting on.
-  void set_broken(int code, const char* text);
+  // No worker comes, ever or for now: submissions and waits end with this code and text instead of waiting on.
+  void set_broken(int code, const char* text, bool for_good);
+  // What tarnd had said is over.
+  void mend();
 
  private:
+  [[nodiscard]] int say_broken() const;
+
   // What this process knows about a record of its own.
   struct Private {
     uint32_t generation;  // of its present or last use
@@ -235,15 +239,16 @@ class Submitter {
   void choose_names();
   [[nodiscard]] tarn_future handle_of(uint32_t index) const;
   // Whether `future` is one, and of which record. In the header, for waits look at a million of them.
-  [[nodiscard]] int check(tarn_future future, uint32_t& index) const {
+  [[nodiscard]] int check(tarn_future future, uint32_t& index) const { return is_alive(future, index) ? 0 : refuse(future); }
+  [[nodiscard]] bool is_alive(tarn_future future, uint32_t& index) const {
     auto id = static_cast<uint32_t>(future.id);
     index = shm::id_index(id);
     if (shm::id_member(id) == tag_ && index < records_used_) [[likely]] {
       const Private& mine = private_[index];
       if (mine.refs != 0 && !mine.leftover && mine.generation == static_cast<uint32_t>(future.id >> 32) - salt_) [[likely]]
-        return 0;
+        return true;
     }
-    return refuse(future);
+    return false;
   }
   [[nodiscard]] int refuse(tarn_future future) const;
   [[nodiscard]] State state_of(uint32_t index, std::memory_order order = shm::kAcquire);
@@ -343,6 +348,7 @@ class Submitter {
                                   size_t* done_count);
   [[nodiscard]] int wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns);
   [[nodiscard]] int check_daemon();
+  [[nodiscard]] int look_in_poll();
   [[nodiscard]] ObjectRef result_ref(uint32_t index, State state);
 
   // Constant after init.
@@ -392,7 +398,11 @@ class Submitter {
   uint32_t outstanding_ = 0;   // submitted and not yet found finished
   uint64_t waiting_threads_ = uint64_t{1} << shm::Waiters::kPollWaiter;  // indices in use
 
-  std::atomic<int> broken_{0};  // set once, after its text
+  std::atomic<int64_t> polled_ns_{0};  // when one who only looks did what a sleeper does now and then
+  std::atomic<int> broken_{0};
+  mutable Gate broken_gate_;  // the innermost one
+  // Guarded by it.
+  bool is_broken_for_good_ = false;
   char broken_text_[256] = "";
 };
 

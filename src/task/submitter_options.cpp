@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "os/clock.hpp"
 #include "task/back_off.hpp"
 #include "task/needs.hpp"
@@ -15,10 +16,22 @@ constexpr int32_t kRetriesMax = 200;
 constexpr int64_t kBackOffFirstNs = 10'000'000;         // unless the options say otherwise
 constexpr int64_t kBackOffUsualMaxNs = 10'000'000'000;
 
+// KEY=VALUE,KEY=VALUE
+int check_labels(const char* labels) {
+  for (const char* at = labels;;) {
+    size_t size = strcspn(at, ",");
+    size_t key = strcspn(at, "=,");
+    if (key == 0 || key == size)
+      return fail(TARN_E_ARGUMENT, "labels is '%s'; KEY=VALUE,KEY=VALUE is wanted, and '%.*s' is not KEY=VALUE", labels, static_cast<int>(size), at);
+    at += size;
+    if (*at++ == '\0') return 0;
+  }
+}
+
 }  // namespace
 
 int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
-  if (retry.size < sizeof retry) return fail(TARN_E_ARGUMENT, "tarn_retry: size is %zu, set it to sizeof(tarn_retry)", retry.size);
+  if (int r = check_options(&retry, retry.size, sizeof retry, "tarn_retry"); r < 0) return r;
   for (uint64_t value : retry.reserved)
     if (value != 0) return fail(TARN_E_ARGUMENT, "tarn_retry: reserved must be zero");
   if (retry.times == 0 || retry.times > kRetriesMax || out.attempts_max + retry.times > UINT8_MAX)
@@ -32,6 +45,9 @@ int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
   if (retry.first_ns < 0 || retry.max_ns < 0 || retry.first_ns > kBackOffMaxNs || retry.max_ns > kBackOffMaxNs)
     return fail(TARN_E_ARGUMENT, "tarn_retry: first_ns is %lld, max_ns %lld; nanoseconds are wanted, up to a day",
                 static_cast<long long>(retry.first_ns), static_cast<long long>(retry.max_ns));
+  if (retry.max_ns != 0 && retry.first_ns > retry.max_ns)
+    return fail(TARN_E_ARGUMENT, "tarn_retry: first_ns is %lld, and max_ns only %lld", static_cast<long long>(retry.first_ns),
+                static_cast<long long>(retry.max_ns));
   out.limits.error_runs_max = static_cast<uint8_t>(retry.times);
   out.limits.code_count = static_cast<uint16_t>(retry.code_count);
   out.limits.back_off_ns = retry.first_ns == 0 ? kBackOffFirstNs : retry.first_ns;
@@ -42,7 +58,7 @@ int Submitter::check_retry(const tarn_retry& retry, Submission& out) {
 }
 
 int Submitter::read_options(const tarn_submit_options& options, Submission& out) const {
-  if (options.size < sizeof options) return fail(TARN_E_ARGUMENT, "tarn_submit_options: size is not set");
+  if (int r = check_options(&options, options.size, sizeof options, "tarn_submit_options"); r < 0) return r;
   if (options.retries > kRetriesMax || options.retries < -1)
     return fail(TARN_E_ARGUMENT, "retries is %d; allowed are -1 to %d", options.retries, kRetriesMax);
   uint64_t reserved = 0;
@@ -67,6 +83,7 @@ int Submitter::read_options(const tarn_submit_options& options, Submission& out)
   if (options.labels != nullptr && *options.labels != '\0') {
     size_t size = strnlen(options.labels, kTaskLabelsMax + 1);
     if (size > kTaskLabelsMax) return fail(TARN_E_ARGUMENT, "labels has more than %zu bytes", kTaskLabelsMax);
+    if (int r = check_labels(options.labels); r < 0) return r;
     out.labels = options.labels;
     out.limits.labels_size = static_cast<uint32_t>(size);
   }

@@ -17,6 +17,7 @@
 #include <new>
 
 #include "base/error.hpp"
+#include "base/options.hpp"
 #include "os/clock.hpp"
 #include "os/futex.hpp"
 #include "task/submitter.hpp"
@@ -39,7 +40,7 @@ int Submitter::open_stream(const tarn_stream_options* options, uint32_t& at) {
   uint32_t items = kItemsDefault;
   uint64_t bytes = kBytesDefault;
   if (options != nullptr) {
-    if (options->size < sizeof *options) return fail(TARN_E_ARGUMENT, "tarn_stream_options: size is not set");
+    if (int r = check_options(options, options->size, sizeof *options, "tarn_stream_options"); r < 0) return r;
     uint64_t reserved = options->reserved2;
     for (uint64_t value : options->reserved) reserved |= value;
     if (reserved != 0) return fail(TARN_E_ARGUMENT, "tarn_stream_options: reserved must be zero");
@@ -331,10 +332,7 @@ int Submitter::await_item(tarn_future future, int64_t timeout_ns, bool to_end) {
     }
     is_asked = false;
     if (os::now_ns() >= deadline_ns) {
-      {
-        Gate::Pass pass(gate_);  // who looks again and again does not sleep, either
-        if (int r = relieve_streams(); r < 0) return r;
-      }
+      if (int r = look_in_poll(); r < 0) return r;
       if (timeout_ns == 0) return fail(TARN_E_TIMED_OUT, to_end ? "the task is not done yet" : "there is no item yet");
       return fail(TARN_E_TIMED_OUT, to_end ? "the task was not done after %.9g ms" : "there was no item after %.9g ms",
                   static_cast<double>(timeout_ns) / 1e6);

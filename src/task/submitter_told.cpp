@@ -262,8 +262,10 @@ int Submitter::watch_next(Watch& watch, int64_t timeout_ns, size_t* positions, s
         }
       }
     }
-    if (timeout_ns == 0 || os::now_ns() >= deadline_ns)
+    if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
+      if (int r = look_in_poll(); r < 0) return r;
       return fail(TARN_E_TIMED_OUT, "%zu of %zu watched futures were not done when the time had passed", watch.left, watch.count);
+    }
     if (spin_until_event(events, deadline_ns)) continue;
     int64_t next_ns = std::min({deadline_ns, overdue_ns, os::now_ns() + look_again_ns});
     if (int r = is_in_task ? sleep_in_task(events, next_ns) : sleep_for_events(events, 1, next_ns); r < 0) return r;

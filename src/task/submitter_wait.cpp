@@ -129,14 +129,29 @@ size_t Submitter::count_finished(const tarn_future* futures, size_t count, bool 
 }
 
 int Submitter::check_daemon() {
-  if (int code = broken_.load(std::memory_order_acquire); code != 0) return fail(code, "%s", broken_text_);
+  if (int r = check_broken(); r < 0) return r;
   {
     Gate::Pass pass(gate_);
     if (leftovers_first_ != 0) reap(kReapInCheck);
     if (int r = relieve_streams(); r < 0) return r;
   }
   if (view_.link == nullptr) return 0;
-  return view_.link->poll();
+  int r = view_.link->poll();
+  if (r == TARN_E_DAEMON_GONE) set_broken(r, last_error(), true);
+  return r;
+}
+
+// For who looks again and again instead of waiting: what a sleeper does now and then. 1: it was time for it.
+int Submitter::look_in_poll() {
+  if (streams_open_ != 0) [[unlikely]] {
+    Gate::Pass pass(gate_);
+    if (int r = relieve_streams(); r < 0) return r;
+  }
+  int64_t now = os::now_ns();
+  int64_t last = polled_ns_.load(std::memory_order_relaxed);
+  if (now - last < kDaemonCheckNs || !polled_ns_.compare_exchange_strong(last, now, std::memory_order_relaxed)) return 0;
+  int r = check_daemon();
+  return r < 0 ? r : 1;
 }
 
 // Sleeps until `missing` more events than `events` were counted, or for any other reason.
@@ -196,10 +211,7 @@ int Submitter::wait_for_some(const tarn_future* futures, size_t count, size_t wa
       continue;
     }
     if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
-      if (streams_open_ != 0) [[unlikely]] {
-        Gate::Pass pass(gate_);  // who looks again and again does not sleep
-        if (int r = relieve_streams(); r < 0) return r;
-      }
+      if (int r = look_in_poll(); r < 0) return r;
       return timed_out(finished, count, want, timeout_ns);
     }
     mark = true;
@@ -234,6 +246,7 @@ int Submitter::wait_for_all(const tarn_future* futures, size_t count, int64_t ti
     while (end != 0 && spin_until_finished(shm::id_index(static_cast<uint32_t>(futures[end - 1].id)), deadline_ns)) skip_finished();
     if (end == 0) return 0;
     if (timeout_ns == 0 || os::now_ns() >= deadline_ns) {
+      if (int r = look_in_poll(); r < 0) return r;
       size_t unfinished;
       return timed_out(count_finished(futures, count, false, unfinished), count, count, timeout_ns);
     }
@@ -284,19 +297,16 @@ int Submitter::wait_untraced(const tarn_future* futures, size_t count, size_t wa
   Gate::Pass pass(gate_);
   size_t total = 0;
   for (size_t i = 0; i < count; ++i) {
-    uint32_t index = shm::id_index(static_cast<uint32_t>(futures[i].id));
-    bool is_done = all_done || state_of(index).finished();
-    if (is_done) see(index);
+    // Another thread may have released it meanwhile; its record is another task's then.
+    uint32_t index;
+    bool is_there = is_alive(futures[i], index);
+    bool is_done = !is_there || all_done || state_of(index).finished();
+    if (is_there && is_done) see(index);
     if (done != nullptr) done[i] = is_done ? 1 : 0;
     total += is_done;
   }
   if (done_count != nullptr) *done_count = total;
   return outcome;
-}
-
-int Submitter::check_broken() const {
-  int code = broken_.load(std::memory_order_acquire);
-  return code == 0 ? 0 : fail(code, "%s", broken_text_);
 }
 
 // Spins for as long as a wake-up would cost, then sleeps: as `wait` does for futures.
@@ -306,7 +316,12 @@ int Submitter::wait_for(bool (*is_over)(void*), int (*look)(void*), void* contex
     if (is_over(context)) return 0;
     os::pause();
   }
-  if (timeout_ns == 0) return is_over(context) ? 0 : TARN_E_TIMED_OUT;
+  if (timeout_ns == 0) {
+    if (is_over(context)) return 0;
+    int r = look_in_poll();
+    if (r > 0) r = look(context);
+    return r < 0 && !is_over(context) ? r : is_over(context) ? 0 : TARN_E_TIMED_OUT;
+  }
   TracedWait traced(view_, 1);
   int64_t deadline_ns = os::deadline_after(timeout_ns);
   if (budget_ns != 0 && worker_elsewhere(static_cast<uint32_t>(sched_getcpu()))) {
@@ -350,6 +365,8 @@ int Submitter::wait_one(tarn_future future, uint32_t& index, int64_t timeout_ns)
     if (int r = wait(&future, 1, 1, timeout_ns, nullptr, nullptr); r < 0) return r;
   }
   Gate::Pass pass(gate_);
+  if (!is_alive(future, index)) [[unlikely]]
+    return check(future, index);  // released meanwhile, by another thread
   see(index);
   if (leftovers_first_ != 0) reap(2);
   return 0;

@@ -262,7 +262,7 @@ struct MemberInfo {    // kMemberAdded, kMemberDied, kMemberGone, kRecovered
 };
 
 struct Broken {
-  int32_t code;
+  int32_t code;  // 0: it is not any more
   uint32_t reserved;
   char text[504];
 };

@@ -364,7 +364,7 @@ void check_body(Candidate& c) {
     }
     case Type::kSessionBroken: {
       const auto& m = p.as<Broken>();
-      c.check(is_error(m.code), "code");
+      c.check(m.code == 0 || is_error(m.code), "code");
       c.check(m.reserved == 0, "reserved");
       c.check(ends_inside(m.text), "text");
       return c.descriptors(0);

@@ -5,9 +5,9 @@
 //                              standard input is closed; a new session when the daemon is gone
 //   fault_client storm SEED    works until standard input is closed; a new session when the daemon is gone
 //
-// It tells its progress on standard output, a line each: `open PID` (of the daemon), `gone TASKS`, `closed TASKS`, and at
-// `released MICROSECONDS` (until what it had let go of was gone), `checked TASKS`, `full TIMES`, `broken`
-// (no worker could take the place of a dead one, because the session was full), and at the end `tasks=N hung=N lost=N doubled=N leaked=N`. The exit status is 0 only if the last four are 0.
+// It tells its progress on standard output, a line each: `open PID` (of the daemon), `gone TASKS`, `closed TASKS`,
+// `released MICROSECONDS` (until what it had let go of was gone), `checked TASKS`, `full TIMES`, and at the end
+// `tasks=N hung=N lost=N doubled=N leaked=N`. The exit status is 0 only if the last four are 0.
 // With $TARN_TEST_JOURNAL, tasks note their ids there, and what has been delivered must stand in it.
 #include <fcntl.h>
 #include <poll.h>
@@ -190,7 +190,6 @@ bool run_store_session(uint64_t seed, Verdict& verdict, std::chrono::steady_cloc
     }
     if (ends || !verdict.good()) break;
   }
-  if (load.is_broken()) say("broken");
   tarn_close(client);
   last_seen = std::chrono::steady_clock::now();
   say(alive ? "closed" : "gone", static_cast<long>(verdict.tasks));

@@ -46,10 +46,7 @@ StoreLoad::Result StoreLoad::judge(int code, const char* what) {
   if (code >= 0) return Result::kGood;
   if (is_full(code)) {
     ++full_;
-    if (strstr(tarn_last_error(), "workers do not start") == nullptr) return Result::kFull;
-    // The session is so full that the records of a worker in the place of a dead one found no room: it ends here.
-    is_broken_ = gone_ = true;
-    return Result::kBad;
+    return Result::kFull;
   }
   if (code != TARN_E_DAEMON_GONE) {
     fprintf(stderr, "fault: %s: %s: %s\n", what, tarn_error_name(code), tarn_last_error());

@@ -36,7 +36,6 @@ class StoreLoad {
   [[nodiscard]] bool is_alive() const { return !gone_; }
 
   // Whether it has no workers any more, because there was no room for one.
-  [[nodiscard]] bool is_broken() const { return is_broken_; }
 
   // How often there was no room, since this was last asked.
   [[nodiscard]] uint64_t take_full() { return std::exchange(full_, 0); }
@@ -95,7 +94,6 @@ class StoreLoad {
   uint64_t next_id_;
   uint64_t full_ = 0;
   bool gone_ = false;
-  bool is_broken_ = false;
 };
 
 }  // namespace tarn::fault

@@ -83,7 +83,7 @@ class StoreStorm:
         self.programs = {"tarnd": build / "daemon/tarnd", "spawn": build / "daemon/spawn/tarn-spawn"}
         self.random = random.Random(seed)
         self.verbose = verbose
-        self.kills = self.checked = self.sessions = self.clients = self.full = self.broken = 0
+        self.kills = self.checked = self.sessions = self.clients = self.full = 0
         self.count = {"hung": 0, "lost": 0, "doubled": 0, "leaked": 0}
         self.due: list[tuple[float, int, int, int]] = []  # when, pid, its start time, signal
         self.services: dict[str, subprocess.Popen] = {}
@@ -200,8 +200,6 @@ class StoreStorm:
             self.object_seconds.append(int(line.split()[1]) / 1e6)
         elif line.startswith("full"):
             self.full += int(line.split()[1])
-        elif line.startswith("broken"):
-            self.broken += 1
         elif line.startswith("checked"):
             self.checked += int(line.split()[1]) - run.tasks
             run.tasks = int(line.split()[1])
@@ -442,7 +440,6 @@ class StoreStorm:
 
         written, read = (a + b for a, b in zip(self.disk_bytes, self.disk_now))
         return (f"{self.clients} clients, {self.sessions} sessions, {self.checked} results checked, {self.full} times full, "
-                f"{self.broken} sessions too full for a worker; "
                 f"{written >> 20} MiB to the disk, {read >> 20} MiB back; "
                 f"memory back: {worst('of killed clients', self.session_seconds)}, "
                 f"{worst('of what was released', self.object_seconds)}")

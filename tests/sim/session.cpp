@@ -161,8 +161,7 @@ void Session::run_worker(Member& member) {
   do_soon([this, &member] {
     if (member.is_dead || world_.is_dead(member.process)) return;
     member.is_serving = true;
-    board_->doorbell.set_serving(member.number, true);
-    shm::wake_worker(*board_, member.number);
+    shm::begin_serving(*board_, member.number);
   });
   must(member.executor->serve());
 }
@@ -188,6 +187,16 @@ void Session::handle_death(Member& member) {
   board_->membership.fetch_add(1);
   wake_everybody();
   start_worker(member.lane);
+}
+
+// Of a worker that has died since, another one has the order by now.
+void Session::handle_recovered(uint32_t number, uint32_t by) {
+  Member* dead = find(number);
+  if (find(by)->is_dead) return;
+  if (dead->is_settled || dead->settled_by != by) world_.violate("member " + std::to_string(by) + " says RECOVERED without an order");
+  dead->is_settled = true;
+  wake_everybody();
+  release_if_empty(*dead);
 }
 
 void Session::release_if_empty(Member& dead) {
@@ -289,7 +298,7 @@ bool Session::Member::take_in() {
       must(store->on_member_added(message.member, view.segments[message.member]));
       break;
     case Message::Kind::kMemberDied:
-      if (message.recover) orders.push_back(message.member);
+      if (message.recover) orders.add({message.member, SIGKILL, 0});
       store->on_member_died(message.member);
       break;
     case Message::Kind::kMemberGone:
@@ -315,19 +324,11 @@ int Session::Member::poll() {
   }
   store->settle();
   if (executor == nullptr) return 0;
-  while (!orders.empty()) {
-    uint32_t dead = orders.back();
-    if (int r = executor->recover_member(dead, SIGKILL, 0); r < 0) return r;
-    orders.pop_back();
-    session->do_soon([session = session, dead, self = number] {
-      Member& other = *session->find(dead);
-      if (other.is_settled || other.settled_by != self) return;
-      other.is_settled = true;
-      session->wake_everybody();
-      session->release_if_empty(other);
-    });
-  }
-  return 0;
+  return orders.carry_out([this](const task::RecoveryOrder& order) { return executor->recover_member(order.member, order.signal, order.exit_status); },
+                          [this](const task::RecoveryOrder& order) {
+                            session->do_soon([session = session, dead = order.member, self = number] { session->handle_recovered(dead, self); });
+                            return 0;
+                          });
 }
 
 int Session::Member::learn(uint32_t wanted) {

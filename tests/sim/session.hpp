@@ -15,6 +15,7 @@
 #include "os/memory.hpp"
 #include "store/store.hpp"
 #include "task/executor.hpp"
+#include "task/recovery_orders.hpp"
 #include "task/session_view.hpp"
 #include "task/submitter.hpp"
 #include "world.hpp"
@@ -88,7 +89,7 @@ class Session {
     uint32_t settled_by = 0;
     os::Mapping segment;
     std::deque<Message> inbox;
-    std::vector<uint32_t> orders;
+    task::RecoveryOrders orders;
     // Private memory of the process. Never freed by it: a process that is killed frees nothing either.
     task::SessionView view;
     store::Store* store = nullptr;
@@ -101,6 +102,7 @@ class Session {
   void start_worker(uint32_t lane);
   void run_worker(Member& member);
   void tell_others(const Member& about, const Message& message);
+  void handle_recovered(uint32_t number, uint32_t by);
   void release_if_empty(Member& dead);
   void wake_everybody();
   void serve_tarnd();

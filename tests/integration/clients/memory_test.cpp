@@ -36,6 +36,13 @@ int size_of_argument(tarn_call* call) {
   return tarn_call_return(call, &size, sizeof size);
 }
 
+int die(tarn_call*) { abort(); }
+
+int return_the_code_of_a_failure(tarn_call* call) {
+  void* data;
+  return tarn_call_return_buffer(call, uint64_t{1} << 40, &data);
+}
+
 int nap(tarn_call*) {
   usleep(400'000);
   return 0;
@@ -46,7 +53,32 @@ const tarn::test::SelfWorker worker([] {
   (void)tarn_task_define("make_bytes_late", make_bytes_late);
   (void)tarn_task_define("size_of_argument", size_of_argument);
   (void)tarn_task_define("nap", nap);
+  (void)tarn_task_define("die", die);
+  (void)tarn_task_define("return_the_code_of_a_failure", return_the_code_of_a_failure);
 });
+
+constexpr const char* kConfig = "[memory]\nper_client = \"256MiB\"\nspill_directory = \"\"";
+
+// Puts objects until there is no room for the smallest.
+std::vector<tarn_object> fill(tarn_client* client) {
+  const std::vector<char> bytes(8 * kMiB, 'f');
+  std::vector<tarn_object> objects;
+  for (size_t size : {size_t{8 * kMiB}, size_t{kMiB}, size_t{4096}}) {
+    tarn_object object;
+    while (tarn_put(client, bytes.data(), size, &object) == 0) objects.push_back(object);
+  }
+  EXPECT_LT(200u / 8, objects.size());
+  return objects;
+}
+
+tarn_future submit_no_retry(tarn_client* client, const char* task) {
+  tarn_submit_options options{};
+  options.size = sizeof options;
+  options.retries = -1;
+  tarn_future future{};
+  EXPECT_EQ(0, tarn_submit(client, tarn_task_id(task), nullptr, 0, &options, &future)) << tarn_last_error();
+  return future;
+}
 
 // A daemon of its own, and a client of it.
 class Memory : public testing::Test {
@@ -69,6 +101,20 @@ class Memory : public testing::Test {
     EXPECT_EQ(0, tarn_result(client_, future, kLong, &bytes)) << tarn_last_error();
     EXPECT_EQ(size, bytes.size);
     EXPECT_EQ(0, tarn_future_release(client_, future));
+  }
+
+  // Whether so many workers are alive, after a wait.
+  bool eventually_alive(uint32_t count) {
+    for (int i = 0; i < 200; ++i, usleep(100'000)) {
+      uint32_t alive = 0;
+      for (uint32_t index = 0; index < count; ++index) {
+        tarn_slot_info info{};
+        info.size = sizeof info;
+        alive += tarn_client_get_slot(client_, index, &info) == 0 && info.pid > 0 && kill(info.pid, 0) == 0;
+      }
+      if (alive == count) return true;
+    }
+    return false;
   }
 
   // Whether the workers have done so many tasks, as they count them, after a wait.
@@ -96,7 +142,7 @@ class Memory : public testing::Test {
   }
 
   // Nothing goes to a disk: what is full stays full.
-  tarn::test::OwnDaemon daemon_{"[memory]\nper_client = \"256MiB\"\nspill_directory = \"\""};
+  tarn::test::OwnDaemon daemon_{kConfig};
   tarn_client* client_ = nullptr;
 };
 
@@ -188,6 +234,45 @@ TEST_F(Memory, ThatIsAliveIsRefusedInTime) {
 }
 
 // A worker that runs a user's code does not look; it has no more than its share, so others get along.
+// A worker dies while memory is full of what its client holds. While another serves, that settles what the dead one had begun and goes
+// on; and when there is room again, so do both.
+TEST_F(Memory, IsFullWhenAWorkerDies) {
+  std::vector<tarn_object> objects = fill(client_);
+  tarn_future dies = submit_no_retry(client_, "die");
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, tarn_result(client_, dies, kLong, nullptr)) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client_, dies));
+  usleep(2'000'000);  // it is tried in vain for a while
+  for (int i = 0; i < 3; ++i) expect_result(submit("nap", 0), 0);
+  for (const tarn_object& object : objects) EXPECT_EQ(0, tarn_release(client_, object));
+  EXPECT_TRUE(eventually_alive(2));
+}
+
+// The only one: who waits is told, and the session goes on when there is room.
+TEST(MemoryOfOne, IsFullWhenItsOnlyWorkerDies) {
+  tarn::test::OwnDaemon daemon{kConfig};
+  tarn_client* client = daemon.connect(1);
+  ASSERT_NE(nullptr, client);
+  std::vector<tarn_object> objects = fill(client);
+  tarn_future dies = submit_no_retry(client, "die");
+  int r = tarn_result(client, dies, kLong, nullptr);
+  EXPECT_TRUE(r == TARN_E_STORE_FULL || r == TARN_E_QUOTA) << r << tarn_last_error();
+  EXPECT_NE(nullptr, strstr(tarn_last_error(), "no worker can start")) << tarn_last_error();
+  for (const tarn_object& object : objects) EXPECT_EQ(0, tarn_release(client, object));
+  for (int i = 0; i < 200 && r != TARN_E_WORKER_CRASHED; ++i, usleep(100'000)) r = tarn_result(client, dies, kLong, nullptr);
+  EXPECT_EQ(TARN_E_WORKER_CRASHED, r) << tarn_last_error();
+  tarn_future naps = submit_no_retry(client, "nap");
+  EXPECT_EQ(0, tarn_result(client, naps, kLong, nullptr)) << tarn_last_error();
+  tarn_close(client);
+}
+
+// What a task's call of Tarn said is what is said of the task.
+TEST_F(Memory, ThatATaskDoesNotGetIsSaidInItsError) {
+  tarn_future future = submit("return_the_code_of_a_failure", 0);
+  EXPECT_LT(tarn_result(client_, future, kLong, nullptr), 0);
+  EXPECT_NE(nullptr, strstr(tarn_last_error(), "room for")) << tarn_last_error();
+  EXPECT_EQ(0, tarn_future_release(client_, future));
+}
+
 TEST_F(Memory, OfABusyWorkerIsBounded) {
   std::vector<tarn_future> results;
   for (int i = 0; i < 16; ++i) results.push_back(submit("make_bytes", 10 * kMiB));

@@ -543,6 +543,29 @@ TEST_F(RestartTest, a_manager_that_is_to_end_does_so_although_tarnd_was_killed) 
   }
 }
 
+// And no other tarnd comes. Who only looks is told as well as who waits, and so is who submits then.
+TEST_F(RestartTest, who_looks_hears_that_it_is_gone) {
+  for (int way = 0; way < 3; ++way) {
+    open(1);
+    EXPECT_EQ(result(*client_, submit(*client_, "add_one", 1)), 2u);
+    tarn_future futures[] = {submit(*client_, "sleep_ms", 5000), submit(*client_, "add_one", 1)};
+    pid_t tarnd = daemon();
+    ASSERT_EQ(::kill(spawn_, SIGKILL), 0);
+    (void)::kill(tarnd, SIGKILL);
+    int r = TARN_E_TIMED_OUT;
+    for (auto end = Clock::now() + std::chrono::seconds(20); r == TARN_E_TIMED_OUT && Clock::now() < end;) {
+      r = way == 0   ? tarn_wait(*client_, futures, 2, 2, 0, nullptr, nullptr)
+          : way == 1 ? tarn_wait(*client_, futures, 2, 1, 0, nullptr, nullptr)
+                     : tarn_result(*client_, futures[1], 0, nullptr);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(r, TARN_E_DAEMON_GONE) << way << ": " << tarn_last_error();
+    tarn_future future{};
+    EXPECT_EQ(tarn_submit(*client_, tarn_task_id("add_one"), nullptr, 0, nullptr, &future), TARN_E_DAEMON_GONE) << tarn_last_error();
+    client_.reset();
+  }
+}
+
 TEST_F(RestartTest, all_clients_of_a_host_go_on_and_new_ones_are_let_in) {
   tarn::test::OwnDaemon host("");
   spawn_ = host.pid();

@@ -305,16 +305,21 @@ TEST_F(Retry, OptionsAreChecked) {
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.factor = 0.5; }));
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.factor = 0.0 / 0.0; }));
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.first_ns = -1; }));
+  EXPECT_TRUE(refused([](tarn_retry& retry) { retry.first_ns = 2 * (retry.max_ns = kMs); }));
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.max_ns = int64_t{25} * 3600 * 1000 * kMs; }));
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.code_count = 1; }));
   EXPECT_TRUE(refused([&](tarn_retry& retry) { retry.codes = &code; }));
   EXPECT_TRUE(refused([](tarn_retry& retry) { retry.reserved[1] = 1; }));
   tarn_submit_options options{};
   options.size = sizeof options;
-  std::string labels(256, 'x');
+  std::string labels = "k=" + std::string(254, 'x');
   options.labels = labels.c_str();
   tarn_future future{};
   EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("nothing"), nullptr, 0, &options, &future));
+  for (const char* wrong : {"nokey", "=v", "a=1,,b=2", "a=1,", "a=1,b"}) {
+    options.labels = wrong;
+    EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("nothing"), nullptr, 0, &options, &future)) << wrong;
+  }
   labels.pop_back();
   options.labels = labels.c_str();
   EXPECT_EQ(0, tarn_submit(client_, tarn_task_id("nothing"), nullptr, 0, &options, &future)) << tarn_last_error();

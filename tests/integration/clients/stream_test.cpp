@@ -179,6 +179,34 @@ TEST(Stream, AnotherTaskIsAwaitedWhileAllWorkersYield) {
   release(tarn, future);
 }
 
+// By who only looks, for several, in each way that there is.
+TEST(Stream, OthersAreAwaitedByLookingWhileAllWorkersYield) {
+  for (bool watches : {false, true}) {
+    PrivateClient tarn;
+    tarn_stream_options window = window_of(2);
+    tarn_future streams[4];
+    for (auto& stream : streams) stream = count(tarn, 50, 64, &window);
+    int64_t ms = 0;
+    tarn_arg args[] = {value_of(ms)};
+    tarn_future others[2];
+    for (auto& other : others) ASSERT_EQ(0, tarn_submit(tarn, tarn_task_id("nap"), args, 1, nullptr, &other));
+    tarn_watch* watch = nullptr;
+    if (watches) {
+      ASSERT_EQ(0, tarn_watch_open(tarn, others, 2, &watch)) << tarn_last_error();
+    }
+    size_t done = 0;
+    EXPECT_TRUE(within(std::chrono::seconds(20), [&] {
+      if (!watches) return tarn_wait(tarn, others, 2, 2, 0, nullptr, nullptr) == 0;
+      size_t positions[2], taken = 0;
+      if (tarn_watch_next(watch, 0, positions, 2, &taken) == 0) done += taken;
+      return done == 2;
+    })) << watches;
+    if (watches) tarn_watch_close(tarn, watch);
+    for (auto& other : others) release(tarn, other);
+    for (auto& stream : streams) release(tarn, stream);
+  }
+}
+
 // When the stream has no end, the wait has one: a stand-in comes to the task, or there are too many items.
 TEST(Stream, AnotherTaskIsAwaitedBehindAnEndlessStream) {
   PrivateClient tarn;

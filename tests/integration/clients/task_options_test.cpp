@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/self_worker.hpp"
@@ -26,6 +27,18 @@ int nap(tarn_call* call) {
   usleep(ms * 1000);
   return 0;
 }
+
+// Reads its argument only then.
+int are_all_a_later(tarn_call* call) {
+  nap(call);
+  tarn_bytes bytes = tarn_call_arg(call, 1);
+  for (size_t i = 0; i < bytes.size; ++i)
+    if (static_cast<const char*>(bytes.data)[i] != 'a') return tarn_call_fail(call, -1000, nullptr, "byte %zu is not what was passed", i);
+  return 0;
+}
+
+// Which record it has (shm/ids.hpp).
+uint32_t record_of(tarn_future future) { return static_cast<uint32_t>(future.id) % (1u << 22); }
 
 // Leaves the file whose name it gets: other tasks say so that they run.
 int leave_file(tarn_call* call) {
@@ -82,6 +95,7 @@ int process(tarn_call* call) {
 const tarn::test::SelfWorker self_worker([] {
   tarn_task_define("nap", nap);
   tarn_task_define("leave_file", leave_file);
+  tarn_task_define("are_all_a_later", are_all_a_later);
   tarn_task_define("take_future", take_future);
   tarn_task_define("poll_until_cancelled", poll_until_cancelled);
   tarn_task_define("poll_and_return", poll_and_return);
@@ -175,6 +189,7 @@ TEST_F(TaskOptions, WhatWaitsForOthersNeverBeginsAndWhatWaitsForItFailsForThat) 
   EXPECT_EQ(0, tarn_future_error(client_, third, &error));
   EXPECT_EQ(TARN_E_CANCELLED, error.cause);
   EXPECT_STREQ("take_future", error.task);
+  EXPECT_STREQ("it was cancelled", error.message);
   EXPECT_EQ(0, result(first)) << "nobody cancelled that";
 }
 
@@ -373,6 +388,60 @@ TEST_F(TaskOptions, LimitsAreChecked) {
   options.deadline_ns = INT64_MAX;
   EXPECT_EQ(0, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options, &future));
   EXPECT_EQ(0, result(future)) << tarn_last_error();
+}
+
+// While another thread still waits for it and for others. Its record is another task's then, whose arguments are not to be let go of.
+TEST_F(TaskOptions, AFutureMayBeReleasedWhileAnotherThreadWaitsForIt) {
+  uint32_t ms = 500, none = 0;
+  tarn_future slow = start_nap(ms), fast = start_nap(none);
+  ASSERT_EQ(0, result(fast));
+  std::thread waits([&] {
+    tarn_future both[] = {slow, fast};
+    EXPECT_EQ(0, tarn_wait(client_, both, 2, 2, kLong, nullptr, nullptr)) << tarn_last_error();
+  });
+  usleep(100'000);
+  EXPECT_EQ(0, tarn_future_release(client_, fast));
+  std::vector<char> bytes(4000, 'a');
+  uint32_t late = 1500;
+  tarn_future reader = submit("are_all_a_later", {tarn_arg_value(&late, sizeof late), tarn_arg_value(bytes.data(), bytes.size())});
+  EXPECT_EQ(record_of(fast), record_of(reader)) << "the record was not used again";
+  waits.join();
+  std::fill(bytes.begin(), bytes.end(), 'b');
+  std::vector<tarn_future> others;
+  for (int i = 0; i < 50; ++i) others.push_back(submit("nap", {tarn_arg_value(&none, sizeof none), tarn_arg_value(bytes.data(), bytes.size())}));
+  EXPECT_EQ(0, result(reader)) << tarn_last_error();
+  for (tarn_future other : others) EXPECT_EQ(0, tarn_future_release(client_, other));
+}
+
+// What a newer header has behind what this library knows is refused if it says something.
+TEST_F(TaskOptions, OfANewerHeaderAreKnownOrNothing) {
+  struct {
+    tarn_submit_options known;
+    uint64_t more;
+  } options{};
+  options.known.size = sizeof options;
+  tarn_future future{};
+  EXPECT_EQ(0, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options.known, &future)) << tarn_last_error();
+  EXPECT_EQ(0, result(future)) << tarn_last_error();
+  options.more = 1;
+  EXPECT_EQ(TARN_E_VERSION, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options.known, &future));
+  options.known.size = size_t{1} << 40;
+  EXPECT_EQ(TARN_E_ARGUMENT, tarn_submit(client_, tarn_task_id("process"), nullptr, 0, &options.known, &future));
+}
+
+// A dependent says why, also when the process was ended for that.
+TEST_F(TaskOptions, WhatDependsOnATaskThatWasLateSaysSo) {
+  tarn_submit_options options{};
+  options.timeout_ns = 100 * kMs;
+  std::string name = file();
+  tarn_future late = submit("loop_for_ever", {tarn_arg_value(name.data(), name.size())}, options);
+  tarn_future dependent = submit("take_future", {tarn_arg_future(late)});
+  EXPECT_EQ(TARN_E_DEPENDENCY, result(dependent));
+  tarn_task_error error{};
+  error.size = sizeof error;
+  EXPECT_EQ(0, tarn_future_error(client_, dependent, &error));
+  EXPECT_EQ(TARN_E_DEADLINE, error.cause);
+  EXPECT_STREQ("it was not done in the time that it had", error.message);
 }
 
 // A run with a limit, of a task with one inline argument, has all its arguments in a block.

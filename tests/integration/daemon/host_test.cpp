@@ -593,6 +593,9 @@ TEST(Host, AWorkerForWhoseRecordsThereIsNoRoom) {
       auto broken = client.expect(Type::kSessionBroken).as<wire::Broken>();
       EXPECT_EQ(broken.code, TARN_E_QUOTA);
       EXPECT_NE(std::string_view(broken.text).find("no room for its records"), std::string_view::npos) << broken.text;
+      client.send(Type::kSlabDrop, 0, wire::SlabId{1, first.as<wire::SlabInfo>().slab});
+      client.expect(Type::kMemberAdded);
+      EXPECT_EQ(client.expect(Type::kSessionBroken).as<wire::Broken>().code, 0);  // not any more
     }
     client.close();
   }

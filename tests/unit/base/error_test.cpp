@@ -20,6 +20,26 @@ TEST(ErrorTest, keeps_code_and_text) {
   EXPECT_STREQ(last_error(), "no such file: app.log");
 }
 
+// A worker asks whether what it was told last is of the task at hand.
+TEST(ErrorTest, knows_whether_it_is_of_what_is_done_now) {
+  uint64_t tasks = 5;
+  (void)fail(TARN_E_FILE, "before anybody counts");
+  EXPECT_FALSE(is_last_error(TARN_E_FILE));
+  count_by(&tasks);
+  (void)fail(TARN_E_FILE, "in this task");
+  EXPECT_TRUE(is_last_error(TARN_E_FILE));
+  EXPECT_FALSE(is_last_error(TARN_E_STATE));
+  {
+    ErrorGuard guard;
+    (void)fail(TARN_E_STATE, "that did not matter");
+    EXPECT_EQ(guard.end(0), 0);
+  }
+  EXPECT_TRUE(is_last_error(TARN_E_FILE));
+  ++tasks;
+  EXPECT_FALSE(is_last_error(TARN_E_FILE));
+  count_by(nullptr);
+}
+
 // What fails on the way to success is not told; what fails in the end is.
 TEST(ErrorTest, a_guard_hides_what_did_not_matter) {
   (void)fail(TARN_E_FILE, "before");

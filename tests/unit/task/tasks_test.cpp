@@ -680,5 +680,18 @@ TEST_F(Tasks, HintsThatDiedWithTheirWorkerAreFoundAgain) {
   for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(result_of(host.client(), futures[static_cast<size_t>(i)]), i);
 }
 
+// What tarnd has ordered it to do may not have arrived before, and who sleeps would not see what it takes.
+TEST_F(Tasks, AWorkerTakesNothingBeforeTarndSaysThatItServes) {
+  InProcessHost host(1);
+  std::thread worker([&] { (void)host.executor(0).serve(); });
+  tarn_future future = submit_add(host.client(), 7);
+  tarn_bytes bytes{};
+  EXPECT_EQ(host.client().result(future, 100'000'000, bytes), TARN_E_TIMED_OUT);
+  shm::begin_serving(*host.view(0).board, host.member_of(0));
+  EXPECT_EQ(result_of(host.client(), future), 7);
+  host.executor(0).stop();
+  worker.join();
+}
+
 }  // namespace
 }  // namespace tarn::test
