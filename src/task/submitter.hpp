@@ -389,7 +389,7 @@ class Submitter {
   uint32_t interests_used_ = 1;
   uint32_t free_streams_ = 0;
   uint32_t streams_used_ = 1;
-  uint32_t streams_open_ = 0;
+  std::atomic<uint32_t> streams_open_{0};  // changed inside the gate
   uint32_t ready_first_ = 0;  // callbacks that are to be called
   uint32_t ready_last_ = 0;
   uint32_t leftovers_first_ = 0;  // index + 1, oldest first

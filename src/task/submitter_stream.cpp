@@ -71,7 +71,7 @@ int Submitter::open_stream(const tarn_stream_options* options, uint32_t& at) {
   stream.ring = reinterpret_cast<shm::StreamRing*>(arena_.at(line));
   stream.line = line;
   stream.capacity = capacity;
-  ++streams_open_;
+  streams_open_.fetch_add(1, std::memory_order_relaxed);
   stream.ring->open(capacity, items, bytes);
   return 0;
 }
@@ -82,7 +82,7 @@ void Submitter::free_stream(uint32_t at) {
   drop_items(stream);
   stream.ring->close();
   arena_.free(stream.line, shm::StreamRing::lines(stream.capacity));
-  --streams_open_;
+  streams_open_.fetch_sub(1, std::memory_order_relaxed);
   stream.ring = nullptr;
   stream.line = free_streams_;
   free_streams_ = at;
@@ -129,7 +129,7 @@ void Submitter::wake_stream(uint32_t index) {
 // Called by whoever waits, now and then, and when a task begins to wait in a yield. If all workers do, for streams of this process,
 // nothing goes on that this thread could wait for: one of them is to come further. TARN_E_LIMIT when that has no end.
 int Submitter::relieve_streams() {
-  if (streams_open_ == 0) [[likely]]
+  if (streams_open_.load(std::memory_order_relaxed) == 0) [[likely]]
     return 0;
   Stream* least = nullptr;
   uint32_t parked = 0;

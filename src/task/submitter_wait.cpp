@@ -143,7 +143,7 @@ int Submitter::check_daemon() {
 
 // For who looks again and again instead of waiting: what a sleeper does now and then. 1: it was time for it.
 int Submitter::look_in_poll() {
-  if (streams_open_ != 0) [[unlikely]] {
+  if (streams_open_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
     Gate::Pass pass(gate_);
     if (int r = relieve_streams(); r < 0) return r;
   }
