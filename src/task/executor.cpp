@@ -253,7 +253,11 @@ int Executor::idle() {
     if (int r = tell_awake(); r < 0) return r;
   // Where tasks submit tasks, those who take several hints wake others for them; those in rings have wake-ups of their own.
   bool is_nested = view_.board->nested.load(shm::kRelaxed) != 0;
-  if (is_nested && (rank_ == 0 || seat_->is_on_duty(rank_))) (void)run_stolen();
+  // This one was to look again at what another was taking, and has been woken for something else, which may last: it looks now, and if it
+  // still cannot see that, somebody else is to.
+  bool is_distracted = is_being_taken && line_.futex.load(shm::kAcquire) != ticket;
+  if ((is_nested || is_distracted) && (rank_ == 0 || seat_->is_on_duty(rank_))) (void)run_stolen();
+  if (is_distracted && is_anyone_taking()) wake_another();
   // It goes on with something else: another one is to mind the time.
   if (wakes_ns != os::kForever && hints_left()) wake_another();
   return 0;
