@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
@@ -319,7 +320,6 @@ void Session::wait_for_room(uint32_t number, const std::string& how_it_ended, in
                                "; release objects, and this session goes on");
   }
   int64_t delay = std::max(backoff_after(std::min(lane.refusals, kRefusalsMax)), kNoRoomDelay);
-  if (lane.refusals > kRefusalsMax) delay = kBackoffMax;
   lane.restart = services_.loop.call_at(os::now_ns() + delay, [this, number] { start_worker(number); });
 }
 

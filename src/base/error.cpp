@@ -63,7 +63,7 @@ int code_of_errno(int error) {
 
 const char* last_error() { return last.text; }
 bool is_last_error(int code) { return counted_by != nullptr && last.code == code && last.count == *counted_by; }
-void count_by(const uint64_t* count) { counted_by = count; }
+void count_errors_by(const uint64_t* count) { counted_by = count; }
 
 // kept_ is not initialised: nobody reads it before it is kept.
 ErrorGuard::ErrorGuard() : outer_(innermost) { innermost = this; }

@@ -27,7 +27,7 @@ const char* last_error();
 // Whether that text is of `code`, and was set while the thread did what it does now, by the count that it gave (a worker: of its tasks,
 // one behind the other). Without one nothing is.
 bool is_last_error(int code);
-void count_by(const uint64_t* count);
+void count_errors_by(const uint64_t* count);
 
 inline constexpr size_t kErrorTextSizeMax = 1024;  // docs/limits.md
 

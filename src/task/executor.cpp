@@ -301,9 +301,9 @@ int Executor::await_serving() {
 
 int Executor::serve() {
   thread_ = pthread_self();
-  count_by(&tasks_done_);
+  count_errors_by(&tasks_done_);
   struct Uncounted {
-    ~Uncounted() { count_by(nullptr); }
+    ~Uncounted() { count_errors_by(nullptr); }
   } at_the_end;
   if (int r = await_serving(); r < 0) return r;
   while (stopping_.load(shm::kRelaxed) == 0) {

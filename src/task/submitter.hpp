@@ -149,7 +149,7 @@ class Submitter {
       reap(UINT32_MAX);
   }
 
-  // No worker comes, ever or for now: submissions and waits end with this code and text instead of waiting on.
+  // No worker comes: submissions and waits end with this code and text instead of waiting on. Until mend(), unless it is for good.
   void set_broken(int code, const char* text, bool for_good);
   // What tarnd had said is over.
   void mend();

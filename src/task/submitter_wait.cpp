@@ -320,7 +320,8 @@ int Submitter::wait_for(bool (*is_over)(void*), int (*look)(void*), void* contex
     if (is_over(context)) return 0;
     int r = look_in_poll();
     if (r > 0) r = look(context);
-    return r < 0 && !is_over(context) ? r : is_over(context) ? 0 : TARN_E_TIMED_OUT;
+    if (is_over(context)) return 0;
+    return r < 0 ? r : TARN_E_TIMED_OUT;
   }
   TracedWait traced(view_, 1);
   int64_t deadline_ns = os::deadline_after(timeout_ns);

@@ -25,7 +25,7 @@ TEST(ErrorTest, knows_whether_it_is_of_what_is_done_now) {
   uint64_t tasks = 5;
   (void)fail(TARN_E_FILE, "before anybody counts");
   EXPECT_FALSE(is_last_error(TARN_E_FILE));
-  count_by(&tasks);
+  count_errors_by(&tasks);
   (void)fail(TARN_E_FILE, "in this task");
   EXPECT_TRUE(is_last_error(TARN_E_FILE));
   EXPECT_FALSE(is_last_error(TARN_E_STATE));
@@ -37,7 +37,7 @@ TEST(ErrorTest, knows_whether_it_is_of_what_is_done_now) {
   EXPECT_TRUE(is_last_error(TARN_E_FILE));
   ++tasks;
   EXPECT_FALSE(is_last_error(TARN_E_FILE));
-  count_by(nullptr);
+  count_errors_by(nullptr);
 }
 
 // What fails on the way to success is not told; what fails in the end is.
